@@ -1,0 +1,28 @@
+"""nlptasks: Chinese-first NLP applications on Keras 3.
+
+Public names are resolved on first use: importing the package imports no backend.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "build_transformer_model": "nlptasks.loading",
+    "load": "nlptasks.loading",
+    "Transformer": "nlptasks.core",
+    "TransformerConfig": "nlptasks.core",
+    "Reader": "nlptasks.models.reading",
+    "Tokenizer": "nlptasks.text",
+}
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

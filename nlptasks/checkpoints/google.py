@@ -1,0 +1,45 @@
+"""Google's TensorFlow checkpoints (`bert_model.ckpt.index` and its data files)."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+_OPTIMIZER = re.compile(r"(/adam_[mv]|/lamb_[mv]|/Adam(_\d+)?|/LAMB\w*|/momentum)$|^(global_step|beta\d_power\w*)$|^(loss_scale|good_steps|current_loss_scale)")
+_REPLACED = (
+    (r"^bert/", ""),
+    (r"/layer_(\d+)/", r"/layer/\1/"),
+    (r"/LayerNorm/gamma$", "/LayerNorm/weight"),
+    (r"/LayerNorm/beta$", "/LayerNorm/bias"),
+    (r"/kernel$", "/weight"),
+    (r"^(embeddings/\w+_embeddings)$", r"\1/weight"),
+    (r"^cls/predictions/output_bias$", "cls/predictions/bias"),
+    (r"^cls/seq_relationship/output_weights$", "cls/seq_relationship/weight"),
+    (r"^cls/seq_relationship/output_bias$", "cls/seq_relationship/bias"),
+)
+
+
+def canonical_name(name: str) -> str:
+    """The canonical name of a variable in a Google checkpoint."""
+    for pattern, replacement in _REPLACED:
+        name = re.sub(pattern, replacement, name)
+    return name.replace("/", ".")
+
+
+def read_google(prefix: str | Path) -> dict[str, np.ndarray]:
+    """Canonical name -> array, kernels as (in, out). `prefix` is the path without `.index`.
+
+    This is the one place that needs TensorFlow whatever the Keras backend is.
+    """
+    from tensorflow.train import load_checkpoint
+
+    try:
+        reader = load_checkpoint(str(prefix))
+        names = [name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)]
+        arrays = {canonical_name(name): reader.get_tensor(name) for name in names}
+    except Exception as error:  # the reader raises a type of its own for each kind of damage
+        raise ValueError(f"{prefix}: not a readable TensorFlow checkpoint ({str(error).splitlines()[0]}).") from None
+    nsp = "cls.seq_relationship.weight"
+    if nsp in arrays:  # Google stores this one matrix as (out, in)
+        arrays[nsp] = arrays[nsp].T
+    return arrays

@@ -1,0 +1,73 @@
+"""Directories laid out as Hugging Face lays them (`config.json`, `model.safetensors`); ours are such directories."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from nlptasks.checkpoints.configs import config_to_json
+from nlptasks.checkpoints.weights import export_weights
+from nlptasks.core.transformer import Transformer
+from nlptasks.files import atomic_path, write_text
+
+WEIGHTS, SHARDS, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+
+
+def canonical_name(name: str) -> str:
+    """Without the `bert.` prefix, and with the LayerNorm names in use since 2019."""
+    name = re.sub(r"^bert\.", "", name)
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+
+
+def read_huggingface(path: str | Path) -> dict[str, np.ndarray]:
+    """Canonical name -> float32 array, dense kernels as (out, in). `path` is a directory or a `.safetensors` file."""
+    path = Path(path)
+    arrays: dict[str, np.ndarray] = {}
+    for file in _weight_files(path):
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    arrays[canonical_name(name)] = _float32(tensors, name)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{file}: not a readable safetensors file ({error}).") from None
+    return arrays
+
+
+def _float32(tensors, name):
+    try:
+        array = tensors.get_tensor(name)
+    except TypeError:  # bfloat16, which numpy alone does not know
+        raise ValueError(f"{name} is stored in a type numpy cannot read; save the checkpoint as float32.") from None
+    return array.astype("float32") if array.dtype.kind == "f" or array.dtype.itemsize == 2 else array
+
+
+def _weight_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if (path / WEIGHTS).is_file():
+        return [path / WEIGHTS]
+    if (path / SHARDS).is_file():
+        shards = json.loads((path / SHARDS).read_text(encoding="utf-8"))["weight_map"].values()
+        return [path / name for name in sorted(set(shards))]
+    if (path / "pytorch_model.bin").is_file():
+        raise ValueError(
+            f"{path}: holds pytorch_model.bin, a pickle, which is never opened here. "
+            "Convert it: AutoModel.from_pretrained(dir).save_pretrained(new_dir) writes model.safetensors."
+        )
+    raise FileNotFoundError(f"{path}: no {WEIGHTS} in this directory.")
+
+
+def save_directory(model: Transformer, directory: str | Path, **extra: object) -> None:
+    """Writes `model.safetensors`, then `config.json` (with `extra` keys); each file appears whole or not at all."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    heads = {"with_pool": model.with_pool, "with_nsp": model.with_nsp, "with_mlm": model.with_mlm}
+    tensors = {name if name.startswith("cls.") else f"bert.{name}": a for name, a in export_weights(model).items()}
+    with atomic_path(directory / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    values = config_to_json(model.config, **heads) | extra
+    write_text(directory / CONFIG, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

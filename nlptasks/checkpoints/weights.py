@@ -1,0 +1,135 @@
+"""The weight table of a Transformer, and strict loading: every variable once, nothing missing, nothing left over.
+
+The canonical names are Hugging Face's for BERT, without the `bert.` prefix; the other formats translate to them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nlptasks.core.transformer import Transformer
+
+# Present in many files, never ours: optimizer slots, buffers, and the output matrix tied to the embedding.
+TOLERATED = ("embeddings.position_ids", "cls.predictions.decoder.")
+HEADS = ("pooler.", "cls.")
+TIED = {
+    "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+
+
+class Slot(NamedTuple):
+    """One variable, its canonical name, and whether Hugging Face stores it as (out, in)."""
+
+    variable: object
+    name: str
+    transposed: bool = False
+
+
+def weight_table(model: Transformer) -> list[Slot]:
+    """Every weight of `model` in a fixed order."""
+    embeddings = model.embeddings
+    slots = [Slot(embeddings.token.embeddings, "embeddings.word_embeddings.weight")]
+    if embeddings.segment is not None:
+        slots.append(Slot(embeddings.segment.embeddings, "embeddings.token_type_embeddings.weight"))
+    slots.append(Slot(embeddings.position.embeddings, "embeddings.position_embeddings.weight"))
+    slots += _norm(embeddings.norm, "embeddings.LayerNorm")
+    if embeddings.mapping is not None:
+        slots += _dense(embeddings.mapping, "encoder.embedding_hidden_mapping_in")
+    for i, block in enumerate(model.blocks):
+        prefix = f"encoder.layer.{i}."
+        slots += _dense(block.attention.query, prefix + "attention.self.query")
+        slots += _dense(block.attention.key, prefix + "attention.self.key")
+        slots += _dense(block.attention.value, prefix + "attention.self.value")
+        slots += _dense(block.attention.output_dense, prefix + "attention.output.dense")
+        slots += _norm(block.attention_norm, prefix + "attention.output.LayerNorm")
+        slots += _dense(block.ffn.inner, prefix + "intermediate.dense")
+        slots += _dense(block.ffn.outer, prefix + "output.dense")
+        slots += _norm(block.ffn_norm, prefix + "output.LayerNorm")
+    if model.pooler is not None:
+        slots += _dense(model.pooler, "pooler.dense")
+    if model.nsp is not None:
+        slots += _dense(model.nsp, "cls.seq_relationship")
+    if model.mlm is not None:
+        slots += _dense(model.mlm.dense, "cls.predictions.transform.dense")
+        slots += _norm(model.mlm.norm, "cls.predictions.transform.LayerNorm")
+        slots.append(Slot(model.mlm.bias, "cls.predictions.bias"))
+    return slots
+
+
+def _dense(layer, name):
+    return [Slot(layer.kernel, f"{name}.weight", True), Slot(layer.bias, f"{name}.bias")]
+
+
+def _norm(layer, name):
+    return [Slot(layer.gamma, f"{name}.weight"), Slot(layer.beta, f"{name}.bias")]
+
+
+def export_weights(model: Transformer) -> dict[str, np.ndarray]:
+    """Canonical name -> float32 array as Hugging Face lays it out."""
+    return {
+        slot.name: np.ascontiguousarray(_oriented(np.asarray(slot.variable.value, "float32"), slot.transposed))
+        for slot in weight_table(model)
+    }
+
+
+def assign_weights(
+    model: Transformer,
+    arrays: Mapping[str, np.ndarray],
+    source: str,
+    *,
+    transposed: bool,
+    keep_tokens: Sequence[int] | None = None,
+    skip: Iterable[str] = (),
+) -> None:
+    """Loads `arrays` into `model`; either every weight fits or none is changed.
+
+    Args:
+        arrays: canonical name -> array.
+        source: what to call the file in an error.
+        transposed: dense kernels come as (out, in), as Hugging Face stores them.
+        keep_tokens: rows of the vocabulary to keep, in their new order.
+        skip: name prefixes that may be missing or left over.
+
+    Raises:
+        ValueError: lists what the model wanted and did not find, what was left over, and what has another shape.
+    """
+    skip = tuple(skip)
+    slots = weight_table(model)
+    wanted = {slot.name for slot in slots}
+    missing = [slot.name for slot in slots if slot.name not in arrays and not slot.name.startswith(skip or ("\0",))]
+    left = [name for name in arrays if name not in wanted and not name.startswith((*TOLERATED, *HEADS, *skip))]
+    values, misfits = [], []
+    for slot in slots:
+        if slot.name not in arrays:
+            continue
+        value = _oriented(np.asarray(arrays[slot.name]), transposed and slot.transposed)
+        if keep_tokens is not None and slot.name in TIED.values():
+            value = value[np.asarray(keep_tokens)]
+        if value.shape != tuple(slot.variable.shape):
+            misfits.append(f"{slot.name} (model {tuple(slot.variable.shape)}, file {value.shape})")
+        values.append((slot.variable, value))
+    untied = [name for name, tied in TIED.items() if name in arrays and tied in arrays and _differ(arrays, name, tied)]
+    problems = [("missing", missing), ("left over", left), ("of another shape", misfits), ("not tied", untied)]
+    told = "; ".join(f"{kind}: {_short(names)}" for kind, names in problems if names)
+    if told:
+        raise ValueError(
+            f"{source}: the checkpoint does not fit the model. {told}. Check the config beside the "
+            "checkpoint, or name prefixes that may be passed over with skip=[...]."
+        )
+    for variable, value in values:
+        variable.assign(value)
+
+
+def _differ(arrays, name, tied):
+    return arrays[name].shape != arrays[tied].shape or not np.array_equal(arrays[name], arrays[tied])
+
+
+def _oriented(array, transposed):
+    return array.T if transposed else array
+
+
+def _short(names, most=6):
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

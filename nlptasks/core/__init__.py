@@ -1,0 +1,6 @@
+"""The Transformer core: config, masks, layers, model, and the backend seam."""
+
+from nlptasks.core.config import TransformerConfig
+from nlptasks.core.transformer import Transformer
+
+__all__ = ["Transformer", "TransformerConfig"]

@@ -1,0 +1,99 @@
+"""The one file that names a backend: compiled functions and compiled training steps on TensorFlow and JAX."""
+
+import logging
+from collections.abc import Callable
+
+import keras
+
+logger = logging.getLogger(__name__)
+
+
+def compile_function(function: Callable, model: keras.Model, jit: bool | None = None) -> Callable:
+    """`function(*arrays)`, which may use `model`'s weights, as one compiled program a set of shapes.
+
+    Args:
+        jit: TensorFlow only: compile with XLA. None: only where a GPU is present (XLA on the CPU is slower
+            than TensorFlow's own kernels, see benchmarks/).
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=_use_xla(jit), autograph=False)
+    import jax
+
+    variables = list(model.variables)
+
+    @jax.jit
+    def pure(values, *arrays):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return function(*arrays)
+
+    return lambda *arrays: pure([v.value for v in variables], *arrays)
+
+
+def compile_train_step(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, loss_function: Callable, jit: bool | None = None
+) -> Callable:
+    """A compiled `step(batch) -> loss` that also updates `model` and `optimizer`.
+
+    Args:
+        loss_function: `loss_function(batch)` calls `model` and returns a scalar tensor.
+    """
+    optimizer.build(model.trainable_variables)
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow_step(model, optimizer, loss_function, _use_xla(jit))
+    return _jax_step(model, optimizer, loss_function)
+
+
+def _tensorflow_step(model, optimizer, loss_function, jit):
+    import tensorflow as tf
+
+    def step(batch):
+        with tf.GradientTape() as tape:
+            loss = loss_function(batch)
+            scaled = optimizer.scale_loss(loss)
+        optimizer.apply(tape.gradient(scaled, [v.value for v in model.trainable_variables]))
+        return loss
+
+    return tf.function(step, jit_compile=jit, autograph=False)
+
+
+def _jax_step(model, optimizer, loss_function):
+    import jax
+
+    trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
+
+    def loss_and_state(trainable_values, other_values, batch):
+        mapping = list(zip(trainable + others, trainable_values + other_values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            loss = loss_function(batch)
+        return loss, [_current(scope, variable, value) for variable, value in zip(others, other_values, strict=True)]
+
+    def update(trainable_values, other_values, optimizer_values, batch):
+        gradient = jax.value_and_grad(loss_and_state, has_aux=True)
+        (loss, other_values), gradients = gradient(trainable_values, other_values, batch)
+        trainable_values, optimizer_values = optimizer.stateless_apply(optimizer_values, gradients, trainable_values)
+        return loss, trainable_values, other_values, optimizer_values
+
+    compiled = jax.jit(update, donate_argnums=(0, 1, 2))
+
+    def step(batch):
+        state = ([v.value for v in group] for group in (trainable, others, optimizer.variables))
+        loss, *updated = compiled(*state, batch)
+        for group, values in zip((trainable, others, optimizer.variables), updated, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+        return loss
+
+    return step
+
+
+def _current(scope, variable, value):
+    current = scope.get_current_value(variable)
+    return value if current is None else current
+
+
+def _use_xla(jit: bool | None) -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU")) if jit is None else jit

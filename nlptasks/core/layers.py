@@ -1,0 +1,145 @@
+"""The parts of a Transformer other than attention.
+
+Legend: B batch, T position, D hidden, E embedding, M chosen positions, V vocabulary.
+"""
+
+import keras
+from keras import ops
+
+
+def activation(name):
+    """Keras' activation of that name; `gelu` is the exact (erf) one, `gelu_new`/`gelu_tanh` the approximation."""
+    if name in ("gelu_new", "gelu_tanh", "gelu_pytorch_tanh"):
+        return lambda x: ops.gelu(x, approximate=True)
+    if name in ("gelu", "gelu_erf"):
+        return lambda x: ops.gelu(x, approximate=False)
+    return keras.activations.get(name)
+
+
+def _normal(initializer_range):
+    return keras.initializers.TruncatedNormal(stddev=initializer_range)
+
+
+@keras.saving.register_keras_serializable("nlptasks")
+class LayerNorm(keras.layers.Layer):
+    """Layer normalisation over the last axis (arXiv 1607.06450), computed in float32."""
+
+    def __init__(self, epsilon=1e-12, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+
+    def call(self, x):
+        x = ops.cast(x, "float32")
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normal = centred * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(normal * ops.cast(self.gamma, "float32") + ops.cast(self.beta, "float32"), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable("nlptasks")
+class FeedForward(keras.layers.Layer):
+    """Two dense layers with an activation between them."""
+
+    def __init__(self, hidden_size, ffn_size, hidden_act="gelu", initializer_range=0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_size, self.ffn_size = hidden_size, ffn_size
+        self.hidden_act, self.initializer_range = hidden_act, initializer_range
+        settings = {"kernel_initializer": _normal(initializer_range), "dtype": self.dtype_policy}
+        self.inner = keras.layers.Dense(ffn_size, activation=activation(hidden_act), name="inner", **settings)
+        self.outer = keras.layers.Dense(hidden_size, name="outer", **settings)
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+        self.outer.build((*input_shape[:-1], self.ffn_size))
+
+    def call(self, hidden_BTD):
+        return self.outer(self.inner(hidden_BTD))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "hidden_size": self.hidden_size,
+            "ffn_size": self.ffn_size,
+            "hidden_act": self.hidden_act,
+            "initializer_range": self.initializer_range,
+        }
+
+
+class Embeddings(keras.layers.Layer):
+    """Token + segment + position embeddings, normalised; mapped to the hidden size where that differs."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        initializer = _normal(config.initializer_range)
+        settings = {"output_dim": config.embedding_size, "embeddings_initializer": initializer}
+        settings["dtype"] = self.dtype_policy
+        self.token = keras.layers.Embedding(config.vocab_size, name="token", **settings)
+        self.position = keras.layers.Embedding(config.max_positions, name="position", **settings)
+        self.segment = None
+        if config.segment_vocab_size:
+            self.segment = keras.layers.Embedding(config.segment_vocab_size, name="segment", **settings)
+        self.norm = LayerNorm(config.layer_norm_epsilon, name="norm", dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.mapping = None
+        if config.embedding_size != config.hidden_size:
+            self.mapping = keras.layers.Dense(
+                config.hidden_size, kernel_initializer=initializer, name="mapping", dtype=self.dtype_policy
+            )
+
+    def build(self, input_shape=None):
+        for table in (self.token, self.position, self.segment):
+            if table is not None:
+                table.build((None, None))
+        self.norm.build((None, None, self.config.embedding_size))
+        if self.mapping is not None:
+            self.mapping.build((None, None, self.config.embedding_size))
+
+    def call(self, token_ids_BT, segment_ids_BT=None, position_ids_BT=None, training=None):
+        if position_ids_BT is None:
+            position_ids_BT = ops.arange(ops.shape(token_ids_BT)[1])[None, :]
+        x_BTE = self.token(token_ids_BT) + self.position(position_ids_BT)
+        if self.segment is not None:
+            if segment_ids_BT is None:
+                segment_ids_BT = ops.zeros_like(token_ids_BT)
+            x_BTE = x_BTE + self.segment(segment_ids_BT)
+        x_BTE = self.dropout(self.norm(x_BTE), training=training)
+        return x_BTE if self.mapping is None else self.mapping(x_BTE)
+
+
+class MaskedLMHead(keras.layers.Layer):
+    """Scores over the vocabulary: dense, activation, norm, then the token embedding as output matrix, plus a bias."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.dense = keras.layers.Dense(
+            config.embedding_size,
+            activation=activation(config.hidden_act),
+            kernel_initializer=_normal(config.initializer_range),
+            name="dense",
+            dtype=self.dtype_policy,
+        )
+        self.norm = LayerNorm(config.layer_norm_epsilon, name="norm", dtype=self.dtype_policy)
+
+    def build(self, input_shape=None):
+        self.dense.build((None, None, self.config.hidden_size))
+        self.norm.build((None, None, self.config.embedding_size))
+        self.bias = self.add_weight(name="bias", shape=(self.config.vocab_size,), initializer="zeros")
+
+    def call(self, hidden_BMD, table_VE):
+        x_BME = self.norm(self.dense(hidden_BMD))
+        logits_BMV = ops.matmul(x_BME, ops.transpose(ops.cast(table_VE, self.compute_dtype)))
+        return ops.cast(logits_BMV, "float32") + ops.cast(self.bias, "float32")

@@ -1,0 +1,174 @@
+"""The Transformer: embeddings, blocks, and the heads BERT was trained with.
+
+Legend: B batch, T query position, S key position, D hidden, M chosen positions, V vocabulary.
+"""
+
+import keras
+from keras import ops
+
+from nlptasks.core.attention import MultiHeadAttention
+from nlptasks.core.config import TransformerConfig
+from nlptasks.core.layers import Embeddings, FeedForward, LayerNorm, MaskedLMHead
+from nlptasks.core.masks import attention_mask
+
+
+class TransformerBlock(keras.layers.Layer):
+    """Attention and feed-forward, each followed by dropout, residual sum and norm (post-norm, as in BERT)."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.attention = MultiHeadAttention(
+            config.hidden_size,
+            config.num_heads,
+            config.key_size,
+            config.value_size,
+            config.attention_dropout,
+            config.initializer_range,
+            name="attention",
+            dtype=self.dtype_policy,
+        )
+        self.attention_norm = LayerNorm(config.layer_norm_epsilon, name="attention_norm", dtype=self.dtype_policy)
+        self.ffn = FeedForward(
+            config.hidden_size,
+            config.ffn_size,
+            config.hidden_act,
+            config.initializer_range,
+            name="ffn",
+            dtype=self.dtype_policy,
+        )
+        self.ffn_norm = LayerNorm(config.layer_norm_epsilon, name="ffn_norm", dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+
+    def build(self, hidden_shape):
+        for layer in (self.attention, self.attention_norm, self.ffn, self.ffn_norm):
+            layer.build(hidden_shape)
+
+    def call(self, hidden_BTD, mask_BTS, cache=None, cache_index=None, training=None):
+        mixed_BTD = self.attention(hidden_BTD, mask_BTS, cache, cache_index, training=training)
+        if cache is not None:
+            mixed_BTD, cache = mixed_BTD
+        hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training))
+        changed_BTD = self.dropout(self.ffn(hidden_BTD), training=training)
+        hidden_BTD = self.ffn_norm(hidden_BTD + changed_BTD)
+        return hidden_BTD if cache is None else (hidden_BTD, cache)
+
+    def compute_output_shape(self, hidden_shape, *args, **kwargs):
+        return hidden_shape
+
+
+@keras.saving.register_keras_serializable("nlptasks")
+class Transformer(keras.Model):
+    """BERT (arXiv 1810.04805) whose attention mask is bidirectional, causal or UNILM.
+
+    Args:
+        config: sizes and attention kind.
+        with_pool: add the pooler (dense + tanh on the first position); a string names another activation.
+        with_nsp: add next-sentence probabilities (implies the pooler).
+        with_mlm: True for masked-LM probabilities, "linear" for logits.
+
+    Called on `[token_ids, segment_ids]`, both int `(B, T)` (or on `token_ids` alone: all segment 0), it
+    returns what bert4keras returns, in its order: the hidden states `(B, T, D)` if no head was asked for,
+    else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then masked-LM probabilities or
+    logits `(B, T, V)`; one tensor when there is one, else a list.
+
+    Raises:
+        ValueError: T is more than `max_positions`.
+    """
+
+    def __init__(self, config, with_pool=False, with_nsp=False, with_mlm=False, **kwargs):
+        super().__init__(**kwargs)
+        if with_mlm not in (False, True, "linear"):
+            raise ValueError(f'with_mlm must be False, True or "linear". Received: with_mlm={with_mlm!r}.')
+        self.config = config
+        self.with_pool, self.with_nsp, self.with_mlm = with_pool, with_nsp, with_mlm
+        dtype, normal = self.dtype_policy, keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+        self.embeddings = Embeddings(config, name="embeddings", dtype=dtype)
+        self.blocks = [TransformerBlock(config, name=f"block_{i}", dtype=dtype) for i in range(config.num_layers)]
+        self.pooler = self.nsp = self.mlm = None
+        if with_pool or with_nsp:
+            pool_act = with_pool if isinstance(with_pool, str) else "tanh"
+            self.pooler = keras.layers.Dense(
+                config.hidden_size, activation=pool_act, kernel_initializer=normal, name="pooler", dtype=dtype
+            )
+        if with_nsp:
+            self.nsp = keras.layers.Dense(2, kernel_initializer=normal, name="nsp", dtype=dtype)
+        if with_mlm:
+            self.mlm = MaskedLMHead(config, name="mlm", dtype=dtype)
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        self.embeddings.build()
+        for block in self.blocks:
+            block.build((None, None, self.config.hidden_size))
+        for head in (self.pooler, self.nsp):
+            if head is not None:
+                head.build((None, self.config.hidden_size))
+        if self.mlm is not None:
+            self.mlm.build()
+        self.built = True
+
+    def call(self, inputs, training=None):
+        token_ids_BT, segment_ids_BT = inputs if isinstance(inputs, list | tuple) else (inputs, None)
+        hidden_BTD = self.encode(token_ids_BT, segment_ids_BT, training=training)
+        outputs = []
+        if self.pooler is not None:
+            pooled_BD = self.pooler(hidden_BTD[:, 0])
+            outputs.append(pooled_BD if self.nsp is None else ops.softmax(ops.cast(self.nsp(pooled_BD), "float32")))
+        if self.mlm is not None:
+            logits_BTV = self.token_logits(hidden_BTD)
+            outputs.append(logits_BTV if self.with_mlm == "linear" else ops.softmax(logits_BTV))
+        if not outputs:
+            return hidden_BTD
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def encode(self, token_ids_BT, segment_ids_BT=None, training=None):
+        """Hidden states `(B, T, D)` under the model's own attention mask."""
+        length = token_ids_BT.shape[1]
+        if length is not None and length > self.config.max_positions:
+            raise ValueError(
+                f"The position table reaches {self.config.max_positions} tokens. Received a sequence of {length}: "
+                "cut the text (a smaller --seq-length or max_length) or load a model with more positions."
+            )
+        if segment_ids_BT is None:
+            segment_ids_BT = ops.zeros_like(token_ids_BT)
+        mask_BTS = attention_mask(self.config.attention, token_ids_BT, segment_ids_BT)
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, training=training)
+        for block in self.blocks:
+            hidden_BTD = block(hidden_BTD, mask_BTS, training=training)
+        return hidden_BTD
+
+    def encode_cached(self, token_ids_BT, segment_ids_BT, position_ids_BT, mask_BTS, caches, cache_index):
+        """Hidden states of T new tokens that look at the S slots of `caches`, and the caches with them written in.
+
+        Args:
+            mask_BTS: bool, which slot each new token may look at (its own slot included).
+            caches: one `(keys_BSNH, values_BSNJ)` a block; slots `cache_index` to `cache_index + T` are written.
+        """
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_BT)
+        updated = []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            hidden_BTD, cache = block(hidden_BTD, mask_BTS, cache, cache_index)
+            updated.append(cache)
+        return hidden_BTD, updated
+
+    def token_logits(self, hidden_BMD):
+        """Masked-LM logits `(B, M, V)`, float32, of the hidden states at chosen positions."""
+        return self.mlm(hidden_BMD, self.embeddings.token.embeddings)
+
+    def get_config(self):
+        return {
+            "config": self.config.to_dict(),
+            "with_pool": self.with_pool,
+            "with_nsp": self.with_nsp,
+            "with_mlm": self.with_mlm,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["config"] = TransformerConfig(**config["config"])
+        return cls(**config)

@@ -1,0 +1,122 @@
+"""The two ways in: `build_transformer_model` for a network, `load` for something ready to use."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nlptasks.checkpoints.bert4keras import read_bert4keras
+from nlptasks.checkpoints.configs import config_from_json, read_json_object
+from nlptasks.checkpoints.google import read_google
+from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface
+from nlptasks.checkpoints.weights import assign_weights
+from nlptasks.core.transformer import Transformer
+
+MODELS = ("bert", "roberta")
+APPLICATIONS = {"encoder": "bidirectional", "lm": "causal", "unilm": "unilm"}
+
+
+def build_transformer_model(
+    config_path: str | Path,
+    checkpoint_path: str | Path | None = None,
+    model: str = "bert",
+    application: str = "encoder",
+    with_pool: bool | str = False,
+    with_nsp: bool = False,
+    with_mlm: bool | str = False,
+    keep_tokens: Sequence[int] | None = None,
+    skip: Iterable[str] = (),
+    **config_overrides: object,
+) -> Transformer:
+    """A Keras model fed `[token_ids, segment_ids]`, as bert4keras' function of the same name builds it.
+
+    Args:
+        config_path: `bert_config.json`, `config.json`, or the directory that holds one of them.
+        checkpoint_path: None (fresh weights), a Google TensorFlow checkpoint prefix, a Hugging Face directory or
+            `.safetensors` file, HDF5 weights saved by bert4keras, or a directory written by this library.
+        model: "bert" or "roberta" (Chinese RoBERTa has BERT's layout).
+        application: "encoder" (bidirectional), "lm" (causal) or "unilm" (sequence to sequence in one stack);
+            the last two bring the masked-LM head, as in bert4keras.
+        with_pool: pooled first position; a string names its activation.
+        with_nsp: next-sentence probabilities.
+        with_mlm: True for probabilities over the vocabulary, "linear" for logits.
+        keep_tokens: ids of the vocabulary to keep; embedding and output bias are cut to them.
+        skip: prefixes of weight names that may be missing in the checkpoint or left over in it.
+        **config_overrides: fields of `TransformerConfig`, by our names or the file's.
+
+    Returns:
+        A built `Transformer`; see it for the order of its outputs.
+
+    Raises:
+        ValueError, FileNotFoundError: one line that names the file and what does not fit.
+    """
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {MODELS}. Received: model={model!r}.")
+    if application not in APPLICATIONS:
+        raise ValueError(f"application must be one of {tuple(APPLICATIONS)}. Received: application={application!r}.")
+    config_path = _config_file(Path(config_path))
+    overrides = {"attention": APPLICATIONS[application]} | config_overrides
+    config = config_from_json(read_json_object(config_path), config_path, **overrides)
+    if keep_tokens is not None:
+        if outside := [i for i in keep_tokens if not 0 <= i < config.vocab_size]:
+            raise ValueError(f"keep_tokens must lie in [0, {config.vocab_size}). Received: {outside[0]}.")
+        config = config.replace(vocab_size=len(keep_tokens))
+    with_mlm = with_mlm or application != "encoder"
+    transformer = Transformer(config, with_pool=with_pool, with_nsp=with_nsp, with_mlm=with_mlm)
+    transformer.build()
+    if checkpoint_path is not None:
+        load_weights(transformer, checkpoint_path, keep_tokens=keep_tokens, skip=skip)
+    return transformer
+
+
+def load_weights(
+    transformer: Transformer,
+    checkpoint_path: str | Path,
+    keep_tokens: Sequence[int] | None = None,
+    skip: Iterable[str] = (),
+) -> None:
+    """Loads a checkpoint of any known format, strictly; see `build_transformer_model`."""
+    path = Path(checkpoint_path)
+    transposed = False
+    if path.is_dir() or path.suffix == ".safetensors":
+        google = sorted(path.glob("*.ckpt.index")) if path.is_dir() and not list(path.glob("*.safetensors*")) else []
+        if google:
+            arrays = read_google(google[0].with_suffix(""))
+        else:
+            arrays, transposed = read_huggingface(path), True
+    elif Path(f"{path}.index").is_file():
+        arrays = read_google(path)
+    elif path.is_file():
+        arrays = read_bert4keras(path)
+    else:
+        raise FileNotFoundError(
+            f"{path}: no such checkpoint; give a directory with model.safetensors, a TensorFlow checkpoint "
+            "prefix (the path without .index), or an HDF5 file of weights."
+        )
+    assign_weights(transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip)
+
+
+def _config_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in (CONFIG, "bert_config.json"):
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(f"{path}: holds neither {CONFIG} nor bert_config.json.")
+
+
+def load(directory: str | Path):
+    """The application saved in `directory`, ready to use (a `Reader` has `.answer(question, passages)`).
+
+    Raises:
+        ValueError, FileNotFoundError: one line; the directory holds no application of this library.
+    """
+    from nlptasks.models.reading import Reader
+
+    applications = {Reader.task: Reader}
+    settings = read_json_object(_config_file(Path(directory))).get("nlptasks", {})
+    task = settings.get("task") if isinstance(settings, dict) else None
+    if task not in applications:
+        raise ValueError(
+            f"{directory}: holds no application of this library (task {task!r}; known: {', '.join(applications)}). "
+            "Load a bare network with nlptasks.build_transformer_model."
+        )
+    return applications[task].from_directory(directory)
