@@ -52,7 +52,9 @@ def _tensorflow_step(model, optimizer, loss_function, jit):
         with tf.GradientTape() as tape:
             loss = loss_function(batch)
             scaled = optimizer.scale_loss(loss)
-        optimizer.apply(tape.gradient(scaled, [v.value for v in model.trainable_variables]))
+        gradients = tape.gradient(scaled, [v.value for v in model.trainable_variables])
+        # Embedding gradients come as slices with repeated rows; Adam must square their sum, not sum their squares.
+        optimizer.apply([None if g is None else tf.convert_to_tensor(g) for g in gradients])
         return loss
 
     return tf.function(step, jit_compile=jit, autograph=False)

@@ -45,7 +45,9 @@ class TransformerBlock(keras.layers.Layer):
             layer.build(hidden_shape)
 
     def call(self, hidden_BTD, mask_BTS, cache=None, cache_index=None, training=None):
-        mixed_BTD = self.attention(hidden_BTD, mask_BTS, cache, cache_index, training=training)
+        mixed_BTD = self.attention(
+            hidden_BTD, mask_BTS, cache=cache, cache_index=cache_index, training=training
+        )
         if cache is not None:
             mixed_BTD, cache = mixed_BTD
         hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training))
@@ -126,7 +128,7 @@ class Transformer(keras.Model):
     def encode(self, token_ids_BT, segment_ids_BT=None, training=None):
         """Hidden states `(B, T, D)` under the model's own attention mask."""
         length = token_ids_BT.shape[1]
-        if length is not None and length > self.config.max_positions:
+        if isinstance(length, int) and length > self.config.max_positions:
             raise ValueError(
                 f"The position table reaches {self.config.max_positions} tokens. Received a sequence of {length}: "
                 "cut the text (a smaller --seq-length or max_length) or load a model with more positions."
@@ -149,7 +151,7 @@ class Transformer(keras.Model):
         hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_BT)
         updated = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            hidden_BTD, cache = block(hidden_BTD, mask_BTS, cache, cache_index)
+            hidden_BTD, cache = block(hidden_BTD, mask_BTS, cache=cache, cache_index=cache_index)
             updated.append(cache)
         return hidden_BTD, updated
 

@@ -1,0 +1,1 @@
+"""Scorers: numpy and the standard library only."""

@@ -1,0 +1,210 @@
+"""Reading comprehension by sequence to sequence: passages and a question in, an answer with its evidence out.
+
+After bert4keras' `task_reading_comprehension_by_seq2seq`; the recipe is described in docs/reading.md.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nlptasks.checkpoints.configs import config_from_json, read_json_object
+from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
+from nlptasks.checkpoints.weights import assign_weights
+from nlptasks.core.transformer import Transformer
+from nlptasks.generate.cached import CachedDecoder
+from nlptasks.models.reading_decode import DecodedAnswer, decode_answers
+from nlptasks.models.reading_samples import ReadingLengths, encode_sources, source_ids
+from nlptasks.text import Encoding, Tokenizer
+
+MODES = ("extractive", "generative")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A passage that survived the first step.
+
+    Attributes:
+        passage: its index among the passages given.
+        probability: of the whole answer, read from this passage alone.
+        start, end: the answer is `passages[passage][start:end]`; None where it does not occur there.
+    """
+
+    passage: int
+    probability: float
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer; `text` is "" when no passage answers.
+
+    Attributes:
+        score: sum over the tokens of log(vote), see `reading_decode.vote`; comparable between answers of one question.
+        evidence: the passages that survived, most probable first.
+    """
+
+    text: str
+    score: float
+    evidence: tuple[Evidence, ...]
+
+
+class Reader:
+    """Answers questions from passages.
+
+    Args:
+        model: a Transformer with `attention="unilm"` and the masked-LM head.
+        tokenizer: with the vocabulary of the model.
+        lengths: most tokens of passage, question and answer.
+
+    Raises:
+        ValueError: model, tokenizer and lengths do not fit together.
+    """
+
+    task = "reading_comprehension"
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, lengths: ReadingLengths | None = None):
+        self.model, self.tokenizer = model, tokenizer
+        self.lengths = lengths or ReadingLengths()
+        if tokenizer.vocab_size != model.config.vocab_size:
+            raise ValueError(
+                f"The tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
+                "give the vocabulary that the model was trained with."
+            )
+        if self.lengths.total > model.config.max_positions:
+            raise ValueError(
+                f"passage_length + question_length + answer_length = {self.lengths.total} is more than the model's "
+                f"{model.config.max_positions} positions; make one of them smaller."
+            )
+        self._decoder = CachedDecoder(model)
+
+    def answer(
+        self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1
+    ) -> Answer:
+        """The answer to one question.
+
+        Args:
+            question: the question.
+            passages: one or more texts; what is beyond `passage_length` tokens is not read.
+            mode: "extractive" (the answer is a piece of a passage, returned as its original characters) or
+                "generative" (any tokens).
+            beam_size: 1 is greedy search.
+
+        Raises:
+            ValueError: an empty question, no passages, or an unknown mode.
+        """
+        return self.answer_batch([(question, passages)], mode, beam_size)[0]
+
+    def answer_batch(
+        self,
+        questions: Sequence[tuple[str, Sequence[str]]],
+        mode: str = "extractive",
+        beam_size: int = 1,
+        rows: int = 64,
+        progress: Callable[[Iterable], Iterable] = iter,
+    ) -> list[Answer]:
+        """The answers to many questions, `(question, passages)` each.
+
+        Args:
+            rows: passages encoded together; more is faster and takes more memory.
+            progress: wraps the iteration over batches (`tqdm`, say).
+        """
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {MODES}. Received: mode={mode!r}.")
+        if beam_size < 1 or rows < 1:
+            raise ValueError(f"beam_size and rows must be at least 1. Received: {beam_size=}, {rows=}.")
+        for index, (question, passages) in enumerate(questions):
+            if not question.strip():
+                raise ValueError(f"question {index} is empty; ask something.")
+            if isinstance(passages, str) or not len(passages):
+                raise ValueError(f"question {index} needs a list of at least one passage.")
+        answers: list[Answer | None] = [None] * len(questions)
+        for group in progress(self._groups(questions, rows)):
+            for index, answer in zip(group, self._answer_group([questions[i] for i in group], mode, beam_size, rows), strict=True):
+                answers[index] = answer
+        return answers
+
+    @staticmethod
+    def _groups(questions, rows):
+        """Indices of questions in groups of at most `rows` passages, the longest texts together."""
+        longest = [max(map(len, passages)) + len(question) for question, passages in questions]
+        groups, room = [], 0
+        for index in np.argsort([-n for n in longest], kind="stable"):
+            count = len(questions[index][1])
+            if count > room:
+                groups.append([])
+                room = rows
+            groups[-1].append(int(index))
+            room -= count
+        return groups
+
+    def _answer_group(self, questions, mode, beam_size, rows):
+        texts = [text for _, passages in questions for text in passages]
+        owners = [q for q, (_, passages) in enumerate(questions) for _ in passages]
+        encodings, encoded = encode_sources(self.tokenizer, self.lengths, texts, [q for q, _ in questions])
+        of_question = [[e for e, owner in zip(encodings, owners, strict=True) if owner == q] for q in range(len(questions))]
+        decoded = decode_answers(
+            self._decoder,
+            [[source_ids(e, encoded[q]) for e in passages] for q, passages in enumerate(of_question)],
+            [[e.token_ids[1:-1] for e in passages] for passages in of_question],
+            self.tokenizer.sep_id,
+            self.lengths.answer_length,
+            beam_size,
+            mode == "extractive",
+            rows,
+        )
+        return [
+            self._answer(found, passages, of_question[q], mode)
+            for q, (found, (_, passages)) in enumerate(zip(decoded, questions, strict=True))
+        ]
+
+    def _answer(self, found: DecodedAnswer, passages: Sequence[str], encodings: Sequence[Encoding], mode: str):
+        evidence = []
+        for index, log_probability in found.log_probabilities.items():
+            start, end = _find(found.tokens, encodings[index])
+            evidence.append(Evidence(index, float(np.exp(log_probability)), start, end))
+        evidence.sort(key=lambda e: -e.probability)
+        text = self.tokenizer.decode(found.tokens)
+        if mode == "extractive":
+            located = next((e for e in evidence if e.start is not None), None)
+            text = passages[located.passage][located.start : located.end] if located else ""
+        return Answer(text, found.score, tuple(evidence))
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(directory)
+        save_directory(self.model, directory, nlptasks={"task": self.task} | dataclasses.asdict(self.lengths))
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> "Reader":
+        """The reader that `save` wrote.
+
+        Raises:
+            ValueError, FileNotFoundError: one line: what is missing or does not fit.
+        """
+        directory = Path(directory)
+        values = read_json_object(directory / CONFIG)
+        settings = dict(values.get("nlptasks") or {})
+        if settings.pop("task", None) != cls.task:
+            raise ValueError(f"{directory / CONFIG}: not a reader; train one with tasks/reading_comprehension.py train.")
+        model = Transformer(config_from_json(values, directory / CONFIG), with_mlm="linear")
+        model.build()
+        assign_weights(model, read_huggingface(directory), str(directory), transposed=True)
+        return cls(model, Tokenizer.from_directory(directory), ReadingLengths(**settings))
+
+
+def _find(tokens: Sequence[int], encoding: Encoding) -> tuple[int | None, int | None]:
+    """Where `tokens` first occur in a passage, as character offsets; (None, None) where they do not."""
+    ids = encoding.token_ids[1:-1]
+    if tokens and len(tokens) <= len(ids):
+        windows = np.lib.stride_tricks.sliding_window_view(ids, len(tokens))
+        starts = np.flatnonzero((windows == np.asarray(tokens)).all(axis=1))
+        if len(starts):
+            first = starts[0] + 1
+            return encoding.offsets[first][0], encoding.offsets[first + len(tokens) - 1][1]
+    return None, None

@@ -1,0 +1,68 @@
+"""What the command line of every task script shares: options to command, one-line errors, exit status."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+from nlptasks.train.loop import TrainingInterrupted
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+logger = logging.getLogger(__name__)
+
+
+def run_script(commands: dict[str, type], description: str, arguments: list[str] | None = None) -> int:
+    """Parses `script COMMAND --options` and runs `command.run()`; returns the exit status.
+
+    Each command is a dataclass: its fields are its options, its docstring the help, `run` does the job. What the user
+    can mend (a `ValueError` or a file error) is one line on standard error and status 2.
+    """
+    options = tyro.extras.subcommand_cli_from_dict(
+        dict(commands), description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    try:
+        options.run()
+    except TrainingInterrupted:
+        say("interrupted; the run is saved: the same command with --resume continues it.")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        say("interrupted.")
+        return INTERRUPTED
+    except (ValueError, OSError, FloatingPointError) as error:
+        logger.debug("details", exc_info=True)
+        say(f"error: {_one_line(error)}")
+        return USAGE
+    return OK
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def say(message: str) -> None:
+    """Progress and logs go to standard error; standard output is for results."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def progress_bar(items: Iterable, description: str = "", total: int | None = None, initial: int = 0) -> tqdm:
+    """A bar on standard error."""
+    return tqdm(items, desc=description, total=total, initial=initial, file=sys.stderr, mininterval=0.5)
+
+
+def require_empty_run(directory: Path, marker: str, resume: bool) -> None:
+    """Refuses to write a new run over an old one, or to resume where there is none."""
+    if resume and not (directory / marker).is_file():
+        raise ValueError(f"{directory}: no interrupted run here; leave --resume out to start one.")
+    if not resume and (directory / marker).is_file():
+        raise ValueError(f"{directory}: holds a run already; --resume continues it, or give another --output.")
+
+
+def describe(commands: dict[str, Callable]) -> str:
+    """The names of the commands, for a usage line."""
+    return ", ".join(commands)

@@ -1,0 +1,291 @@
+"""Reading comprehension by sequence to sequence: train, score and use a reader of several passages a question.
+
+    python tasks/reading_comprehension.py train --train train.json --valid valid.json --checkpoint none --output runs/reader
+    python tasks/reading_comprehension.py evaluate --model runs/reader --data test.json
+    python tasks/reading_comprehension.py predict --model runs/reader --question 问题 --passage 篇章一 篇章二
+
+Files are WebQA/SogouQA JSON, JSON lines, or SQuAD-style JSON (CMRC2018, DRCD); plain or gzip. The recipe, its scores and
+how they are counted: docs/reading.md and docs/scoring.md.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from nlptasks import build_transformer_model, load
+from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.files import write_text
+from nlptasks.metrics.baselines import fit_baselines
+from nlptasks.metrics.reading import score_reading
+from nlptasks.models.reading import Reader
+from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths
+from nlptasks.models.seq2seq import target_loss
+from nlptasks.text import Question, Tokenizer, build_character_vocab, read_questions
+from nlptasks.train.loop import train
+from nlptasks.train.optimizers import make_adam
+from nlptasks.train.run import start_run
+from nlptasks.train.script import progress_bar, require_empty_run, run_script, say
+
+OPTIONS, SCORES = "options.json", "scores.json"
+
+
+@dataclass(kw_only=True)
+class Train:
+    """Train a reader; the best epoch on the validation file is kept."""
+
+    train: tuple[Path, ...]
+    """training files"""
+    valid: Path
+    """validation file: the epoch with the best CMRC F1 on all its questions is kept"""
+    output: Path
+    """run directory: model, vocabulary, options, scores, log and curve"""
+    checkpoint: str = "none"
+    """a BERT to start from: a directory with its config, weights and vocab.txt; or none: train from scratch"""
+    resume: bool = False
+    """continue an interrupted run"""
+
+    passage_length: int = 256
+    """most tokens of [CLS] passage [SEP]"""
+    question_length: int = 64
+    """most tokens of question [SEP]"""
+    answer_length: int = 32
+    """most tokens of answer [SEP]"""
+    negative_ratio: float | None = None
+    """how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
+
+    epochs: int = 8
+    batch_size: int = 32
+    learning_rate: float = 1e-5
+    """Adam's; 1e-5 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
+    warmup_share: float = 0.0
+    """share of the updates in which the learning rate rises"""
+    decay: bool = False
+    """let the learning rate fall linearly to 0"""
+    clip_norm: float | None = None
+    """bound of the gradients' norm"""
+    precision: str = "float32"
+    """float32 or bfloat16"""
+    seed: int = 0
+
+    vocab: Path | None = None
+    """vocabulary of a model from scratch; left out, the characters of the training files"""
+    hidden_size: int = 128
+    """from scratch: hidden size (and the four below)"""
+    num_layers: int = 3
+    num_heads: int = 4
+    ffn_size: int = 512
+    dropout: float = 0.1
+
+    valid_limit: int | None = None
+    """score no more than this many validation questions after an epoch"""
+
+    def run(self) -> None:
+        lengths = ReadingLengths(
+            passage_length=self.passage_length, question_length=self.question_length, answer_length=self.answer_length
+        )
+        training = [question for path in self.train for question in read_questions(path)]
+        validation = read_questions(self.valid)[: self.valid_limit]
+        require_empty_run(self.output, OPTIONS, self.resume)
+
+        start_run(self.seed, self.precision)
+        tokenizer = self._tokenizer(training)
+        model = self._model(tokenizer, lengths)
+        reader = Reader(model, tokenizer, lengths)
+        say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
+        examples = ReadingExamples(training, tokenizer, lengths, self.negative_ratio, self.seed)
+        say(f"{len(examples)} questions; answers by passage: {examples.counts}")
+
+        options = _jsonable(dataclasses.asdict(self))
+        options.pop("resume")
+        write_text(self.output / OPTIONS, json.dumps(options, ensure_ascii=False, indent=1) + "\n")
+        steps = self.epochs * len(examples.batches(0, self.batch_size))
+        progress = train(
+            model,
+            make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm),
+            lambda batch: target_loss(model, batch),
+            epoch_batches=lambda epoch: examples.batches(epoch, self.batch_size),
+            make_batch=lambda indices: examples.batch(indices, self.batch_size),
+            epochs=self.epochs,
+            validate=lambda: _validation_scores(reader, validation),
+            score_name="cmrc_f1",
+            save_best=lambda: reader.save(self.output),
+            directory=self.output,
+            options=options,
+            resume=self.resume,
+            progress_bar=progress_bar,
+        )
+        best = max(progress.history, key=lambda row: row["cmrc_f1"])
+        write_text(self.output / SCORES, json.dumps({"best": best, "epochs": progress.history}, indent=1) + "\n")
+        say(f"best epoch {best['epoch']}: {best}")
+        say(f"{self.output}: ready for evaluate and predict")
+
+    def _tokenizer(self, training: list[Question]) -> Tokenizer:
+        if self.checkpoint != "none":
+            return Tokenizer.from_directory(self.checkpoint)
+        if self.vocab is not None:
+            return Tokenizer(self.vocab)
+        texts = (text for q in training for text in (q.question, *q.answers, *(p.text for p in q.passages)))
+        return Tokenizer(build_character_vocab(texts))
+
+    def _model(self, tokenizer: Tokenizer, lengths: ReadingLengths) -> Transformer:
+        if self.checkpoint != "none":
+            return build_transformer_model(
+                self.checkpoint, self.checkpoint, application="unilm", with_mlm="linear", dropout=self.dropout
+            )
+        config = TransformerConfig(
+            vocab_size=tokenizer.vocab_size,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            ffn_size=self.ffn_size,
+            max_positions=lengths.total,
+            attention="unilm",
+            dropout=self.dropout,
+            attention_dropout=self.dropout,
+        )
+        model = Transformer(config, with_mlm="linear")
+        model.build()
+        return model
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Score a reader on a file, answerable and unanswerable questions also apart."""
+
+    model: Path
+    """run directory"""
+    data: Path
+    """questions with answers"""
+    predictions: Path | None = None
+    """write the answers there, id and answer separated by a tab"""
+    baselines: tuple[Path, ...] = ()
+    """training files: also score trivial baselines, fitted to them where they learn anything"""
+    mode: str = "extractive"
+    """extractive or generative"""
+    beam_size: int = 1
+    json: bool = False
+    """the last line of the output is one JSON object"""
+
+    def run(self) -> None:
+        questions = read_questions(self.data)
+        reader = load(self.model)
+        started = time.monotonic()
+        predictions = _predict(reader, questions, self.mode, self.beam_size, bar=True)
+        seconds = time.monotonic() - started
+        say(f"{len(questions)} questions in {seconds:.1f} s")
+        scores = {"reader": score_reading(questions, predictions)}
+        if self.baselines:
+            training = [question for path in self.baselines for question in read_questions(path)]
+            for name, predict in fit_baselines(training).items():
+                scores[name] = score_reading(questions, {q.id: predict(q) for q in questions})
+        if self.predictions is not None:
+            _write_predictions(self.predictions, predictions)
+        print(_table(scores))
+        if self.json:
+            print(json.dumps({"scores": scores, "seconds": seconds}, ensure_ascii=False))
+
+
+@dataclass(kw_only=True)
+class Predict:
+    """Answer one question, or the questions of a file."""
+
+    model: Path
+    """run directory"""
+    question: str | None = None
+    passage: tuple[str, ...] = ()
+    """one or more passages for --question"""
+    data: Path | None = None
+    """questions with passages; needs --output or --show"""
+    output: Path | None = None
+    """id and answer separated by a tab"""
+    show: int = 0
+    """print this many questions of --data with their passages and answers"""
+    mode: str = "extractive"
+    """extractive or generative"""
+    beam_size: int = 1
+    json: bool = False
+    """print one JSON object"""
+
+    def run(self) -> None:
+        if (self.question is None) == (self.data is None):
+            raise ValueError("give either --question with --passage, or --data with --output or --show.")
+        if self.question is not None:
+            if not self.passage:
+                raise ValueError("--question needs --passage TEXT...")
+            answer = load(self.model).answer(self.question, self.passage, self.mode, self.beam_size)
+            print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
+            return
+        if self.output is None and not self.show:
+            raise ValueError("--data needs --output FILE or --show N.")
+        questions = read_questions(self.data)
+        if self.output is None:
+            questions = questions[: self.show]
+        reader = load(self.model)
+        predictions = _predict(reader, questions, self.mode, self.beam_size, bar=self.output is not None)
+        if self.output is not None:
+            _write_predictions(self.output, predictions)
+        for question in questions[: self.show]:
+            print(f"\n问题 {question.question}")
+            for i, passage in enumerate(question.passages):
+                print(f"篇章{i + 1} {passage.text}")
+            print(f"回答 {predictions[question.id] or '（无答案）'}    标准答案 {' / '.join(question.answers) or '（无答案）'}")
+
+
+def _predict(reader, questions, mode, beam_size, bar) -> dict[str, str]:
+    pairs = [(question.question, [p.text for p in question.passages]) for question in questions]
+    wrap = (lambda groups: progress_bar(groups, "answering")) if bar else iter
+    answers = reader.answer_batch(pairs, mode, beam_size, progress=wrap)
+    return {question.id: answer.text for question, answer in zip(questions, answers, strict=True)}
+
+
+def _validation_scores(reader, questions) -> dict[str, float]:
+    scores = score_reading(questions, _predict(reader, questions, "extractive", 1, bar=False))
+    found = {name: scores["all"][name] for name in ("cmrc_em", "cmrc_f1")}
+    found |= {f"answerable_{name}": scores["answerable"][name] for name in ("cmrc_em", "cmrc_f1")}
+    say("validation: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+    return found
+
+
+def _write_predictions(path: Path, predictions: dict[str, str]) -> None:
+    lines = [f"{key}\t{' '.join(answer.split())}\n" for key, answer in predictions.items()]
+    write_text(path, "".join(lines))
+    say(f"{path}: {len(lines)} answers")
+
+
+def _table(scores) -> str:
+    columns = ("sogou_accuracy", "sogou_f1", "sogou_final", "cmrc_em", "cmrc_f1")
+    lines = [f"{'':24}{'questions':>10}" + "".join(f"{name:>16}" for name in columns)]
+    for name, sections in scores.items():
+        for section, values in sections.items():
+            if values["questions"]:
+                label = name if section == "all" else f"  {section}"
+                cells = "".join(f"{values[c]:16.2f}" if "cmrc" in c else f"{values[c]:16.4f}" for c in columns)
+                lines.append(f"{label:24}{values['questions']:>10}{cells}")
+    return "\n".join(lines)
+
+
+def _shown(answer) -> str:
+    lines = [answer.text or "（无答案）"]
+    for e in answer.evidence:
+        where = f"characters {e.start} to {e.end}" if e.start is not None else "not literally in it"
+        lines.append(f"  passage {e.passage + 1}: probability {e.probability:.3f}, {where}")
+    return "\n".join(lines)
+
+
+def _jsonable(values: dict) -> dict:
+    return json.loads(json.dumps(values, default=str))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the script; returns its exit status."""
+    commands = {"train": Train, "evaluate": Evaluate, "predict": Predict}
+    return run_script(commands, __doc__.splitlines()[0], arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
