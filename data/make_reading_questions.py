@@ -29,16 +29,16 @@ from pathlib import Path
 PASSAGES = (3, 4, 4, 5)  # one of these per question
 UNANSWERABLE = 0.15  # questions without an answer in any passage
 SECOND_ANSWER_PASSAGE = 0.25  # answerable questions with two answer passages
-RIVAL_IN_ANSWER_PASSAGE = 0.6  # the asked attribute of another entity, beside the answer
-SIMILAR_NAME = 0.4  # a rival's name differs from the asked one in one character only
-SAME_KIND_IN_ANSWER_PASSAGE = 0.5  # another attribute of the asked entity, a value of the same kind where there is one
-DISTRACTOR_KINDS = {"rival": 0.45, "other attribute": 0.4, "unrelated": 0.15}  # of passages without the answer
-JOINT_STATEMENT = 0.12  # two attributes told in one clause
-PRONOUN = 0.15  # a second statement about the same entity says "he", "it"
-OPENING, CLOSING = 0.2, 0.2  # words around the statements
-SEVERAL_VALUES = 0.5  # attributes that take a list: two values instead of one
-STATEMENTS = (3, 4, 4, 5, 5, 6)  # one of these per passage, about 12 characters each
-LENGTH_LIMITS = (30, 110)
+RIVAL_IN_ANSWER_PASSAGE = 0.35  # the asked attribute of another entity, beside the answer
+SIMILAR_NAME = 0.0  # a rival's name differs from the asked one in one character only
+SAME_KIND_IN_ANSWER_PASSAGE = 0.3  # another attribute of the asked entity, a value of the same kind where there is one
+DISTRACTOR_KINDS = {"rival": 0.35, "other attribute": 0.35, "unrelated": 0.3}  # of passages without the answer
+JOINT_STATEMENT = 0.05  # two attributes told in one clause
+PRONOUN = 0.05  # a second statement about the same entity says "he", "it"
+OPENING, CLOSING = 0.1, 0.1  # words around the statements
+SEVERAL_VALUES = 0.3  # attributes that take a list: two values instead of one
+STATEMENTS = (2, 3, 3)  # one of these per passage, about 12 characters each
+LENGTH_LIMITS = (12, 70)
 SPLITS = {"train": range(0, 80), "valid": range(80, 90), "test": range(90, 100)}  # share of all names, in percent
 
 LANGUAGE = json.loads(Path(__file__).with_name("reading_language.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ _PUBLIC = {
     "Reader": "nlptasks.models.reading",
     "Tokenizer": "nlptasks.text",
 }
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> object:

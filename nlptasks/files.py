@@ -1,29 +1,155 @@
-"""Files that appear whole or not at all."""
+"""Opening and writing files: text is UTF-8, plain or gzip, and no file is ever left half written."""
 
-import contextlib
+import gzip
+import io
 import os
-import tempfile
+import secrets
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, TextIO
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+PathLike = str | os.PathLike[str]
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; renamed to `path` at the end, removed after an error."""
+def _open_bytes(path: PathLike) -> BinaryIO:
+    """Open a file for reading, through gzip where its first two bytes say so (whatever its name)."""
+    if os.path.isdir(path):
+        raise ValueError(f"{path}: expected a file, received a folder; name a file inside it.")
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(GZIP_MAGIC))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such file (working folder {os.getcwd()}); check the spelling of the path."
+        ) from None
+    return gzip.open(path, "rb") if magic == GZIP_MAGIC else open(path, "rb")
+
+
+def _encoding_error(path: PathLike) -> ValueError | None:
+    """Look for the first line that is not UTF-8; a second pass, because decoders count from the start of a buffer."""
+    byte_offset = 0
+    with _open_bytes(path) as file:
+        for line_number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return ValueError(
+                    f"{path}:{line_number}: expected UTF-8, received byte 0x{line[error.start]:02x} at byte offset "
+                    f"{byte_offset + error.start}; convert the file to UTF-8, for instance with "
+                    f"`iconv -f GB18030 -t UTF-8`."
+                )
+            byte_offset += len(line)
+    return None
+
+
+@contextmanager
+def open_text(path: PathLike) -> Iterator[TextIO]:
+    """Open a UTF-8 text file for reading, plain or gzip (told by content), with or without a byte order mark.
+
+    Only ``\\n`` ends a line, so that line numbers agree with other tools; a ``\\r`` before it stays in the line.
+
+    Args:
+        path: the file.
+
+    Yields:
+        A text stream.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a folder, a byte sequence that is not UTF-8, a damaged or truncated gzip file. Also when it shows
+            only while the caller reads.
+    """
+    with _open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n") as text:
+        try:
+            yield text
+        except UnicodeDecodeError:
+            error = _encoding_error(path)
+            if error is None:
+                raise
+            raise error from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path}: expected a whole gzip file, received a damaged or truncated one ({error}); copy it again."
+            ) from None
+
+
+def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
+    """Read the lines of a text file with their numbers.
+
+    Args:
+        path: the file; see `open_text`.
+
+    Yields:
+        ``(line_number, line)``, numbers from 1, the line without its end. Blank lines are left out.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_text`, and ValueError for a file without a single non-blank line.
+    """
+    line_number = 0
+    with open_text(path) as file:
+        empty = True
+        for line_number, line in enumerate(file, 1):
+            line = line.removesuffix("\n").removesuffix("\r")
+            if line.strip():
+                empty = False
+                yield line_number, line
+    if empty:
+        raise ValueError(f"{path}: the file is empty ({line_number} lines, all blank); expected at least one line.")
+
+
+def require_writable(path: PathLike) -> None:
+    """Refuse a path that no file can be written to, before the work whose result it shall hold.
+
+    Args:
+        path: the file to be written; nothing is made.
+
+    Raises:
+        ValueError: ``path`` is a folder, or a file stands where one of its folders should be.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file to write, received a folder; name a file inside it.")
+    for parent in path.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise ValueError(f"{path}: cannot be written, because {parent} is a file; name another path.")
+            break
+
+
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    What is written to the path that this yields (a hidden name beside ``path``) takes the place of ``path`` when the
+    block ends well, and is removed when it does not.
+
+    Args:
+        path: the file to write; its folders are made where they do not exist.
+
+    Yields:
+        Where to write.
+
+    Raises:
+        ValueError: as `require_writable`.
+    """
+    require_writable(path)
+    target = Path(os.path.realpath(path))  # a symbolic link keeps pointing to its file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text to `path`, whole or not at all."""
+def write_text(path: PathLike, text: str) -> None:
+    """Write UTF-8 text to ``path``, whole or not at all; see `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

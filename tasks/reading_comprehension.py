@@ -1,37 +1,37 @@
 """Reading comprehension by sequence to sequence: train, score and use a reader of several passages a question.
 
-    python tasks/reading_comprehension.py train --train train.json --valid valid.json --checkpoint none --output runs/reader
+    python tasks/reading_comprehension.py train --train train.json --valid valid.json --checkpoint DIR --output runs/reader
     python tasks/reading_comprehension.py evaluate --model runs/reader --data test.json
     python tasks/reading_comprehension.py predict --model runs/reader --question 问题 --passage 篇章一 篇章二
 
-Files are WebQA/SogouQA JSON, JSON lines, or SQuAD-style JSON (CMRC2018, DRCD); plain or gzip. The recipe, its scores and
-how they are counted: docs/reading.md and docs/scoring.md.
+Files are WebQA/SogouQA JSON, JSON lines, or SQuAD-style JSON (CMRC2018, DRCD); plain or gzip. The recipe and its
+scores, and how they are counted: docs/reading.md and docs/scoring.md.
 """
 
 import dataclasses
 import json
+import math
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-
 from nlptasks import build_transformer_model, load
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.files import write_text
+from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.models.reading import Reader
-from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths
-from nlptasks.models.seq2seq import target_loss
+from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths, normalise
+from nlptasks.models.seq2seq import model_from_scratch, target_loss
 from nlptasks.text import Question, Tokenizer, build_character_vocab, read_questions
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
 from nlptasks.train.run import start_run
-from nlptasks.train.script import progress_bar, require_empty_run, run_script, say
+from nlptasks.train.script import progress_bar, require_empty_run, require_positive, run_script, say
 
 OPTIONS, SCORES = "options.json", "scores.json"
+NOTHING = "（无答案）"
 
 
 @dataclass(kw_only=True)
@@ -59,6 +59,8 @@ class Train:
     """how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
 
     epochs: int = 8
+    practice_share: float = 0.0
+    """share of the run, at its beginning, that practises on the passages to find and copy; for models from scratch"""
     batch_size: int = 32
     learning_rate: float = 1e-5
     """Adam's; 1e-5 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
@@ -85,6 +87,7 @@ class Train:
     """score no more than this many validation questions after an epoch"""
 
     def run(self) -> None:
+        require_positive(self, "epochs", "batch_size", "valid_limit")
         lengths = ReadingLengths(
             passage_length=self.passage_length, question_length=self.question_length, answer_length=self.answer_length
         )
@@ -100,16 +103,25 @@ class Train:
         examples = ReadingExamples(training, tokenizer, lengths, self.negative_ratio, self.seed)
         say(f"{len(examples)} questions; answers by passage: {examples.counts}")
 
+        steps = self.epochs * math.ceil(len(examples) / self.batch_size)
+        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm)
+
         options = _jsonable(dataclasses.asdict(self))
-        options.pop("resume")
-        write_text(self.output / OPTIONS, json.dumps(options, ensure_ascii=False, indent=1) + "\n")
-        steps = self.epochs * len(examples.batches(0, self.batch_size))
+        for name in ("resume", "output"):  # where a run stands is not what it is: a moved one resumes too
+            del options[name]
+        if not self.resume:
+            write_text(self.output / OPTIONS, json.dumps(options, ensure_ascii=False, indent=1) + "\n")
+
+        def epoch_batches(epoch: int):
+            practice = min(1.0, max(0.0, self.practice_share * self.epochs - epoch))
+            return examples.batches(epoch, self.batch_size, practice)
+
         progress = train(
             model,
-            make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm),
+            optimizer,
             lambda batch: target_loss(model, batch),
-            epoch_batches=lambda epoch: examples.batches(epoch, self.batch_size),
-            make_batch=lambda indices: examples.batch(indices, self.batch_size),
+            epoch_batches=epoch_batches,
+            make_batch=lambda batch: examples.arrays(batch, self.batch_size),
             epochs=self.epochs,
             validate=lambda: _validation_scores(reader, validation),
             score_name="cmrc_f1",
@@ -129,7 +141,7 @@ class Train:
             return Tokenizer.from_directory(self.checkpoint)
         if self.vocab is not None:
             return Tokenizer(self.vocab)
-        texts = (text for q in training for text in (q.question, *q.answers, *(p.text for p in q.passages)))
+        texts = (normalise(text) for q in training for text in (q.question, *q.answers, *(p.text for p in q.passages)))
         return Tokenizer(build_character_vocab(texts))
 
     def _model(self, tokenizer: Tokenizer, lengths: ReadingLengths) -> Transformer:
@@ -145,12 +157,11 @@ class Train:
             ffn_size=self.ffn_size,
             max_positions=lengths.total,
             attention="unilm",
+            initializer_range=0.02 * (768 / self.hidden_size) ** 0.5,  # the spread of activations of BERT-base
             dropout=self.dropout,
             attention_dropout=self.dropout,
         )
-        model = Transformer(config, with_mlm="linear")
-        model.build()
-        return model
+        return model_from_scratch(config)
 
 
 @dataclass(kw_only=True)
@@ -173,14 +184,16 @@ class Evaluate:
 
     def run(self) -> None:
         questions = read_questions(self.data)
+        training = [question for path in self.baselines for question in read_questions(path)]
+        if self.predictions is not None:
+            require_writable(self.predictions)
         reader = load(self.model)
         started = time.monotonic()
         predictions = _predict(reader, questions, self.mode, self.beam_size, bar=True)
         seconds = time.monotonic() - started
         say(f"{len(questions)} questions in {seconds:.1f} s")
         scores = {"reader": score_reading(questions, predictions)}
-        if self.baselines:
-            training = [question for path in self.baselines for question in read_questions(path)]
+        if training:
             for name, predict in fit_baselines(training).items():
                 scores[name] = score_reading(questions, {q.id: predict(q) for q in questions})
         if self.predictions is not None:
@@ -200,7 +213,7 @@ class Predict:
     passage: tuple[str, ...] = ()
     """one or more passages for --question"""
     data: Path | None = None
-    """questions with passages; needs --output or --show"""
+    """questions with passages; needs --output, --show or --json"""
     output: Path | None = None
     """id and answer separated by a tab"""
     show: int = 0
@@ -209,7 +222,7 @@ class Predict:
     """extractive or generative"""
     beam_size: int = 1
     json: bool = False
-    """print one JSON object"""
+    """print one JSON object: the answer with its evidence, or id to answer; with --show on the last line"""
 
     def run(self) -> None:
         if (self.question is None) == (self.data is None):
@@ -217,13 +230,19 @@ class Predict:
         if self.question is not None:
             if not self.passage:
                 raise ValueError("--question needs --passage TEXT...")
+            if self.output is not None or self.show:
+                raise ValueError("--output and --show go with --data; the answer to --question is printed.")
             answer = load(self.model).answer(self.question, self.passage, self.mode, self.beam_size)
             print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
             return
-        if self.output is None and not self.show:
-            raise ValueError("--data needs --output FILE or --show N.")
+        if self.passage:
+            raise ValueError("--passage goes with --question; --data has passages of its own.")
+        if self.output is None and not self.show and not self.json:
+            raise ValueError("--data needs --output FILE, --show N or --json.")
         questions = read_questions(self.data)
-        if self.output is None:
+        if self.output is not None:
+            require_writable(self.output)
+        elif not self.json:
             questions = questions[: self.show]
         reader = load(self.model)
         predictions = _predict(reader, questions, self.mode, self.beam_size, bar=self.output is not None)
@@ -233,14 +252,19 @@ class Predict:
             print(f"\n问题 {question.question}")
             for i, passage in enumerate(question.passages):
                 print(f"篇章{i + 1} {passage.text}")
-            print(f"回答 {predictions[question.id] or '（无答案）'}    标准答案 {' / '.join(question.answers) or '（无答案）'}")
+            found, gold = predictions[question.id], " / ".join(question.answers)
+            print(f"回答 {found or NOTHING}    标准答案 {gold or NOTHING}")
+        if self.json:
+            print(json.dumps(predictions, ensure_ascii=False))
 
 
 def _predict(reader, questions, mode, beam_size, bar) -> dict[str, str]:
-    pairs = [(question.question, [p.text for p in question.passages]) for question in questions]
+    asked = [question for question in questions if question.question.strip()]  # CMRC2018 was published with a blank one
+    pairs = [(question.question, [p.text for p in question.passages]) for question in asked]
     wrap = (lambda groups: progress_bar(groups, "answering")) if bar else iter
     answers = reader.answer_batch(pairs, mode, beam_size, progress=wrap)
-    return {question.id: answer.text for question, answer in zip(questions, answers, strict=True)}
+    found = {question.id: answer.text for question, answer in zip(asked, answers, strict=True)}
+    return {question.id: found.get(question.id, "") for question in questions}
 
 
 def _validation_scores(reader, questions) -> dict[str, float]:
@@ -270,7 +294,7 @@ def _table(scores) -> str:
 
 
 def _shown(answer) -> str:
-    lines = [answer.text or "（无答案）"]
+    lines = [answer.text or NOTHING]
     for e in answer.evidence:
         where = f"characters {e.start} to {e.end}" if e.start is not None else "not literally in it"
         lines.append(f"  passage {e.passage + 1}: probability {e.probability:.3f}, {where}")

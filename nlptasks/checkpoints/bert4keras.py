@@ -44,7 +44,7 @@ def read_bert4keras(path: str | Path) -> dict[str, np.ndarray]:
     """Canonical name -> array, kernels as (in, out); weights of unknown layers keep the file's own names."""
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             if "layer_names" not in root.attrs:
                 raise ValueError(f"{path}: not Keras 2 HDF5 weights (no layer_names); Keras 3 files load with Keras.")
             arrays = {}

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-_OPTIMIZER = re.compile(r"(/adam_[mv]|/lamb_[mv]|/Adam(_\d+)?|/LAMB\w*|/momentum)$|^(global_step|beta\d_power\w*)$|^(loss_scale|good_steps|current_loss_scale)")
+_OPTIMIZER = re.compile(
+    r"(/adam_[mv]|/lamb_[mv]|/Adam(_\d+)?|/LAMB\w*|/momentum)$|^(global_step|beta\d_power\w*)$|^(loss_scale|good_steps|current_loss_scale)"
+)
 _REPLACED = (
     (r"^bert/", ""),
     (r"/layer_(\d+)/", r"/layer/\1/"),

@@ -1,11 +1,42 @@
 """The one file that names a backend: compiled functions and compiled training steps on TensorFlow and JAX."""
 
-import logging
-from collections.abc import Callable
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 
-import keras
+_START_UP_NOTES = re.compile(rb"absl::InitializeLog|port\.cc:\d+\] oneDNN|cpu_feature_guard|^To enable the following")
 
-logger = logging.getLogger(__name__)
+
+@contextlib.contextmanager
+def _without_start_up_notes() -> Iterator[None]:
+    """Drops the notes that TensorFlow's libraries write to standard error while they load; anything else is passed on.
+
+    They are written before any log level is read, so no setting silences them.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    try:
+        saved = os.dup(2)
+    except OSError:  # no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            captured.seek(0)
+            for line in captured:
+                if not _START_UP_NOTES.search(line):
+                    sys.stderr.write(line.decode(errors="replace"))
+
+
+with _without_start_up_notes():
+    import keras
 
 
 def compile_function(function: Callable, model: keras.Model, jit: bool | None = None) -> Callable:

@@ -45,9 +45,7 @@ class TransformerBlock(keras.layers.Layer):
             layer.build(hidden_shape)
 
     def call(self, hidden_BTD, mask_BTS, cache=None, cache_index=None, training=None):
-        mixed_BTD = self.attention(
-            hidden_BTD, mask_BTS, cache=cache, cache_index=cache_index, training=training
-        )
+        mixed_BTD = self.attention(hidden_BTD, mask_BTS, cache=cache, cache_index=cache_index, training=training)
         if cache is not None:
             mixed_BTD, cache = mixed_BTD
         hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training))

@@ -22,7 +22,7 @@ class CachedDecoder:
         if model.config.attention == "bidirectional":
             raise ValueError(
                 "Decoding token by token needs a causal or UNILM attention mask. Received: "
-                "attention='bidirectional'; build the model with application=\"unilm\" or \"lm\"."
+                'attention=\'bidirectional\'; build the model with application="unilm" or "lm".'
             )
         if model.mlm is None:
             raise ValueError("Decoding needs the masked-LM head: build the model with with_mlm=True.")
@@ -38,9 +38,7 @@ class CachedDecoder:
             Logits `(R, V)` of the token after each prefix, and the state to hand to `step`.
         """
         lengths_R = np.maximum((token_ids_RT != 0).sum(axis=1), 1).astype("int32")
-        logits_RV, caches = self._prefill(
-            token_ids_RT, segment_ids_RT, lengths_R, np.zeros((0, capacity), "int32")
-        )
+        logits_RV, caches = self._prefill(token_ids_RT, segment_ids_RT, lengths_R, np.zeros((0, capacity), "int32"))
         return logits_RV, {"prefix": token_ids_RT, "lengths": lengths_R, "caches": caches, "time": 0}
 
     def step(self, tokens_R: np.ndarray, state: dict, parents_R: np.ndarray | None = None):
@@ -64,12 +62,13 @@ class CachedDecoder:
         positions_1T = ops.arange(length)[None, :]
         dtype = self.model.compute_dtype
         empty = [
-            tuple(ops.zeros((rows, length, config.num_heads, size), dtype) for size in (config.key_size, config.value_size))
+            tuple(
+                ops.zeros((rows, length, config.num_heads, size), dtype)
+                for size in (config.key_size, config.value_size)
+            )
             for _ in range(config.num_layers)
         ]
-        hidden_RTD, caches = self.model.encode_cached(
-            token_ids_RT, segment_ids_RT, positions_1T, mask_RTT, empty, 0
-        )
+        hidden_RTD, caches = self.model.encode_cached(token_ids_RT, segment_ids_RT, positions_1T, mask_RTT, empty, 0)
         last_R1D = ops.take_along_axis(hidden_RTD, (lengths_R - 1)[:, None, None], axis=1)
         room = ((0, 0), (0, capacity), (0, 0), (0, 0))
         return self.model.token_logits(last_R1D)[:, 0], [[ops.pad(x, room) for x in cache] for cache in caches]

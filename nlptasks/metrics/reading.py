@@ -6,7 +6,6 @@ Both count exactly as the published tools do, with one deviation: ASCII runs are
 
 from __future__ import annotations
 
-import gzip
 import re
 import string
 from collections import Counter
@@ -14,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from nlptasks.files import open_text
 
 # The marks that the SogouQA tool removes. Only some full-width marks are among them: the others fold to ASCII first.
 SOGOU_PUNCTUATION = frozenset(
@@ -116,8 +117,7 @@ def sogou_scores(predictions: Mapping[str, str], golds: Mapping[str, SogouGold])
 
 def _fields(path: str | Path, names: Sequence[str]) -> Iterable[tuple[int, list[str]]]:
     seen: dict[str, int] = {}
-    opener = gzip.open if str(path).endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8", newline="\n") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             fields = line.rstrip("\r\n").split("\t")
             if len(fields) != len(names):

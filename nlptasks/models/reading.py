@@ -71,8 +71,8 @@ class Reader:
         self.lengths = lengths or ReadingLengths()
         if tokenizer.vocab_size != model.config.vocab_size:
             raise ValueError(
-                f"The tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
-                "give the vocabulary that the model was trained with."
+                f"The tokenizer (vocab.txt) has {tokenizer.vocab_size} tokens and the model (config.json) "
+                f"{model.config.vocab_size}; give the vocabulary that the model was trained with."
             )
         if self.lengths.total > model.config.max_positions:
             raise ValueError(
@@ -81,9 +81,7 @@ class Reader:
             )
         self._decoder = CachedDecoder(model)
 
-    def answer(
-        self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1
-    ) -> Answer:
+    def answer(self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1) -> Answer:
         """The answer to one question.
 
         Args:
@@ -123,7 +121,9 @@ class Reader:
                 raise ValueError(f"question {index} needs a list of at least one passage.")
         answers: list[Answer | None] = [None] * len(questions)
         for group in progress(self._groups(questions, rows)):
-            for index, answer in zip(group, self._answer_group([questions[i] for i in group], mode, beam_size, rows), strict=True):
+            for index, answer in zip(
+                group, self._answer_group([questions[i] for i in group], mode, beam_size, rows), strict=True
+            ):
                 answers[index] = answer
         return answers
 
@@ -145,7 +145,9 @@ class Reader:
         texts = [text for _, passages in questions for text in passages]
         owners = [q for q, (_, passages) in enumerate(questions) for _ in passages]
         encodings, encoded = encode_sources(self.tokenizer, self.lengths, texts, [q for q, _ in questions])
-        of_question = [[e for e, owner in zip(encodings, owners, strict=True) if owner == q] for q in range(len(questions))]
+        of_question = [
+            [e for e, owner in zip(encodings, owners, strict=True) if owner == q] for q in range(len(questions))
+        ]
         decoded = decode_answers(
             self._decoder,
             [[source_ids(e, encoded[q]) for e in passages] for q, passages in enumerate(of_question)],
@@ -191,11 +193,17 @@ class Reader:
         values = read_json_object(directory / CONFIG)
         settings = dict(values.get("nlptasks") or {})
         if settings.pop("task", None) != cls.task:
-            raise ValueError(f"{directory / CONFIG}: not a reader; train one with tasks/reading_comprehension.py train.")
+            raise ValueError(
+                f"{directory / CONFIG}: not a reader; train one with tasks/reading_comprehension.py train."
+            )
         model = Transformer(config_from_json(values, directory / CONFIG), with_mlm="linear")
         model.build()
         assign_weights(model, read_huggingface(directory), str(directory), transposed=True)
-        return cls(model, Tokenizer.from_directory(directory), ReadingLengths(**settings))
+        tokenizer = Tokenizer.from_directory(directory)
+        try:
+            return cls(model, tokenizer, ReadingLengths(**settings))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{directory}: {error}") from None
 
 
 def _find(tokens: Sequence[int], encoding: Encoding) -> tuple[int | None, int | None]:
@@ -206,5 +214,5 @@ def _find(tokens: Sequence[int], encoding: Encoding) -> tuple[int | None, int | 
         starts = np.flatnonzero((windows == np.asarray(tokens)).all(axis=1))
         if len(starts):
             first = starts[0] + 1
-            return encoding.offsets[first][0], encoding.offsets[first + len(tokens) - 1][1]
+            return int(encoding.offsets[first][0]), int(encoding.offsets[first + len(tokens) - 1][1])
     return None, None

@@ -4,9 +4,9 @@ A sample is `[CLS] passage [SEP] question [SEP] answer [SEP]`, segment 1 on the 
 """
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,18 @@ from nlptasks.models.seq2seq import TargetBatch, target_batch
 from nlptasks.text import Encoding, Question, Tokenizer
 from nlptasks.text.batches import length_sorted_batches
 
+MASKED_SHARE = 0.15
 _COMMAS = str.maketrans(dict.fromkeys(" 、；，", ","))
+
+
+class Sample(NamedTuple):
+    """Ids of `[CLS] passage [SEP]`, `question [SEP]` and `answer [SEP]`."""
+
+    passage: np.ndarray
+    question: np.ndarray
+    answer: np.ndarray
+    hidden: np.ndarray = np.empty(0, "int64")
+    """positions of passage and question that are shown as `[MASK]` and predicted too"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +73,7 @@ def encode_sources(
     """Encodings of normalised passages, and of questions (as `[CLS] question [SEP]`)."""
     return (
         tokenizer.encode_batch([normalise(p) for p in passages], max_length=lengths.passage_length),
-        tokenizer.encode_batch(questions, max_length=lengths.question_length + 1),
+        tokenizer.encode_batch(questions, max_length=lengths.question_length + 1, with_offsets=False),
     )
 
 
@@ -122,29 +133,45 @@ class ReadingExamples:
     ):
         if negative_ratio is not None and not 0.0 <= negative_ratio <= 1.0:
             raise ValueError(f"negative_ratio must lie in [0, 1]. Received: negative_ratio={negative_ratio}.")
-        self.negative_ratio, self.seed, self._longest = negative_ratio, seed, lengths.total
+        self.negative_ratio, self.seed = negative_ratio, seed
+        self._longest, self._mask_id = lengths.total, tokenizer.mask_id
         self.counts = TargetCounts()
         sizes = [len(question.passages) for question in questions]
         self._first = np.concatenate([[0], np.cumsum(sizes)])
-        texts = [passage.text for question in questions for passage in question.passages]
-        encodings, encoded_questions = encode_sources(tokenizer, lengths, texts, [q.question for q in questions])
-        owners = np.repeat(np.arange(len(questions)), sizes)
-        answers = [
-            self._target_text(questions[owner], passage, encoding)
-            for owner, passage, encoding in zip(
-                owners, itertools.chain.from_iterable(q.passages for q in questions), encodings, strict=True
+        passages = [passage for question in questions for passage in question.passages]
+        self._owners = np.repeat(np.arange(len(questions)), sizes)
+        self._passages = [
+            e.token_ids
+            for e in tokenizer.encode_batch(
+                [normalise(passage.text) for passage in passages], max_length=lengths.passage_length, with_offsets=False
             )
         ]
-        self._passages = [encoding.token_ids for encoding in encodings]
-        self._questions = [encoding.token_ids[1:] for encoding in encoded_questions]
-        self._owners = owners
+        self._questions = [
+            e.token_ids[1:]
+            for e in tokenizer.encode_batch(
+                [q.question for q in questions], max_length=lengths.question_length + 1, with_offsets=False
+            )
+        ]
+        kept = self._kept_texts(passages, tokenizer, lengths)
+        answers = [
+            self._target_text(questions[owner], passage, text)
+            for owner, passage, text in zip(self._owners, passages, kept, strict=True)
+        ]
         self._targets = self._target_ids(answers, tokenizer, lengths)
 
     def __len__(self) -> int:
         return len(self._questions)
 
-    def _target_text(self, question, passage, encoding):
-        kept = passage.text[: encoding.offsets[-2][1]] if len(encoding) > 2 else ""
+    def _kept_texts(self, passages, tokenizer, lengths):
+        """What of each passage is left when it is cut; only where it may be cut are offsets needed."""
+        texts = [passage.text for passage in passages]
+        full = [i for i, ids in enumerate(self._passages) if len(ids) == lengths.passage_length]
+        cut = tokenizer.encode_batch([normalise(texts[i]) for i in full], max_length=lengths.passage_length)
+        for i, encoding in zip(full, cut, strict=True):
+            texts[i] = texts[i][: encoding.offsets[-2][1]]
+        return texts
+
+    def _target_text(self, question, passage, kept):
         target = find_answer(question.answers, kept)
         if target is not None:
             self.counts.kept += 1
@@ -157,13 +184,17 @@ class ReadingExamples:
         return target or ""
 
     def _target_ids(self, answers, tokenizer, lengths):
-        longest = lengths.answer_length + 1  # with [CLS], which the target does not have
-        targets = [encoding.token_ids[1:] for encoding in tokenizer.encode_batch(answers)]
-        cut = sum(len(target) > lengths.answer_length for target in targets)
-        self.counts.kept -= cut
-        self.counts.cut += cut
-        closed = tokenizer.encode_batch(answers, max_length=longest)
-        return [encoding.token_ids[1:] for encoding in closed]
+        end = np.array([tokenizer.sep_id], "int32")
+        targets = [end] * len(answers)
+        some = [i for i, answer in enumerate(answers) if answer]
+        encoded = tokenizer.encode_batch([answers[i] for i in some], with_offsets=False)
+        for i, encoding in zip(some, encoded, strict=True):
+            ids = encoding.token_ids[1:-1]  # without [CLS] and [SEP]
+            if len(ids) >= lengths.answer_length:
+                self.counts.kept -= 1
+                self.counts.cut += 1
+            targets[i] = np.append(ids[: lengths.answer_length - 1], end)
+        return targets
 
     def draw(self, epoch: int) -> np.ndarray:
         """For each question the passage it is visited with in this epoch."""
@@ -178,14 +209,56 @@ class ReadingExamples:
             chosen[q] = candidates[random.integers(len(candidates))]
         return chosen
 
-    def batches(self, epoch: int, batch_size: int) -> list[np.ndarray]:
-        """The samples of an epoch in batches, as indices for `batch`; a function of seed and epoch alone."""
-        chosen = self.draw(epoch)
-        lengths = [len(self._passages[i]) + len(self._questions[self._owners[i]]) for i in chosen]
-        random = np.random.default_rng((self.seed, epoch, 1))
-        return [chosen[batch] for batch in length_sorted_batches(lengths, batch_size, random)]
+    def batches(self, epoch: int, batch_size: int, practice_share: float = 0.0) -> list[list[Sample]]:
+        """The samples of an epoch in batches; a function of seed, epoch and the arguments alone.
 
-    def batch(self, indices: Sequence[int], batch_size: int) -> TargetBatch:
-        """The arrays of one batch, padded to `batch_size` rows."""
-        sources = [[*self._passages[i], *self._questions[self._owners[i]]] for i in indices]
-        return target_batch(sources, [self._targets[i] for i in indices], batch_size, self._longest)
+        Args:
+            practice_share: for this share of the questions, in the first batches, the reader practises on the passage
+                instead of answering. In the place of every other question a piece of the passage is quoted, and the
+                answer is what follows it there: that teaches to find a place and to copy from it. A share of the tokens
+                is masked and predicted (BERT, arXiv 1810.04805): that teaches that names recur. It needs no answers,
+                and helps a model that starts from random weights.
+        """
+        random = np.random.default_rng((self.seed, epoch, 1))
+        drawn = random.permutation(self.draw(epoch))
+        count = round(len(drawn) * practice_share)
+        practice = [_practice(self._sample(i), random) for i in drawn[:count]]
+        return [
+            [part[i] for i in batch]
+            for part in (practice, [self._sample(i) for i in drawn[count:]])
+            for batch in length_sorted_batches([len(s.passage) + len(s.question) for s in part], batch_size, random)
+        ]
+
+    def _sample(self, i):
+        return Sample(self._passages[i], self._questions[self._owners[i]], self._targets[i])
+
+    def arrays(self, batch: Sequence[Sample], batch_size: int) -> TargetBatch:
+        """One batch as arrays, padded to `batch_size` rows."""
+        sources = [np.concatenate([sample.passage, sample.question]) for sample in batch]
+        hidden = [sample.hidden for sample in batch]
+        return target_batch(
+            sources,
+            [sample.answer for sample in batch],
+            batch_size,
+            self._longest,
+            hidden=hidden,
+            mask_id=self._mask_id,
+        )
+
+
+def _practice(sample: Sample, random: np.random.Generator) -> Sample:
+    if random.random() < 0.5:
+        sample = _quotation(sample, random)
+    length = len(sample.passage) + len(sample.question)
+    hidden = 1 + np.flatnonzero(random.random(length - 2) < MASKED_SHARE)
+    return sample._replace(hidden=hidden[hidden != len(sample.passage) - 1])
+
+
+def _quotation(sample: Sample, random: np.random.Generator) -> Sample:
+    """The sample with a piece of its passage as the question, and what follows that piece as the answer."""
+    passage, end = sample.passage, sample.question[-1:]
+    quoted, following = random.integers(2, 7), random.integers(1, 9)
+    start = random.integers(1, max(2, len(passage) - quoted - following))
+    answer = passage[start + quoted : start + quoted + following]
+    question = np.append(passage[start : start + quoted], end)
+    return sample._replace(question=question, answer=np.append(answer[answer != end], end))

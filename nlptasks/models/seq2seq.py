@@ -9,8 +9,9 @@ from typing import TypedDict
 import numpy as np
 from keras import ops
 
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
-from nlptasks.text.batches import pad, round_up
+from nlptasks.text.batches import round_up
 
 
 class TargetBatch(TypedDict):
@@ -23,6 +24,21 @@ class TargetBatch(TypedDict):
     target_weights: np.ndarray  # float32 (B, M)
 
 
+def model_from_scratch(config: TransformerConfig) -> Transformer:
+    """A model with fresh weights and the masked-LM head, for training without a checkpoint.
+
+    Its position table starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from the first
+    step, and a small model learns sooner to look at the token before.
+    """
+    model = Transformer(config, with_mlm="linear")
+    model.build()
+    table, size = model.embeddings.position.embeddings, config.embedding_size
+    angles = np.arange(config.max_positions)[:, None] * 10000.0 ** (-np.arange(0, size, 2) / size)
+    waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(config.max_positions, -1)[:, :size]
+    table.assign((config.initializer_range * waves).astype("float32"))
+    return model
+
+
 def target_batch(
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]],
@@ -30,23 +46,37 @@ def target_batch(
     max_length: int | None = None,
     length_multiple: int = 32,
     target_multiple: int = 8,
+    hidden: Sequence[Sequence[int]] | None = None,
+    mask_id: int | None = None,
 ) -> TargetBatch:
     """Sources (closed by `[SEP]`) and targets (closed by `[SEP]`) as arrays of rounded shapes.
 
     Args:
         batch_size: rows of the arrays; rows beyond the data are padding with weight 0.
         max_length: the width is not rounded up beyond this (the model's positions).
+        hidden: for each source the positions that are shown as `mask_id`; their tokens are predicted there, too.
     """
     count, pairs = batch_size or len(sources), list(zip(sources, targets, strict=True))
+    hidden = hidden or [()] * len(pairs)
     width = round_up(max(len(s) + len(t) for s, t in pairs), length_multiple, max_length)
-    most = round_up(max(map(len, targets)), target_multiple)
-    return TargetBatch(
-        token_ids=pad([[*s, *t] for s, t in pairs], width, count),
-        segment_ids=pad([[0] * len(s) + [1] * len(t) for s, t in pairs], width, count),
-        target_positions=pad([range(len(s) - 1, len(s) + len(t) - 1) for s, t in pairs], most, count),
-        target_ids=pad(targets, most, count),
-        target_weights=pad([[1] * len(t) for t in targets], most, count).astype("float32"),
+    most = round_up(max(len(t) + len(h) for (_, t), h in zip(pairs, hidden, strict=True)), target_multiple)
+    batch = TargetBatch(
+        token_ids=np.zeros((count, width), "int32"),
+        segment_ids=np.zeros((count, width), "int32"),
+        target_positions=np.zeros((count, most), "int32"),
+        target_ids=np.zeros((count, most), "int32"),
+        target_weights=np.zeros((count, most), "float32"),
     )
+    for row, ((source, target), masked) in enumerate(zip(pairs, hidden, strict=True)):
+        ids, start, masked = np.concatenate([source, target]), len(source), np.asarray(masked, "int64")
+        predicted = np.concatenate([np.arange(start, len(ids)) - 1, masked])
+        batch["target_positions"][row, : len(predicted)] = predicted
+        batch["target_ids"][row, : len(predicted)] = np.concatenate([target, ids[masked]])
+        batch["target_weights"][row, : len(predicted)] = 1
+        ids[masked] = mask_id or 0
+        batch["token_ids"][row, : len(ids)] = ids
+        batch["segment_ids"][row, start : len(ids)] = 1
+    return batch
 
 
 def target_log_probabilities(model: Transformer, batch: TargetBatch, training: bool = False):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.text.files import PathLike, open_text, read_lines
+from nlptasks.files import PathLike, open_text, read_lines
 
 logger = logging.getLogger(__name__)
 

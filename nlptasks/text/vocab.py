@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from nlptasks.text.files import PathLike, open_text, write_text_atomically
+from nlptasks.files import PathLike, open_text, write_text
 from nlptasks.text.wordpiece import is_ideograph, is_punctuation, is_removed, strip_accents
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -82,7 +82,7 @@ def save_vocab(vocab: Mapping[str, int], path: PathLike) -> None:
     for token in vocab:
         if not token or "\n" in token or token.endswith("\r"):
             raise ValueError(f"{path}: the token {token!r} cannot stand on a line of its own; leave it out.")
-    write_text_atomically(path, "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
+    write_text(path, "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
 
 
 def build_character_vocab(

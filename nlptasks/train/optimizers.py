@@ -26,7 +26,11 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_adam(
-    learning_rate: float, total_steps: int, warmup_share: float = 0.0, decay: bool = True, clip_norm: float | None = None
+    learning_rate: float,
+    total_steps: int,
+    warmup_share: float = 0.0,
+    decay: bool = True,
+    clip_norm: float | None = None,
 ) -> keras.optimizers.Adam:
     """Adam (arXiv 1412.6980), constant or with warm-up and linear decay.
 
@@ -36,7 +40,15 @@ def make_adam(
         warmup_share: share of `total_steps` in which the rate rises.
         decay: fall linearly to 0 after the warm-up; else the rate is constant and `warmup_share` is not used.
         clip_norm: bound of the gradients' global norm; None for none.
+
+    Raises:
+        ValueError: a rate or bound that is not positive, or a share outside [0, 1].
     """
+    for name, value in (("learning_rate", learning_rate), ("clip_norm", clip_norm)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive. Received: {name}={value}.")
+    if not 0 <= warmup_share <= 1:
+        raise ValueError(f"warmup_share must lie in [0, 1]. Received: warmup_share={warmup_share}.")
     schedule = learning_rate
     if decay:
         schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps)

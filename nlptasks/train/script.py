@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
+from nlptasks.files import require_writable
 from nlptasks.train.loop import TrainingInterrupted
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -56,11 +57,20 @@ def progress_bar(items: Iterable, description: str = "", total: int | None = Non
 
 
 def require_empty_run(directory: Path, marker: str, resume: bool) -> None:
-    """Refuses to write a new run over an old one, or to resume where there is none."""
+    """Refuses to write a new run over an old one or where no directory can be, or to resume where there is none."""
+    require_writable(directory / marker)
     if resume and not (directory / marker).is_file():
         raise ValueError(f"{directory}: no interrupted run here; leave --resume out to start one.")
     if not resume and (directory / marker).is_file():
         raise ValueError(f"{directory}: holds a run already; --resume continues it, or give another --output.")
+
+
+def require_positive(options: object, *names: str) -> None:
+    """Refuses fields of an options dataclass that are below 1; None (left out) passes."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {value}.")
 
 
 def describe(commands: dict[str, Callable]) -> str:

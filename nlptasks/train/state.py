@@ -31,10 +31,10 @@ def save_state(
     path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, progress: Progress, options: dict
 ) -> None:
     """Weights, random state, optimizer slots and progress, whole or not at all."""
-    tensors = {name: np.asarray(variable.value) for name, variable in _variables(model, optimizer).items()}
+    tensors = {name: np.array(variable.value, order="C") for name, variable in _variables(model, optimizer).items()}
     metadata = {"progress": json.dumps(dataclasses.asdict(progress)), "options": json.dumps(options, sort_keys=True)}
     with atomic_path(path) as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load_state(
@@ -52,8 +52,8 @@ def load_state(
             for name in sorted(former.keys() | options.keys()):
                 if former.get(name) != options.get(name):
                     raise ValueError(
-                        f"{path}: the run was started with {name}={former.get(name)!r}, now {name}={options.get(name)!r}; "
-                        "resume with the same options, or start anew in another --output."
+                        f"{path}: the run was started with {name}={former.get(name)!r}, "
+                        f"now {name}={options.get(name)!r}; resume with the same options, or start anew in another --output."
                     )
             for name, variable in _variables(model, optimizer).items():
                 variable.assign(file.get_tensor(name))

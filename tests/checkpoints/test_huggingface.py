@@ -19,8 +19,8 @@ V, D, L, N, F, P = 83, 30, 3, 5, 41, 37
 SIZES = {"vocab_size": V, "hidden_size": D, "num_layers": L, "num_heads": N, "ffn_size": F, "max_positions": P}
 
 
-@pytest.fixture(scope="module")
-def inputs():
+def some_inputs():
+    """Token and segment ids; the second row is padded."""
     rng = np.random.default_rng(4)
     token_ids = rng.integers(1, V, (3, 17)).astype("int32")
     segment_ids = np.zeros_like(token_ids)
@@ -28,6 +28,11 @@ def inputs():
     token_ids[1, 11:] = 0
     segment_ids[1, 11:] = 0
     return token_ids, segment_ids
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return some_inputs()
 
 
 def theirs(model, inputs):
@@ -58,9 +63,14 @@ def their_model(kind, **changes):
     return model
 
 
-def check(value, reference, token_ids):
+def compare(value, reference, token_ids):
+    """The largest distance at real positions."""
     value, reference = ops.convert_to_numpy(value), reference.numpy()
-    assert distance(at_real_positions(value, token_ids), at_real_positions(reference, token_ids)) < TOLERANCE
+    return distance(at_real_positions(value, token_ids), at_real_positions(reference, token_ids))
+
+
+def check(value, reference, token_ids):
+    assert compare(value, reference, token_ids) < TOLERANCE
 
 
 def test_we_load_a_pretraining_model_of_theirs(inputs, tmp_path):
@@ -96,8 +106,7 @@ def test_old_layer_norm_names_load(inputs, tmp_path):
     model.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     old = {
-        "bert."
-        + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        "bert." + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
         for name, value in tensors.items()
     }
     assert any("gamma" in name for name in old)

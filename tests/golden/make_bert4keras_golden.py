@@ -13,7 +13,7 @@ from pathlib import Path
 
 os.environ["TF_KERAS"] = "1"
 import numpy as np
-from bert4keras.backend import K, keras, set_gelu, tf
+from bert4keras.backend import K, set_gelu, tf
 from bert4keras.models import build_transformer_model
 from bert4keras_cases import CASES, EXTRA_CONFIG
 
@@ -74,12 +74,13 @@ def main(output):
         predicted = model.predict([token_ids, segment_ids], verbose=0)
         predicted = predicted if isinstance(predicted, list) else [predicted]
         for i, value in enumerate(predicted):
-            results["%s_%d" % (name, i)] = value.astype("float32")
+            results[f"{name}_{i}"] = value.astype("float32")
         if name == "pool_nsp_mlm":
             values = {}
             for layer, names in transformer.variable_mapping().items():
                 if layer in transformer.layers:
-                    values.update(zip(names, K.batch_get_value(transformer.layers[layer].trainable_weights)))
+                    weights = K.batch_get_value(transformer.layers[layer].trainable_weights)
+                    values.update(zip(names, weights, strict=True))
             values["cls/seq_relationship/output_weights"] = values["cls/seq_relationship/output_weights"].T
             values["bert/pooler/dense/kernel/adam_m"] = np.zeros((D, D), "float32")
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:

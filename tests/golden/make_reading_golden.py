@@ -55,9 +55,7 @@ class Reader(AutoRegressiveDecoder):
 
 
 def decode(folder):
-    model = build_transformer_model(
-        str(folder / "unilm.json"), application="unilm", with_mlm=True
-    )
+    model = build_transformer_model(str(folder / "unilm.json"), application="unilm", with_mlm=True)
     model.load_weights(str(folder / "unilm.h5"))
     reader = Reader(start_id=None, end_id=END, maxlen=MAX_ANSWER)
     reader.model = model

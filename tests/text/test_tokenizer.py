@@ -7,8 +7,10 @@ import unicodedata
 
 import numpy as np
 import pytest
+import tokenizers
 
-from nlptasks.text import Tokenizer
+from nlptasks.text import Tokenizer, build_character_vocab
+from nlptasks.text.wordpiece import encode_text, has_rare_character, split_words
 from tests.golden import make_tokenizer_golden as maker
 
 WORDS = "我 们 爱 北 京 天 。 ， , . ' % : / python ##s 3 12 it s a b c un ##aff ##able cafe Cafe i"
@@ -107,10 +109,8 @@ def test_capital_sigma_before_a_control_character_follows_google():
 
 def test_every_character_of_unicode_splits_as_in_the_tokenizers_library():
     """An independent implementation; where it leaves Google's rules or has other Unicode tables, it is left out."""
-    library = pytest.importorskip("tokenizers")
-    normalizer = library.normalizers.BertNormalizer(lowercase=True)
-    splitter = library.pre_tokenizers.BertPreTokenizer()
-    from nlptasks.text.wordpiece import split_words
+    normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    splitter = tokenizers.pre_tokenizers.BertPreTokenizer()
 
     def rare(code):  # private use, extension E, surrogates, capital sigma
         return 0xD800 <= code <= 0xF8FF or code >= 0xF0000 or 0x2B820 <= code <= 0x2B91F or code == 0x3A3
@@ -127,15 +127,63 @@ def test_every_character_of_unicode_splits_as_in_the_tokenizers_library():
     assert len(codes) > 90000
 
 
-def test_batch_tables_give_what_the_plain_rules_give_on_every_character(composed_tokenizer):
-    from nlptasks.text.wordpiece import encode_text
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_every_common_character_is_split_by_the_library_as_the_rules_say(lowercase):
+    """Words and offsets; what the installed library or the running Python does otherwise belongs to the rare ones."""
+    library = Tokenizer(VOCAB, lowercase=lowercase)._library
+    count = 0
+    for first in range(0, 0x40000, 0x4000):
+        codes = range(first, min(first + 0x4000, 0x40000))
+        chars = [
+            char for char in map(chr, codes) if not has_rare_character(char) and unicodedata.category(char) != "Cn"
+        ]
+        count += len(chars)
+        text = " ".join(f"a{char}b" for char in chars)
+        split = tokenizers.PreTokenizedString(text)
+        split.normalize(library.normalizer.normalize)
+        library.pre_tokenizer.pre_tokenize(split)
+        words = [(word, span) for word, span, _ in split.get_splits("original", "char")]
+        rules = [(word, (at[0], at[-1] + 1)) for word, at in split_words(text, lowercase)]
+        for theirs, ours in zip(words, rules, strict=True):
+            assert theirs == ours, ascii((theirs, ours))
+    assert count > 100000
 
-    for first in range(0, 0x30000, 0x8000):
-        text = " ".join(f"a{chr(code)}b{chr(code)}" for code in range(first, first + 0x8000, 7))
-        encoding = composed_tokenizer.encode(text.replace("Σ", ""))
-        token_ids, offsets = encode_text(text.replace("Σ", ""), composed_tokenizer.vocab, 2, True)
-        assert encoding.token_ids[1:-1].tolist() == token_ids
-        assert encoding.offsets[1:-1].tolist() == [list(pair) for pair in offsets]
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_mixtures_of_common_characters_encode_in_the_library_as_the_rules_say(lowercase):
+    random = np.random.default_rng(7)
+    blocks = [(0, 0x7F), (0x61, 0x7A), (0x300, 0x36F), (0xA0, 0x24F), (0x370, 0x52F), (0x590, 0x5FF), (0x620, 0x6FF)]
+    blocks += [(0x900, 0x97F), (0xE00, 0xE7F), (0x1100, 0x11FF), (0x1E00, 0x2BFF), (0x3000, 0x33FF), (0x4E00, 0x4E40)]
+    blocks += [(0xAC00, 0xAC70), (0xF900, 0xF940), (0xFE00, 0xFFFF), (0x1F300, 0x1F6FF), (0x2F800, 0x2F840)]
+    texts = []
+    for _ in range(4000):
+        some = [blocks[i] for i in random.choice(len(blocks), 4)]
+        codes = [random.integers(first, last + 1) for first, last in some for _ in range(random.integers(0, 12))]
+        texts.append("".join(chr(code) for code in random.permutation(codes).astype(int)))
+    texts = [text for text in texts if not has_rare_character(text)]
+    vocab = build_character_vocab(texts[::2], lowercase=lowercase)  # some characters of the others are unknown
+    known = 0
+    for text, encoding in zip(texts, Tokenizer(vocab, lowercase).encode_batch(texts), strict=True):
+        token_ids, offsets = encode_text(text, vocab, 1, lowercase)
+        assert encoding.token_ids[1:-1].tolist() == token_ids, ascii(text)
+        assert encoding.offsets[1:-1].tolist() == [list(pair) for pair in offsets], ascii(text)
+        known += sum(token_id != 1 for token_id in token_ids)
+    assert len(texts) > 3000
+    assert known > 30000
+
+
+@pytest.mark.parametrize(
+    "text", ["ΑΣ", "a\u302eb", "我\ud83d", "\ue123", "\U0002b820", "\U0002b91f", "\u1abf", "\U00010d50", "\U000f0000"]
+)
+def test_characters_on_which_the_library_departs_are_rare(text):
+    assert has_rare_character(text)
+
+
+def test_usual_chinese_text_is_common():
+    assert not has_rare_character(
+        "今天，我们用Python 3.12写“程序”——好极了！😀 ①②Ⅳ １２３ ㎡ ℃ → 〇 𠀀 カタカナ 한글 Ünïcödé Москва α\u3000\n"
+    )
+    assert not has_rare_character("")
 
 
 def test_encoding_of_one_text_has_the_layout_of_bert(tokenizer):
@@ -200,6 +248,30 @@ def test_batches_longer_than_a_chunk_keep_their_order(tokenizer):
     texts = [f"{'我' * (i % 7)}a" for i in range(5003)]
     assert [len(encoding) for encoding in tokenizer.encode_batch(texts)] == [i % 7 + 3 for i in range(5003)]
     assert tokenizer.encode_batch([]) == []
+
+
+def test_rare_texts_among_common_ones_keep_their_places(tokenizer):
+    texts = ["我", "爱\ue123", "北京", "\ud83d", "ΑΣ", "天"]
+    for batch in (tokenizer.encode_batch(texts), tokenizer.encode_batch(texts, with_offsets=False)):
+        tokens = [" ".join(tokenizer.ids_to_tokens(encoding.token_ids[1:-1])) for encoding in batch]
+        assert tokens == ["我", "爱 [UNK]", "北 京", "[UNK]", "[UNK]", "天"]
+
+
+def test_without_offsets_ids_and_segments_are_the_same(composed_tokenizer, lines):
+    pairs = (lines[:400], lines[400:800], 30)
+    for with_offsets, without in zip(
+        composed_tokenizer.encode_batch(*pairs),
+        composed_tokenizer.encode_batch(*pairs, with_offsets=False),
+        strict=True,
+    ):
+        assert without.offsets is None
+        np.testing.assert_array_equal(without.token_ids, with_offsets.token_ids)
+        np.testing.assert_array_equal(without.segment_ids, with_offsets.segment_ids)
+
+
+def test_vocabulary_may_hold_a_lone_surrogate():
+    tokenizer = Tokenizer(build_character_vocab(["我\ud83d"]))
+    assert tokenizer.tokenize("\ud83d我") == ["\ud83d", "我"]
 
 
 def test_special_tokens_spelled_in_text_are_text(tokenizer):

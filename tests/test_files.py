@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nlptasks.text import atomic_writer, open_text, read_lines, write_text_atomically
+from nlptasks.files import atomic_path, open_text, read_lines, require_writable, write_text
 
 
 def test_plain_gzip_and_byte_order_mark_read_the_same_whatever_the_name(tmp_path):
@@ -63,7 +63,7 @@ def test_truncated_and_damaged_gzip_are_named(tmp_path):
 
 
 def test_error_of_the_reader_of_another_text_passes_through(tmp_path):
-    write_text_atomically(tmp_path / "a.txt", "好\n")
+    write_text(tmp_path / "a.txt", "好\n")
     with pytest.raises(UnicodeDecodeError), open_text(tmp_path / "a.txt"):
         b"\xff".decode("utf-8")
 
@@ -71,9 +71,11 @@ def test_error_of_the_reader_of_another_text_passes_through(tmp_path):
 def test_written_text_takes_the_place_of_the_old_one(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
-    with atomic_writer(path) as file:
-        file.write("新\n")
+    with atomic_path(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
         assert path.read_text(encoding="utf-8") == "old"
+        assert temporary.suffix == ".txt"  # some writers choose the format by it
+        temporary.write_bytes("新\n".encode())
     assert path.read_bytes() == "新\n".encode()
     assert os.listdir(tmp_path) == ["a.txt"]
 
@@ -83,30 +85,46 @@ def test_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
     path.write_text("old", encoding="utf-8")
 
     def write_half():
-        with atomic_writer(path) as file:
-            file.write("half")
-            file.flush()
+        with atomic_path(path) as temporary:
+            temporary.write_text("half", encoding="utf-8")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write_half()
     with pytest.raises(UnicodeEncodeError):
-        write_text_atomically(path, "good \ud800")
+        write_text(path, "good \ud800")
     assert path.read_text(encoding="utf-8") == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_written_file_gets_the_permissions_of_any_new_file(tmp_path):
+    write_text(tmp_path / "a.txt", "x")
+    (tmp_path / "b.txt").write_text("x", encoding="utf-8")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
 
 
 def test_symbolic_link_keeps_pointing_to_the_file_it_names(tmp_path):
     (tmp_path / "real.txt").write_text("old", encoding="utf-8")
     (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
-    write_text_atomically(tmp_path / "link.txt", "new")
+    write_text(tmp_path / "link.txt", "new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text(encoding="utf-8") == "new"
 
 
-def test_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to write into; create it first"):
-        write_text_atomically(tmp_path / "nowhere" / "a.txt", "x")
+def test_missing_folders_are_made(tmp_path):
+    write_text(tmp_path / "new" / "newer" / "a.txt", "x")
+    assert (tmp_path / "new" / "newer" / "a.txt").read_text(encoding="utf-8") == "x"
+
+
+def test_path_that_cannot_be_written_is_refused_before_anything_is_made(tmp_path):
+    write_text(tmp_path / "a.txt", "x")
+    for refuse in (require_writable, lambda path: write_text(path, "y")):
+        with pytest.raises(ValueError, match="expected a file to write, received a folder; name a file inside it"):
+            refuse(tmp_path)
+        with pytest.raises(ValueError, match=r"b\.txt: cannot be written, because .*a\.txt is a file; name another"):
+            refuse(tmp_path / "a.txt" / "folder" / "b.txt")
+    require_writable(tmp_path / "new" / "a.txt")
+    assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_importing_the_text_package_imports_no_backend():

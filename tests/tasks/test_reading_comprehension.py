@@ -1,0 +1,663 @@
+"""The script of reading comprehension: what it writes and prints, how it resumes, and what it says about mistakes."""
+
+import contextlib
+import gzip
+import importlib.util
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from nlptasks.checkpoints.huggingface import save_directory
+from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.metrics.reading import score_reading
+from nlptasks.text import Tokenizer, build_character_vocab, read_questions
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tasks" / "reading_comprehension.py"
+LENGTHS = ("--passage-length", "64", "--question-length", "24", "--answer-length", "12")
+SMALL = (*LENGTHS, "--hidden-size", "16", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "16")
+TRAINING = ("--epochs", "3", "--batch-size", "4", "--learning-rate", "1e-2", "--negative-ratio", "0.0")
+# what TensorFlow itself says on standard error when it is imported; no setting of ours keeps it from that
+TENSORFLOW_BANNER = re.compile(r"WARNING: All log messages before absl|[IWE]0000 |To enable the following instructions")
+RUN_FILES = [
+    "config.json",
+    "curve.png",
+    "log.json",
+    "model.safetensors",
+    "options.json",
+    "resume.safetensors",
+    "scores.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+]
+
+
+def _load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reading_comprehension", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+script = _load_script()
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def call(*arguments: object) -> Result:
+    """The script in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = script.main([str(argument) for argument in arguments])
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+def start(*arguments: object) -> subprocess.Popen:
+    """The script in a process of its own."""
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+class Files(NamedTuple):
+    train: Path
+    valid: Path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Files:
+    """16 questions to train on and 6 to score, two of them without an answer."""
+    folder = tmp_path_factory.mktemp("files")
+    items = json.loads((ROOT / "data" / "reading_sample_train.json").read_text(encoding="utf-8"))
+    answerable = [item for item in items if any(passage["answer"] for passage in item["passages"])]
+    unanswerable = [item for item in items if item not in answerable]
+    found = Files(folder / "train.json", folder / "valid.json.gz")
+    found.train.write_text(json.dumps(answerable[:16], ensure_ascii=False), encoding="utf-8")
+    valid = [*answerable[16:20], *unanswerable[:2]]
+    found.valid.write_bytes(gzip.compress(json.dumps(valid, ensure_ascii=False).encode()))
+    return found
+
+
+def train_arguments(files: Files, output: Path, *more: object) -> tuple:
+    return ("train", "--train", files.train, "--valid", files.valid, "--output", output, *SMALL, *TRAINING, *more)
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory) -> Path:
+    """A run that was never interrupted."""
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    result = call(*train_arguments(files, output))
+    assert (result.status, result.out) == (0, "")
+    passages = [passage for question in read_questions(files.train) for passage in question.passages]
+    kept = sum(bool(passage.answer) for passage in passages)
+    assert f"16 questions; answers by passage: kept {kept}, cut 0, lost 0, empty {len(passages) - kept}\n" in result.err
+    assert f"{output}: ready for evaluate and predict" in result.err
+    return output
+
+
+@pytest.fixture(scope="module")
+def checkpoint(files, tmp_path_factory) -> Path:
+    """A plain BERT as transformers would save it, with room for a sample of LENGTHS."""
+    directory = tmp_path_factory.mktemp("checkpoint")
+    texts = [text for q in read_questions(files.train) for text in (q.question, *(p.text for p in q.passages))]
+    tokenizer = Tokenizer(build_character_vocab(texts))
+    config = TransformerConfig(
+        vocab_size=tokenizer.vocab_size, hidden_size=12, num_layers=2, num_heads=3, ffn_size=20, max_positions=101
+    )
+    model = Transformer(config, with_pool=True, with_mlm=True)
+    model.build()
+    tokenizer.save(directory)
+    save_directory(model, directory)
+    return directory
+
+
+def copied(directory: Path, target: Path) -> Path:
+    return Path(shutil.copytree(directory, target))
+
+
+# What a run leaves
+
+
+def test_training_leaves_model_options_scores_log_and_curve_and_nothing_half_written(run, files):
+    assert files_under(run) == RUN_FILES
+    assert files_under(run.parent) == sorted(["whole", *(f"whole/{name}" for name in RUN_FILES)])
+    options = json.loads((run / "options.json").read_text(encoding="utf-8"))
+    assert (options["train"], options["hidden_size"], options["negative_ratio"]) == ([str(files.train)], 16, 0.0)
+    log, scores = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("log.json", "scores.json"))
+    assert [row["epoch"] for row in log] == [1, 2, 3]
+    assert log[2]["loss"] < log[0]["loss"]
+    assert scores["epochs"] == log
+    assert scores["best"] == max(log, key=lambda row: row["cmrc_f1"])
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_saved_run_carries_its_sizes_lengths_and_vocabulary(run, files):
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert config["nlptasks"] == {
+        "task": "reading_comprehension",
+        "passage_length": 64,
+        "question_length": 24,
+        "answer_length": 12,
+    }
+    assert (config["hidden_size"], config["num_hidden_layers"], config["max_position_embeddings"]) == (16, 1, 100)
+    vocab = (run / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert len(vocab) == config["vocab_size"]
+    assert {c for q in read_questions(files.train) for c in q.question if "\u4e00" <= c <= "\u9fa5"} <= set(vocab)
+
+
+# evaluate
+
+
+def rows_of(table: str) -> dict[str, list[str]]:
+    """The rows of a printed table; a row of a section is named by the row it stands under, too."""
+    found, above = {}, ""
+    for line in table.splitlines()[1:]:
+        name, *cells = line.split()
+        above = above if line.startswith(" ") else name
+        found[name if name == above else f"{above}/{name}"] = cells
+    return found
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, files, tmp_path_factory) -> tuple[Result, Path]:
+    """`evaluate` with everything it can print, as a command of its own."""
+    output = tmp_path_factory.mktemp("evaluated") / "new folder" / "predictions.tsv"
+    options = ("--predictions", output, "--baselines", files.train, "--json")
+    process = start("evaluate", "--model", run, "--data", files.valid, *options)
+    out, err = process.communicate(timeout=120)
+    return Result(process.returncode, out, err), output
+
+
+def test_evaluate_prints_results_to_standard_output_and_progress_to_standard_error(evaluated):
+    result, predictions = evaluated
+    assert result.status == 0
+    header = result.out.splitlines()[0].split()
+    assert header == ["questions", "sogou_accuracy", "sogou_f1", "sogou_final", "cmrc_em", "cmrc_f1"]
+    assert "6 questions in" not in result.out
+    assert re.search(r"^6 questions in \d+\.\d s$", result.err, re.MULTILINE)
+    assert f"{predictions}: 6 answers" in result.err
+    assert "answering" in result.err  # the bar
+
+
+def test_evaluate_shows_reader_and_baselines_over_all_answerable_and_unanswerable_questions(evaluated):
+    *table, last = evaluated[0].out.splitlines()
+    rows = rows_of("\n".join(table))
+    names = ["reader", "always_empty", "position_prior", "best_bigram_sentence", "best_lexical_match"]
+    assert [name for name in rows if "/" not in name] == names
+    for name in names:
+        counts = [rows[row][0] for row in (name, f"{name}/answerable", f"{name}/unanswerable")]
+        assert counts == ["6", "4", "2"], name
+    assert rows["always_empty"][4] == "33.33"
+    assert rows["always_empty/answerable"] == ["4", "0.0000", "0.0000", "0.0000", "0.00", "0.00"]
+    assert rows["always_empty/unanswerable"] == ["2", "1.0000", "1.0000", "1.0000", "100.00", "100.00"]
+    scores = json.loads(last)["scores"]
+    assert list(scores) == names
+    assert scores["reader"].keys() == {"all", "answerable", "unanswerable"}
+    for name in names:
+        assert rows[name][5] == f"{scores[name]['all']['cmrc_f1']:.2f}"
+
+
+def test_predictions_of_evaluate_are_what_was_scored_one_line_a_question(evaluated, files):
+    result, path = evaluated
+    questions = read_questions(files.valid)
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [fields[0] for fields in lines] == [question.id for question in questions]
+    assert files_under(path.parent) == ["predictions.tsv"]
+    scores = json.loads(result.out.splitlines()[-1])["scores"]["reader"]
+    assert scores == score_reading(questions, dict(lines))
+    for question, (_, answer) in zip(questions, lines, strict=True):
+        assert any(answer in passage.text for passage in question.passages)
+    assert any(answer for _, answer in lines)
+
+
+def test_blank_question_of_a_squad_file_is_answered_with_nothing(run, tmp_path, caplog):
+    qas = [
+        {"id": "1", "question": "", "answers": [{"text": "米糕"}]},
+        {"id": "2", "question": "谁？", "answers": [{"text": "米糕"}]},
+    ]
+    data = tmp_path / "cmrc.json"
+    data.write_text(json.dumps({"data": [{"paragraphs": [{"context": "米糕。", "qas": qas}]}]}), encoding="utf-8")
+    result = call("evaluate", "--model", run, "--data", data, "--predictions", tmp_path / "a.tsv")
+    assert result.status == 0
+    assert "the question '1' is empty" in caplog.text
+    lines = (tmp_path / "a.tsv").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["1", "2"]
+    assert lines[0] == "1\t"
+
+
+# predict
+
+
+def test_predict_answers_a_question_from_passages_and_tells_its_evidence(run, files):
+    question = read_questions(files.train)[0]
+    texts = [passage.text for passage in question.passages]
+    arguments = ("predict", "--model", run, "--question", question.question, "--passage", *texts)
+    shown, as_json = call(*arguments), call(*arguments, "--json")
+    assert (shown.status, as_json.status) == (0, 0)
+    (line,) = as_json.out.splitlines()
+    answer = json.loads(line)
+    assert answer.keys() == {"text", "score", "evidence"}
+    assert shown.out.splitlines()[0] == (answer["text"] or "（无答案）")
+    assert len(shown.out.splitlines()) == 1 + len(answer["evidence"])
+    assert answer["text"]
+    assert any(evidence["start"] is not None for evidence in answer["evidence"])
+    for line, evidence in zip(shown.out.splitlines()[1:], answer["evidence"], strict=True):
+        assert line.startswith(f"  passage {evidence['passage'] + 1}: probability {evidence['probability']:.3f}, ")
+        if evidence["start"] is not None:
+            assert texts[evidence["passage"]][evidence["start"] : evidence["end"]] == answer["text"]
+
+
+def test_predict_writes_the_answers_of_a_file_as_evaluate_does(run, files, evaluated, tmp_path):
+    result = call("predict", "--model", run, "--data", files.valid, "--output", tmp_path / "answers.tsv")
+    assert (result.status, result.out) == (0, "")
+    assert (tmp_path / "answers.tsv").read_bytes() == evaluated[1].read_bytes()
+    assert files_under(tmp_path) == ["answers.tsv"]
+
+
+def test_predict_prints_all_answers_as_json_on_the_last_line(run, files, evaluated):
+    result = call("predict", "--model", run, "--data", files.valid, "--json", "--show", "1")
+    assert result.status == 0
+    written = [line.split("\t") for line in evaluated[1].read_text(encoding="utf-8").splitlines()]
+    assert {key: " ".join(text.split()) for key, text in json.loads(result.out.splitlines()[-1]).items()} == dict(
+        written
+    )
+
+
+def test_predict_shows_as_many_questions_as_asked_with_passages_and_gold_answers(run, files):
+    result = call("predict", "--model", run, "--data", files.valid, "--show", "2")
+    assert result.status == 0
+    assert result.out.count("问题 ") == 2
+    questions = read_questions(files.valid)
+    for question in questions[:2]:
+        assert f"问题 {question.question}\n篇章1 {question.passages[0].text}\n" in result.out
+        assert f"标准答案 {' / '.join(question.answers)}\n" in result.out
+    assert questions[2].question not in result.out
+
+
+# Interruption and resumption
+
+
+@pytest.fixture(scope="module")
+def interrupted(files, tmp_path_factory) -> tuple[Result, Path]:
+    """A run that got Ctrl-C when its second epoch had begun."""
+    output = tmp_path_factory.mktemp("interrupted") / "run"
+    process = start(*train_arguments(files, output))
+    seen = b""
+    while b"epoch 2/3" not in seen and (piece := os.read(process.stderr.fileno(), 4096)):
+        seen += piece
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    return Result(process.returncode, out, seen.decode() + err), output
+
+
+def test_ctrl_c_saves_the_run_and_tells_how_to_go_on(interrupted):
+    result, output = interrupted
+    assert (result.status, result.out) == (130, "")
+    assert result.err.splitlines()[-1] == (
+        "interrupted; the run is saved: the same command with --resume continues it."
+    )
+    assert "Traceback" not in result.err
+    assert "resume.safetensors" in files_under(output)
+    assert "scores.json" not in files_under(output)
+    assert not [name for name in files_under(output) if name.startswith(".")]
+
+
+def test_resumed_run_ends_as_the_uninterrupted_one_even_where_it_was_moved(interrupted, run, files, tmp_path):
+    output = copied(interrupted[1], tmp_path / "moved")
+    result = call(*train_arguments(files, output, "--resume"))
+    assert result.status == 0
+    assert "epoch 3/3" in result.err
+    assert "epoch 1/3" not in result.err  # it went on, it did not start anew
+    assert files_under(output) == RUN_FILES
+    assert (output / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    resumed, whole = (json.loads((folder / "log.json").read_text(encoding="utf-8")) for folder in (output, run))
+    for row, reference in zip(resumed, whole, strict=True):
+        assert row | {"training_seconds": 0} == reference | {"training_seconds": 0}
+
+
+def test_resuming_with_other_options_is_refused_and_leaves_the_run_as_it_was(interrupted, files, tmp_path):
+    output = copied(interrupted[1], tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    result = call(*train_arguments(files, output, "--resume", "--seed", "7"))
+    assert result.status == 2
+    assert re.search(
+        r"error: .*resume\.safetensors: the run was started with seed=0, now seed=7; resume with", result.err
+    )
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_resuming_a_run_that_never_started_is_refused(files, tmp_path):
+    result = call(*train_arguments(files, tmp_path / "none", "--resume"))
+    assert result.status == 2
+    assert re.search(r"^error: .*none: no interrupted run here; leave --resume out to start one\.$", result.err)
+    assert files_under(tmp_path) == []
+
+
+def test_starting_over_an_existing_run_is_refused_and_leaves_it_as_it_was(run, files):
+    before = {name: (run / name).read_bytes() for name in RUN_FILES}
+    result = call(*train_arguments(files, run))
+    assert result.status == 2
+    assert re.search(r"^error: .*whole: holds a run already; --resume continues it, or give another", result.err)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+# From a checkpoint
+
+
+def test_run_from_a_checkpoint_starts_at_its_weights_and_keeps_its_vocabulary(files, checkpoint, tmp_path):
+    output = tmp_path / "run"
+    options = (*LENGTHS, "--checkpoint", checkpoint, "--epochs", "1", "--learning-rate", "1e-7", "--valid-limit", "2")
+    result = call("train", "--train", files.train, "--valid", files.valid, "--output", output, *options)
+    assert result.status == 0
+    assert files_under(output) == RUN_FILES
+    assert (output / "vocab.txt").read_bytes() == (checkpoint / "vocab.txt").read_bytes()
+    trained, start = load_file(output / "model.safetensors"), load_file(checkpoint / "model.safetensors")
+    assert trained.keys() == start.keys() - {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    for name, value in trained.items():
+        np.testing.assert_allclose(value, start[name], rtol=0, atol=1e-6, err_msg=name)
+    assert any((value != start[name]).any() for name, value in trained.items())
+    config = json.loads((output / "config.json").read_text(encoding="utf-8"))
+    assert (config["model_type"], config["hidden_size"], config["num_attention_heads"]) == ("nlptasks", 12, 3)
+
+
+# Mistakes. Each case makes its files in a folder and returns the arguments.
+
+
+def written(folder: Path, content: str | bytes, name: str = "bad.json") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def item(**changes: object) -> dict:
+    return {"id": "a", "question": "谁？", "passages": [{"passage": "沈月。", "answer": "沈月"}]} | changes
+
+
+def training_on(content: str | bytes | list, name: str = "bad.json"):
+    """A case: `train` on a file with this content."""
+    content = json.dumps(content, ensure_ascii=False) if isinstance(content, list) else content
+
+    def case(folder, files, **_):
+        path = written(folder, content, name)
+        return ("train", "--train", files.train, path, "--valid", files.valid, "--output", folder / "out", *SMALL)
+
+    return case
+
+
+def training_with(*options: object):
+    """A case: `train` on good files with these options."""
+    return lambda folder, files, **_: train_arguments(files, folder / "out", *options)
+
+
+def training_from(change):
+    """A case: `train` from a copy of the checkpoint that `change(directory)` spoils."""
+
+    def case(folder, files, checkpoint, **_):
+        directory = copied(checkpoint, folder / "checkpoint")
+        change(directory)
+        return (*train_arguments(files, folder / "out"), "--checkpoint", directory)
+
+    return case
+
+
+def predicting(*options: object):
+    return lambda run, **_: ("predict", "--model", run, *options)
+
+
+def without_a_tensor(directory: Path) -> None:
+    tensors = load_file(directory / "model.safetensors")
+    del tensors["bert.encoder.layer.1.output.dense.bias"]
+    save_file(tensors, directory / "model.safetensors")
+
+
+def with_one_more_token(directory: Path) -> None:
+    with open(directory / "vocab.txt", "a", encoding="utf-8") as file:
+        file.write("[unused1]\n")
+
+
+def change_config(**changes: object):
+    def change(directory: Path) -> None:
+        values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        (directory / "config.json").write_text(json.dumps(values | changes), encoding="utf-8")
+
+    return change
+
+
+def missing_training_file(folder, files, **_):
+    return ("train", "--train", folder / "trian.json", "--valid", files.valid, "--output", folder / "out")
+
+
+def missing_validation_file(folder, files, **_):
+    return ("train", "--train", files.train, "--valid", folder / "valid.json", "--output", folder / "out")
+
+
+def output_is_a_file(folder, files, **_):
+    return train_arguments(files, written(folder, "x", "out"))
+
+
+def output_is_below_a_file(folder, files, **_):
+    return train_arguments(files, written(folder, "x", "notes.txt") / "out")
+
+
+def missing_checkpoint(folder, files, **_):
+    return (*train_arguments(files, folder / "out"), "--checkpoint", folder / "chinese_L-12")
+
+
+def model_is_no_directory(folder, files, **_):
+    return ("evaluate", "--model", folder / "none", "--data", files.valid)
+
+
+def model_is_a_plain_checkpoint(files, checkpoint, **_):
+    return ("evaluate", "--model", checkpoint, "--data", files.valid)
+
+
+def model_is_damaged(folder, files, run, **_):
+    directory = copied(run, folder / "run")
+    with open(directory / "model.safetensors", "rb+") as file:
+        file.truncate(1000)
+    return ("evaluate", "--model", directory, "--data", files.valid)
+
+
+def model_has_another_vocabulary(folder, files, run, **_):
+    directory = copied(run, folder / "run")
+    with_one_more_token(directory)
+    return ("evaluate", "--model", directory, "--data", files.valid)
+
+
+def predictions_are_a_folder(folder, files, run, **_):
+    return ("evaluate", "--model", run, "--data", files.valid, "--predictions", folder)
+
+
+def answers_are_below_a_file(folder, files, run, **_):
+    return ("predict", "--model", run, "--data", files.valid, "--output", written(folder, "x", "notes.txt") / "a.tsv")
+
+
+def baselines_are_missing(folder, files, run, **_):
+    return ("evaluate", "--model", run, "--data", files.valid, "--baselines", folder / "train.json")
+
+
+def question_and_data(files, run, **_):
+    return ("predict", "--model", run, "--data", files.valid, "--question", "谁？", "--passage", "沈月。")
+
+
+def data_without_output(files, run, **_):
+    return ("predict", "--model", run, "--data", files.valid)
+
+
+def data_with_passages(files, run, **_):
+    return ("predict", "--model", run, "--data", files.valid, "--show", "1", "--passage", "沈月。")
+
+
+def unknown_mode(files, run, **_):
+    return ("evaluate", "--model", run, "--data", files.valid, "--mode", "extractiv")
+
+
+BROKEN = '[\n{"id": "a", "question": "谁？",\n "passages": [}\n]'
+MISTAKES = {
+    "missing training file": (missing_training_file, r"trian\.json: no such file .*; check the spelling of the path\."),
+    "missing validation file": (missing_validation_file, r"valid\.json: no such file .*; check the spelling"),
+    "empty file": (training_on(""), r"bad\.json: the file is empty; expected a list of \{id, question, passages"),
+    "broken JSON": (training_on(BROKEN), r"bad\.json:3: invalid JSON at column 15: .*; correct the file there\."),
+    "JSON of another shape": (
+        training_on('{"questions": []}'),
+        r"bad\.json: expected a list of .*; received an object with the keys 'questions'\.",
+    ),
+    "item of another shape": (
+        training_on([item(), "沈月"]),
+        r"bad\.json: item 2: expected an object, received a string\.",
+    ),
+    "passage without text": (
+        training_on([item(), item(id="b", passages=[{"passage": "山。"}, {"answer": "沈月"}])]),
+        r"bad\.json: item 2, passage 2: the key 'passage' is missing, received 'answer'; add it\.",
+    ),
+    "question without passages": (
+        training_on([item(passages=[])]),
+        r"bad\.json: item 1: the question has no passages; give it at least one, or leave it out\.",
+    ),
+    "empty question": (
+        training_on([item(question=" ")]),
+        r"bad\.json: item 1: the question is empty; write it, or leave the item out\.",
+    ),
+    "GB18030 bytes": (
+        training_on(json.dumps([item()], ensure_ascii=False, indent=1).encode("gb18030")),
+        r"bad\.json:4: expected UTF-8, received byte 0xa3 at .*; convert the file .* `iconv -f GB18030 -t UTF-8`\.",
+    ),
+    "truncated gzip": (
+        training_on(gzip.compress(json.dumps([item()] * 9).encode())[:-20], "bad.json.gz"),
+        r"bad\.json\.gz: expected a whole gzip file, received a damaged or truncated one .*; copy it again\.",
+    ),
+    "duplicate ids": (
+        training_on([item(), item(id="b"), item()]),
+        r"bad\.json: item 3: the id 'a' stands at .*bad\.json: item 1 already; ids must be unique",
+    ),
+    "no question left": (training_on("[]"), r"bad\.json: the file holds no question; expected a list of"),
+    "checkpoint missing": (missing_checkpoint, r"chinese_L-12.*: no such "),
+    "checkpoint without vocabulary": (
+        training_from(lambda directory: (directory / "vocab.txt").unlink()),
+        r"vocab\.txt: no such file",
+    ),
+    "checkpoint without config": (
+        training_from(lambda directory: (directory / "config.json").unlink()),
+        r"checkpoint: holds neither config\.json nor bert_config\.json\.",
+    ),
+    "checkpoint of another architecture": (
+        training_from(change_config(model_type="t5")),
+        r"config\.json: model_type 't5' is another architecture; BERT-layout checkpoints",
+    ),
+    "config of another vocabulary size": (
+        training_from(change_config(vocab_size=41)),
+        r"checkpoint: the checkpoint does not fit the model\. of another shape: embeddings\.word_embeddings\.weight",
+    ),
+    "vocabulary of another size": (
+        training_from(with_one_more_token),
+        r"The tokenizer \(vocab\.txt\) has \d+ tokens and the model \(config\.json\) \d+; give the vocabulary",
+    ),
+    "checkpoint without a tensor": (
+        training_from(without_a_tensor),
+        r"checkpoint: the checkpoint does not fit the model\. missing: encoder\.layer\.1\.output\.dense\.bias\.",
+    ),
+    "checkpoint with too few positions": (
+        lambda checkpoint, **others: (
+            *training_from(lambda directory: None)(checkpoint=checkpoint, **others),
+            *("--passage-length", "66"),
+        ),
+        r"passage_length \+ question_length \+ answer_length = 102 is more than the model's 101 positions; make one",
+    ),
+    "passage length without room": (training_with("--passage-length", "2"), r"passage_length must be at least 3\. Rec"),
+    "negative ratio above 1": (
+        training_with("--negative-ratio", "1.5"),
+        r"negative_ratio must lie in \[0, 1\]\. Received: negative_ratio=1\.5\.",
+    ),
+    "unknown precision": (
+        training_with("--precision", "float8"),
+        r"precision must be one of \('float32', 'bfloat16'\)\. Received: precision='float8'\.",
+    ),
+    "heads that do not divide the hidden size": (
+        training_with("--num-heads", "5"),
+        r"hidden_size must be a multiple of num_heads .*Received: hidden_size=16, num_heads=5\.",
+    ),
+    "batch of nothing": (training_with("--batch-size", "0"), r"--batch-size must be at least 1\. Received: 0\."),
+    "no epochs": (training_with("--epochs", "0"), r"--epochs must be at least 1\. Received: 0\."),
+    "no validation": (training_with("--valid-limit", "0"), r"--valid-limit must be at least 1\. Received: 0\."),
+    "negative learning rate": (training_with("--learning-rate", "-1"), r"learning_rate must be positive\. Received"),
+    "warm-up longer than the run": (
+        training_with("--warmup-share", "1.1", "--decay"),
+        r"warmup_share must lie in \[0, 1\]\. Received: warmup_share=1\.1\.",
+    ),
+    "output is a file": (output_is_a_file, r"options\.json: cannot be written, because .*out is a file; name another"),
+    "output below a file": (output_is_below_a_file, r"cannot be written, because .*notes\.txt is a file; name another"),
+    "model is no directory": (model_is_no_directory, r"none: no such "),
+    "model is a plain checkpoint": (
+        model_is_a_plain_checkpoint,
+        r"holds no application of this library \(task None; known: reading_comprehension\)",
+    ),
+    "model is damaged": (model_is_damaged, r"model\.safetensors: not a readable safetensors file"),
+    "model has another vocabulary": (
+        model_has_another_vocabulary,
+        r"run: The tokenizer \(vocab\.txt\) has \d+ tokens and the model \(config\.json\) \d+; give the vocabulary",
+    ),
+    "predictions are a folder": (predictions_are_a_folder, r"expected a file to write, received a folder; name a file"),
+    "answers below a file": (answers_are_below_a_file, r"a\.tsv: cannot be written, because .*notes\.txt is a file"),
+    "baselines are missing": (baselines_are_missing, r"train\.json: no such file"),
+    "unknown mode": (unknown_mode, r"mode must be one of \('extractive', 'generative'\)\. Received: mode='extractiv'"),
+    "question without passage": (predicting("--question", "谁？"), r"--question needs --passage TEXT\.\.\."),
+    "blank question": (predicting("--question", " ", "--passage", "山。"), r"question 0 is empty; ask something\."),
+    "question written to a file": (
+        predicting("--question", "谁？", "--passage", "山。", "--output", "answers.tsv"),
+        r"--output and --show go with --data; the answer to --question is printed\.",
+    ),
+    "question and data": (question_and_data, r"give either --question with --passage, or --data with"),
+    "neither question nor data": (predicting(), r"give either --question with --passage, or --data with"),
+    "data without output": (data_without_output, r"--data needs --output FILE, --show N or --json\."),
+    "data with passages": (data_with_passages, r"--passage goes with --question; --data has passages of its own\."),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_one_line_with_status_2_and_leaves_nothing_behind(
+    name, files, run, checkpoint, tmp_path, monkeypatch
+):
+    case, message = MISTAKES[name]
+    arguments = case(folder=tmp_path, files=files, run=run, checkpoint=checkpoint)
+    monkeypatch.chdir(tmp_path)
+    before = [files_under(folder) for folder in (tmp_path, run, checkpoint)]
+    result = call(*arguments)
+    assert (result.status, result.out) == (2, "")
+    *progress, last = result.err.splitlines()
+    assert re.search(rf"^error: .*{message}", last), last
+    assert not [line for line in progress if "error" in line or "Traceback" in line]
+    assert [files_under(folder) for folder in (tmp_path, run, checkpoint)] == before
+
+
+def test_mistake_ends_the_command_with_status_2_and_one_line_on_standard_error(tmp_path):
+    process = start("predict", "--model", tmp_path / "none", "--question", "谁？", "--passage", "沈月。")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if not TENSORFLOW_BANNER.match(line)]
+    assert re.search(r"^error: .*none: no such ", line)
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["train", "--batchsize", "3"], ["predict", "--beam-size", "x"], []])
+def test_command_line_that_cannot_be_read_exits_with_status_2(arguments):
+    with pytest.raises(SystemExit) as stopped, contextlib.redirect_stderr(io.StringIO()):
+        call(*arguments)
+    assert stopped.value.code == 2

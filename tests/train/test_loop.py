@@ -1,0 +1,124 @@
+"""A run stopped at any step and resumed ends with the weights of one that was never stopped."""
+
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.train.loop import CURVE, LOG, STATE, TrainingInterrupted, train
+from nlptasks.train.optimizers import WarmupLinearDecay, make_adam
+from nlptasks.train.run import start_run
+
+V, B, T, BATCHES, EPOCHS = 31, 4, 7, 5, 3
+OPTIONS = {"seed": 1, "learning_rate": 0.01}
+
+
+class Run:
+    """A small model with dropout that learns to repeat its input."""
+
+    def __init__(self, directory, stop_at=None, **changes):
+        start_run(1)
+        config = TransformerConfig(
+            vocab_size=V, hidden_size=12, num_layers=1, num_heads=2, ffn_size=16, max_positions=T, dropout=0.3
+        )
+        self.model = Transformer(config, with_mlm="linear")
+        self.model.build()
+        self.directory, self.stop_at, self.steps, self.saved = directory, stop_at, 0, []
+        self.arguments = {"directory": directory, "options": OPTIONS, "score_name": "score"} | changes
+
+    def make_batch(self, item):
+        self.steps += 1
+        if self.steps == self.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {"token_ids": np.random.default_rng(item).integers(1, V, (B, T)).astype("int32")}
+
+    def loss(self, batch):
+        logits = self.model.token_logits(self.model.encode(batch["token_ids"], training=True))
+        return ops.mean(keras.losses.sparse_categorical_crossentropy(batch["token_ids"], logits, from_logits=True))
+
+    def __call__(self, resume=False):
+        return train(
+            self.model,
+            make_adam(0.01, EPOCHS * BATCHES, warmup_share=0.2, clip_norm=1.0),
+            self.loss,
+            epoch_batches=lambda epoch: [[epoch, i] for i in range(BATCHES)],
+            make_batch=self.make_batch,
+            epochs=EPOCHS,
+            validate=lambda: {"score": float(-self.steps if self.steps == 10 else self.steps)},
+            save_best=lambda: self.saved.append(self.steps),
+            resume=resume,
+            **self.arguments,
+        )
+
+    def weights(self):
+        return [np.asarray(v.value) for v in self.model.trainable_variables]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    run = Run(tmp_path_factory.mktemp("whole"))
+    return run, run()
+
+
+@pytest.mark.parametrize("stop_at", [1, 7, BATCHES, EPOCHS * BATCHES - 1])
+def test_an_interrupted_run_resumes_to_the_same_weights(stop_at, uninterrupted, tmp_path):
+    with pytest.raises(TrainingInterrupted):
+        Run(tmp_path, stop_at)()
+    resumed = Run(tmp_path)
+    progress = resumed(resume=True)
+    assert resumed.steps == EPOCHS * BATCHES - stop_at
+    whole, expected = uninterrupted
+    for value, reference in zip(resumed.weights(), whole.weights(), strict=True):
+        np.testing.assert_array_equal(value, reference)
+    losses = [row["loss"] for row in progress.history]
+    assert losses == [row["loss"] for row in expected.history]
+    assert losses[-1] < losses[0]
+
+
+def test_the_best_epoch_is_saved_and_the_run_leaves_log_and_curve(uninterrupted):
+    run, progress = uninterrupted
+    assert run.saved == [5, 15]  # the second epoch scored less than the first
+    assert progress.best == 15
+    assert [row["epoch"] for row in json.loads((run.directory / LOG).read_text())] == [1, 2, 3]
+    assert (run.directory / CURVE).read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in run.directory.iterdir()) == sorted([LOG, CURVE, STATE])
+
+
+def test_resuming_with_other_options_is_refused(uninterrupted):
+    run, _ = uninterrupted
+    with pytest.raises(ValueError, match=r"started with learning_rate=0.01, now learning_rate=0.02"):
+        Run(run.directory, options=OPTIONS | {"learning_rate": 0.02})(resume=True)
+
+
+def test_a_damaged_state_is_refused(uninterrupted, tmp_path):
+    run, _ = uninterrupted
+    (tmp_path / STATE).write_bytes((run.directory / STATE).read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"not a readable training state"):
+        Run(tmp_path)(resume=True)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
+    run = Run(tmp_path)
+    right = run.loss
+    run.loss = lambda batch: ops.log(right(batch) * 0 - 1.0)
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 1; lower --learning-rate"):
+        run()
+
+
+def test_the_schedule_rises_and_falls_linearly():
+    schedule = WarmupLinearDecay(peak=2.0, warmup_steps=4, total_steps=10)
+    values = [float(ops.convert_to_numpy(schedule(step))) for step in range(11)]
+    assert values[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
+    assert values[4:] == pytest.approx([2.0, 10 / 6, 8 / 6, 1.0, 4 / 6, 2 / 6, 0.0])
+    with pytest.raises(ValueError, match="warmup_steps must lie in"):
+        WarmupLinearDecay(1.0, 11, 10)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision must be one of"):
+        start_run(0, "float8")
