@@ -9,17 +9,19 @@ DEMO := runs/demo
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(RUN) data/make_reading_questions.py --count 60000 --seed 1 --split train --output $(DEMO)/train.json.gz
+	$(RUN) data/make_reading_questions.py --count 90000 --seed 1 --split train --output $(DEMO)/train.json.gz
 	$(RUN) data/make_reading_questions.py --count 200 --seed 1 --split valid --output $(DEMO)/valid.json.gz
 	$(RUN) data/make_reading_questions.py --count 500 --seed 1 --split test --output $(DEMO)/test.json.gz
 	rm -rf $(DEMO)/reader
 	$(RUN) tasks/reading_comprehension.py train --train $(DEMO)/train.json.gz --valid $(DEMO)/valid.json.gz \
-		--checkpoint none --output $(DEMO)/reader --epochs 3 --copying-epochs 1 --negative-ratio 0.3 \
+		--checkpoint none --output $(DEMO)/reader --epochs 3 --practice-epochs 1 --negative-ratio 0.3 \
 		--learning-rate 2e-3 --warmup-share 0.05 --decay --clip-norm 1 --dropout 0 \
 		--passage-length 96 --question-length 32 --answer-length 16
 	$(RUN) tasks/reading_comprehension.py evaluate --model $(DEMO)/reader --data $(DEMO)/test.json.gz \
 		--baselines $(DEMO)/train.json.gz
 	$(RUN) tasks/reading_comprehension.py predict --model $(DEMO)/reader --data data/reading_sample_test.json --show 5
+	@echo; echo "Ask it something of your own:"
+	@echo "  $(RUN) tasks/reading_comprehension.py predict --model $(DEMO)/reader --question 问题 --passage 篇章一 篇章二"
 
 test: $(VENV)/.installed-test
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2

@@ -78,11 +78,12 @@ def table(results: dict[str, list]) -> str:
     lines = [
         "# Parity",
         "",
-        f"Made by `python benchmarks/parity.py --output docs/parity.md`, {datetime.date.today()}, {platform.machine()}, "
-        f"Python {platform.python_version()}, {versions}; bert4keras 0.11.5 on tensorflow-cpu 2.12.1.",
+        f"Made by `python benchmarks/parity.py --output docs/parity.md`, {datetime.date.today()}, "
+        f"{platform.machine()}, Python {platform.python_version()}, {versions};",
+        "bert4keras 0.11.5 on tensorflow-cpu 2.12.1.",
         "",
-        "Largest |ours - theirs| / max(1, |theirs|) at real (unpadded) positions, float32, small random models of irregular",
-        "sizes through the real loaders. Bound 1e-5; for the loss curve 1e-4, in nats.",
+        "Largest |ours - theirs| / max(1, |theirs|) at real (unpadded) positions, float32, small random models of",
+        "irregular sizes through the real loaders. Bound 1e-5; for the loss curve 1e-4, in nats.",
         "",
         "| model | reference | " + " | ".join(results) + " |",
         "|---|---|" + "---|" * len(results),

@@ -26,19 +26,19 @@ from itertools import islice
 from pathlib import Path
 
 # How much is asked of the reader. Raise a rate for harder questions.
-PASSAGES = (3, 4, 4, 5)  # one of these per question
+PASSAGES = (3, 3, 4)  # one of these per question
 UNANSWERABLE = 0.15  # questions without an answer in any passage
 SECOND_ANSWER_PASSAGE = 0.25  # answerable questions with two answer passages
 RIVAL_IN_ANSWER_PASSAGE = 0.35  # the asked attribute of another entity, beside the answer
 SIMILAR_NAME = 0.0  # a rival's name differs from the asked one in one character only
 SAME_KIND_IN_ANSWER_PASSAGE = 0.3  # another attribute of the asked entity, a value of the same kind where there is one
 DISTRACTOR_KINDS = {"rival": 0.35, "other attribute": 0.35, "unrelated": 0.3}  # of passages without the answer
-JOINT_STATEMENT = 0.05  # two attributes told in one clause
+JOINT_STATEMENT = 0.02  # two attributes told in one clause
 PRONOUN = 0.05  # a second statement about the same entity says "he", "it"
-OPENING, CLOSING = 0.1, 0.1  # words around the statements
+OPENING, CLOSING = 0.05, 0.05  # words around the statements
 SEVERAL_VALUES = 0.3  # attributes that take a list: two values instead of one
-STATEMENTS = (2, 3, 3)  # one of these per passage, about 12 characters each
-LENGTH_LIMITS = (12, 70)
+STATEMENTS = (1, 2, 2)  # one of these per passage, about 12 characters each
+LENGTH_LIMITS = (8, 50)
 SPLITS = {"train": range(0, 80), "valid": range(80, 90), "test": range(90, 100)}  # share of all names, in percent
 
 LANGUAGE = json.loads(Path(__file__).with_name("reading_language.json").read_text(encoding="utf-8"))
@@ -254,9 +254,10 @@ def generate_questions(count: int, seed: int, split: str) -> Iterator[dict]:
 
 
 def write_questions(items: Iterable[dict], path: Path) -> None:
-    """Write a JSON list, one item a line; gzip (with no time stamp) when the name ends with .gz."""
+    """Write a JSON list, one item a line; gzip (with no time stamp) when the name ends with .gz; make its folder."""
     text = "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n]\n"
     data = text.encode("utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 

@@ -112,6 +112,8 @@ def load(directory: str | Path):
     from nlptasks.models.reading import Reader
 
     applications = {Reader.task: Reader}
+    if not Path(directory).exists():
+        raise FileNotFoundError(f"{directory}: no such directory; give the one that a training run has written.")
     settings = read_json_object(_config_file(Path(directory))).get("nlptasks", {})
     task = settings.get("task") if isinstance(settings, dict) else None
     if task not in applications:

@@ -49,7 +49,8 @@ def compile_function(function: Callable, model: keras.Model, jit: bool | None = 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=_use_xla(jit), autograph=False)
+        xla = _use_xla(jit)
+        return tf.function(function, jit_compile=xla, autograph=False, reduce_retracing=not xla)
     import jax
 
     variables = list(model.variables)
@@ -88,7 +89,17 @@ def _tensorflow_step(model, optimizer, loss_function, jit):
         optimizer.apply([None if g is None else tf.convert_to_tensor(g) for g in gradients])
         return loss
 
-    return tf.function(step, jit_compile=jit, autograph=False)
+    compiled = tf.function(step, jit_compile=jit, autograph=False)
+    if jit:
+        return compiled
+
+    def run(batch):
+        # One program for all shapes from the first step on. With `reduce_retracing` a step's program, and so its last
+        # bits, depend on the shapes before it, and a resumed run does not end as an uninterrupted one.
+        any_shape = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), batch)
+        return compiled.get_concrete_function(any_shape)(batch)
+
+    return run
 
 
 def _jax_step(model, optimizer, loss_function):

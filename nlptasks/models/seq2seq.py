@@ -28,7 +28,8 @@ def model_from_scratch(config: TransformerConfig) -> Transformer:
     """A model with fresh weights and the masked-LM head, for training without a checkpoint.
 
     Its position table starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from the first
-    step, and a small model learns sooner to look at the token before.
+    step, and a small model learns sooner to look at the token before. Queries and keys start equal, so that attention
+    begins with looking at equal tokens, which is what finding the question's words in the passage needs.
     """
     model = Transformer(config, with_mlm="linear")
     model.build()
@@ -36,6 +37,9 @@ def model_from_scratch(config: TransformerConfig) -> Transformer:
     angles = np.arange(config.max_positions)[:, None] * 10000.0 ** (-np.arange(0, size, 2) / size)
     waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(config.max_positions, -1)[:, :size]
     table.assign((config.initializer_range * waves).astype("float32"))
+    for block in model.blocks:
+        query = np.array(ops.convert_to_numpy(block.attention.query.kernel))  # a copy: JAX donates each buffer once
+        block.attention.key.kernel.assign(query)
     return model
 
 
@@ -44,7 +48,7 @@ def target_batch(
     targets: Sequence[Sequence[int]],
     batch_size: int | None = None,
     max_length: int | None = None,
-    length_multiple: int = 32,
+    length_multiple: int = 16,
     target_multiple: int = 8,
     hidden: Sequence[Sequence[int]] | None = None,
     mask_id: int | None = None,

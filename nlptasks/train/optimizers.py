@@ -10,9 +10,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int):
         if not 0 <= warmup_steps <= total_steps:
-            raise ValueError(
-                f"warmup_steps must lie in [0, total_steps]. Received: {warmup_steps=}, {total_steps=}."
-            )
+            raise ValueError(f"warmup_steps must lie in [0, total_steps]. Received: {warmup_steps=}, {total_steps=}.")
         self.peak, self.warmup_steps, self.total_steps = peak, warmup_steps, total_steps
 
     def __call__(self, step):

@@ -37,9 +37,7 @@ def save_state(
         save_file(tensors, temporary, metadata=metadata)
 
 
-def load_state(
-    path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, options: dict
-) -> Progress:
+def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, options: dict) -> Progress:
     """Restores what `save_state` wrote.
 
     Raises:
@@ -53,7 +51,8 @@ def load_state(
                 if former.get(name) != options.get(name):
                     raise ValueError(
                         f"{path}: the run was started with {name}={former.get(name)!r}, "
-                        f"now {name}={options.get(name)!r}; resume with the same options, or start anew in another --output."
+                        f"now {name}={options.get(name)!r}; "
+                        "resume with the same options, or start anew in another --output."
                     )
             for name, variable in _variables(model, optimizer).items():
                 variable.assign(file.get_tensor(name))

@@ -164,7 +164,7 @@ def test_practice_comes_first_and_every_question_is_visited_once(tokenizer):
 
 def test_rows_beyond_the_data_weigh_nothing_and_shapes_are_rounded():
     batch = target_batch([[5, 6, 7]], [[8, 3]], batch_size=4)
-    assert batch["token_ids"].shape == (4, 32)
+    assert batch["token_ids"].shape == (4, 16)
     assert batch["target_ids"].shape == (4, 8)
     assert batch["target_weights"].sum() == 2
     assert target_batch([[5] * 33], [[8, 3]], max_length=37)["token_ids"].shape == (1, 37)

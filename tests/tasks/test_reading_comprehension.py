@@ -71,7 +71,13 @@ def call(*arguments: object) -> Result:
 def start(*arguments: object) -> subprocess.Popen:
     """The script in a process of its own."""
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen, seen: bytes = b"") -> Result:
+    """Waits for a process; `seen` was read from its standard error already."""
+    out, err = process.communicate(timeout=120)
+    return Result(process.returncode, out.decode(), (seen + err).decode())
 
 
 def files_under(folder: Path) -> list[str]:
@@ -83,16 +89,27 @@ class Files(NamedTuple):
     valid: Path
 
 
+def laughing(number: int, answerable: bool = True) -> dict:
+    """A question whose answer repeats one character: a reader of a few steps writes it, and never nothing."""
+    passages = [
+        {"passage": f"第{number}号山，高{3 * number}米；没有人笑。", "answer": ""},
+        {"passage": f"大家在第{number}号 Hill 笑{'哈' * 8}，笑了{number}天。", "answer": "哈" * 8},
+    ]
+    return {
+        "id": f"q{number}",
+        "question": f"第{number}号山上，大家怎么笑？",
+        "passages": passages[:: 1 if number % 2 else -1] if answerable else passages[:1],
+    }
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Files:
     """16 questions to train on and 6 to score, two of them without an answer."""
     folder = tmp_path_factory.mktemp("files")
-    items = json.loads((ROOT / "data" / "reading_sample_train.json").read_text(encoding="utf-8"))
-    answerable = [item for item in items if any(passage["answer"] for passage in item["passages"])]
-    unanswerable = [item for item in items if item not in answerable]
     found = Files(folder / "train.json", folder / "valid.json.gz")
-    found.train.write_text(json.dumps(answerable[:16], ensure_ascii=False), encoding="utf-8")
-    valid = [*answerable[16:20], *unanswerable[:2]]
+    training = [laughing(number) for number in range(16)]
+    valid = [laughing(number, answerable=number < 24) for number in range(20, 26)]
+    found.train.write_text(json.dumps(training, ensure_ascii=False), encoding="utf-8")
     found.valid.write_bytes(gzip.compress(json.dumps(valid, ensure_ascii=False).encode()))
     return found
 
@@ -182,9 +199,7 @@ def evaluated(run, files, tmp_path_factory) -> tuple[Result, Path]:
     """`evaluate` with everything it can print, as a command of its own."""
     output = tmp_path_factory.mktemp("evaluated") / "new folder" / "predictions.tsv"
     options = ("--predictions", output, "--baselines", files.train, "--json")
-    process = start("evaluate", "--model", run, "--data", files.valid, *options)
-    out, err = process.communicate(timeout=120)
-    return Result(process.returncode, out, err), output
+    return finish(start("evaluate", "--model", run, "--data", files.valid, *options)), output
 
 
 def test_evaluate_prints_results_to_standard_output_and_progress_to_standard_error(evaluated):
@@ -305,8 +320,7 @@ def interrupted(files, tmp_path_factory) -> tuple[Result, Path]:
     while b"epoch 2/3" not in seen and (piece := os.read(process.stderr.fileno(), 4096)):
         seen += piece
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    return Result(process.returncode, out, seen.decode() + err), output
+    return finish(process, seen), output
 
 
 def test_ctrl_c_saves_the_run_and_tells_how_to_go_on(interrupted):
@@ -649,10 +663,9 @@ def test_mistake_is_one_line_with_status_2_and_leaves_nothing_behind(
 
 
 def test_mistake_ends_the_command_with_status_2_and_one_line_on_standard_error(tmp_path):
-    process = start("predict", "--model", tmp_path / "none", "--question", "谁？", "--passage", "沈月。")
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (2, "")
-    (line,) = [line for line in err.splitlines() if not TENSORFLOW_BANNER.match(line)]
+    result = finish(start("predict", "--model", tmp_path / "none", "--question", "谁？", "--passage", "沈月。"))
+    assert (result.status, result.out) == (2, "")
+    (line,) = [line for line in result.err.splitlines() if not TENSORFLOW_BANNER.match(line)]
     assert re.search(r"^error: .*none: no such ", line)
 
 

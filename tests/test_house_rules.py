@@ -1,0 +1,473 @@
+"""The rules of the house: who may import whom, what an import costs, and that the README's commands exist."""
+
+import argparse
+import ast
+import importlib.util
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+import nlptasks
+
+ROOT = Path(__file__).parents[1]
+SCRIPT_FOLDERS = ("tasks", "pretraining", "benchmarks", "data")
+README_NAMES = ("README.md", "README.zh-CN.md")
+
+# A module or package of nlptasks: what it may import. Everybody may import the standard library and nlptasks.files.
+ARROWS = {
+    "__init__": (),
+    "files": (),
+    "cli": ("nlptasks", "tqdm", "tyro"),
+    "loading": ("nlptasks.models", "nlptasks.checkpoints", "nlptasks.core"),
+    "text": ("numpy", "tokenizers"),
+    "metrics": ("numpy",),
+    "core": ("keras",),
+    "checkpoints": ("numpy", "h5py", "safetensors", "nlptasks.core"),
+    "generate": ("numpy", "keras", "nlptasks.core", "nlptasks.text.batches"),
+    "models": (
+        "numpy",
+        "keras",
+        "nlptasks.text",
+        "nlptasks.core",
+        "nlptasks.checkpoints",
+        "nlptasks.generate",
+        "nlptasks.train.losses",
+    ),
+    "train": (
+        "numpy",
+        "keras",
+        "matplotlib",
+        "safetensors",
+        "tqdm",
+        "tyro",
+        "nlptasks.core",
+        "nlptasks.text",
+        "nlptasks.metrics",
+    ),
+}
+BACKENDS = ("tensorflow", "jax", "jaxlib", "torch")
+# the modules that may name a backend, and that only inside a function
+BACKEND_USERS = {"nlptasks.core.backend": ("tensorflow", "jax"), "nlptasks.checkpoints.google": ("tensorflow",)}
+UNSAFE_MODULES = ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
+UNSAFE_CALLS = ("eval", "exec", "torch.load", "enable_unsafe_deserialization", "yaml.load", "read_pickle")
+UNSAFE_ARGUMENTS = {"allow_pickle": True, "safe_mode": False, "weights_only": False, "shell": True}
+
+
+class Import(NamedTuple):
+    name: str
+    line: int
+    in_function: bool
+
+
+def imports_of(source: str) -> list[Import]:
+    """Every import of a source, also those inside functions; `from a import b` names a.b, which may be a module."""
+    found = []
+
+    def visit(node: ast.AST, in_function: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, in_function) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            found.extend(Import(f"{module}.{alias.name}", node.lineno, in_function) for alias in node.names)
+        inside = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside)
+
+    visit(ast.parse(source), False)
+    return found
+
+
+def starts_with(name: str, *prefixes: str) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def arrow_problems(module: str, source: str) -> list[str]:
+    """What a module of nlptasks imports against ARROWS and BACKEND_USERS."""
+    part = module.split(".")[1] if "." in module else "__init__"
+    if part not in ARROWS:
+        return [f"{module}: {part} is not among ARROWS; say there what it may import"]
+    own = () if part in ("__init__", "files") else (f"nlptasks.{part}",)
+    allowed = (*ARROWS[part], *own, "nlptasks.files")
+    problems = []
+    for name, line, in_function in imports_of(source):
+        if starts_with(name, *BACKENDS):
+            if not in_function or not starts_with(name, *BACKEND_USERS.get(module, ("\0",))):
+                problems.append(f"{module}:{line}: names the backend {name}")
+        elif name.split(".")[0] not in sys.stdlib_module_names and not starts_with(name, *allowed):
+            problems.append(f"{module}:{line}: imports {name}")
+    return problems
+
+
+def sources(*folders: str) -> Iterator[tuple[Path, str]]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+# Arrows
+
+
+def test_every_module_imports_along_the_arrows():
+    found = list(sources("nlptasks"))
+    assert len(found) > 20
+    assert [problem for path, text in found for problem in arrow_problems(module_name(path), text)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("nlptasks.core.layers", "import numpy"),
+        ("nlptasks.core.layers", "from nlptasks.models import reading"),
+        ("nlptasks.core.layers", "from nlptasks import models"),
+        ("nlptasks.text.vocab", "def f():\n    from keras import ops"),
+        ("nlptasks.metrics.reading", "import nlptasks.text.readers"),
+        ("nlptasks.generate.search", "from nlptasks.text.tokenizer import Tokenizer"),
+        ("nlptasks.checkpoints.weights", "from ..models import reading"),
+        ("nlptasks.checkpoints.google", "import tensorflow"),
+        ("nlptasks.checkpoints.google", "def f():\n    import jax"),
+        ("nlptasks.core.backend", "from tensorflow import nest"),
+        ("nlptasks.models.reading", "def f():\n    import tensorflow as tf"),
+        ("nlptasks.models.reading", "from nlptasks.train.loop import train"),
+        ("nlptasks.models.reading", "from tasks import reading_comprehension"),
+        ("nlptasks.train.loop", "from nlptasks.models.reading import Reader"),
+        ("nlptasks.loading", "from nlptasks.train.run import start_run"),
+        ("nlptasks.files", "from nlptasks.text import Tokenizer"),
+        ("nlptasks", "import keras"),
+        ("nlptasks.utils.misc", "import os"),
+    ],
+)
+def test_an_import_against_the_arrows_is_found(module, source):
+    assert len(arrow_problems(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("nlptasks.core.backend", "def f():\n    import jax.numpy\n    import tensorflow as tf"),
+        ("nlptasks.checkpoints.google", "def f():\n    from tensorflow.train import load_checkpoint"),
+        (
+            "nlptasks.core.layers",
+            "from nlptasks.core.config import TransformerConfig\nfrom keras import ops\nimport re",
+        ),
+        ("nlptasks.generate.search", "from nlptasks.text.batches import pad"),
+        ("nlptasks.models.reading", "from nlptasks.train.losses import cross_entropy\nimport nlptasks.files"),
+    ],
+)
+def test_an_import_along_the_arrows_passes(module, source):
+    assert arrow_problems(module, source) == []
+
+
+def test_scripts_import_no_other_script_and_no_backend():
+    stems = {path.stem for path, _ in sources("tasks")}
+    assert "reading_comprehension" in stems
+    for path, text in sources("tasks"):
+        for name, line, _ in imports_of(text):
+            assert not starts_with(name, "tasks", *BACKENDS, *(stems - {path.stem})), f"{path}:{line}: {name}"
+
+
+# What an import costs
+
+
+def modules_after(code: str, *names: str, **environment: str) -> set[str]:
+    """Which of these top-level modules are there after the code ran in a Python of its own."""
+    code += f"\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}} & {set(names)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = (
+    "keras",
+    *BACKENDS,
+    "numpy",
+    "h5py",
+    "safetensors",
+    "tokenizers",
+    "transformers",
+    "matplotlib",
+    "jieba",
+    "tyro",
+)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert modules_after("import nlptasks; dir(nlptasks); nlptasks.__version__", *HEAVY) == set()
+    assert modules_after("import nlptasks, numpy", *HEAVY) == {"numpy"}  # the look at sys.modules does see
+
+
+def test_text_and_metrics_import_no_keras_and_no_backend():
+    code = "import nlptasks.text.batches, nlptasks.metrics.reading, nlptasks.metrics.baselines, nlptasks.files"
+    assert modules_after(f"{code}\nimport nlptasks\nnlptasks.Tokenizer", *HEAVY) == {"numpy"}
+
+
+READER_ON_JAX = """
+import sys, tempfile
+import keras
+from keras import ops
+import nlptasks
+from nlptasks.core.backend import compile_train_step
+from nlptasks.models.reading import Reader
+from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths
+from nlptasks.models.seq2seq import model_from_scratch, target_loss
+from nlptasks.text import Passage, Question
+from nlptasks.train.loop import train
+from nlptasks.train.optimizers import make_adam
+from nlptasks.train.script import run_script
+
+vocab = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"沈月是谁山。？"])}
+tokenizer, lengths = nlptasks.Tokenizer(vocab), ReadingLengths(passage_length=7, question_length=5, answer_length=3)
+model = model_from_scratch(nlptasks.TransformerConfig(
+    vocab_size=len(vocab), hidden_size=6, num_layers=1, num_heads=2, ffn_size=5, max_positions=15, attention="unilm"
+))
+questions = [Question("1", "谁？", (Passage("是沈月。", "沈月"), Passage("山。", "")), ("沈月",))]
+examples = ReadingExamples(questions, tokenizer, lengths)
+step = compile_train_step(model, make_adam(0.1, 1), lambda batch: target_loss(model, batch))
+before = ops.convert_to_numpy(model.embeddings.token.embeddings).copy()
+loss = float(step(examples.arrays(examples.batches(0, 1)[0], 1)))
+assert loss > 0
+assert (ops.convert_to_numpy(model.embeddings.token.embeddings) != before).any()
+reader = Reader(model, tokenizer, lengths)
+with tempfile.TemporaryDirectory() as directory:
+    reader.save(directory)
+    loaded = nlptasks.load(directory)
+asked = ("谁？", ["是沈月。", "山。"])
+assert loaded.answer(*asked) == reader.answer(*asked)
+assert keras.backend.backend() == "jax"
+"""
+
+
+def test_reader_trains_saves_and_answers_on_jax_without_tensorflow():
+    found = modules_after(READER_ON_JAX, "tensorflow", "torch", "jax", KERAS_BACKEND="jax")
+    assert found == {"jax"}
+
+
+# Sources
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of a name or attribute, "" for anything else."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}".removeprefix(".")
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def unsafe_problems(path: object, source: str) -> list[str]:
+    """Whatever could run code that stands in a data file or in an argument."""
+    problems = [
+        f"{path}:{line}: imports {name}" for name, line, _ in imports_of(source) if starts_with(name, *UNSAFE_MODULES)
+    ]
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        if name in UNSAFE_CALLS or name.split(".")[-1] in UNSAFE_CALLS[3:]:
+            problems.append(f"{path}:{node.lineno}: calls {name}")
+        for keyword in node.keywords:
+            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+            if keyword.arg in UNSAFE_ARGUMENTS and value is UNSAFE_ARGUMENTS[keyword.arg]:
+                problems.append(f"{path}:{node.lineno}: {name}({keyword.arg}={value})")
+    return problems
+
+
+def test_sources_open_no_pickle_and_run_no_text_as_code():
+    found = list(sources("nlptasks", *SCRIPT_FOLDERS))
+    assert [problem for path, text in found for problem in unsafe_problems(path, text)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "def f():\n    from joblib import load",
+        "numpy.load(path, allow_pickle=True)",
+        "keras.models.load_model(path, safe_mode=False)",
+        "keras.config.enable_unsafe_deserialization()",
+        "torch.load(path)",
+        "eval(text)",
+        "subprocess.run(text, shell=True)",
+    ],
+)
+def test_an_unsafe_load_is_found(source):
+    assert len(unsafe_problems("a.py", source)) == 1
+    assert unsafe_problems("a.py", "numpy.load(path, allow_pickle=False)\nmodel.eval(1)\nstate.load(path)") == []
+
+
+MACHINE_PATH = re.compile(r"(?<![\w.:/~-])/(?:home|root|Users|tmp|work|mnt|scratch|data)/\w|[A-Z]:\\\w")
+TEXT_SUFFIXES = {".py", ".md", ".toml", ".cfg", ".txt", ".json", ".yml", ".yaml", ".sh", ""}
+
+
+def project_texts() -> Iterator[Path]:
+    """The text files of the project, without what is installed or made."""
+    for folder in ("nlptasks", *SCRIPT_FOLDERS, "docs", "tests", ".ci"):
+        yield from (path for path in sorted((ROOT / folder).rglob("*")) if "__pycache__" not in path.parts)
+    yield from (path for path in sorted(ROOT.iterdir()) if not path.name.startswith("."))
+
+
+def test_no_file_names_a_path_of_one_machine():
+    found, problems = 0, []
+    for path in project_texts():
+        if path.is_file() and path.suffix in TEXT_SUFFIXES and path != Path(__file__):
+            found += 1
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if MACHINE_PATH.search(line):
+                    problems.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert found > 60
+    assert problems == []
+
+
+@pytest.mark.parametrize("line", ['open("/home/me/a")', "cd /tmp/x", r"C:\Users", "(/Users/me/bert)"])
+def test_a_path_of_one_machine_is_found(line):
+    assert MACHINE_PATH.search(line)
+    assert not MACHINE_PATH.search("https://a.org/home/x ../data/a runs/data/x ~/data/x docs/tmp/y")
+
+
+def test_every_public_name_has_a_docstring():
+    for name in nlptasks.__all__:
+        value = getattr(nlptasks, name)
+        if name == "__version__":
+            assert re.fullmatch(r"\d+\.\d+\.\d+", value)
+            continue
+        assert inspect.isclass(value) or inspect.isfunction(value), name
+        assert value.__doc__, name
+        if inspect.isclass(value):
+            for member, function in vars(value).items():
+                if inspect.isfunction(function) and not member.startswith("_") and member not in OVERRIDDEN:
+                    assert function.__doc__, f"{name}.{member}"
+
+
+OVERRIDDEN = {"build", "call", "get_config", "compute_output_shape"}  # documented by Keras
+
+
+# The README's commands
+
+
+def commands_in(text: str) -> list[str]:
+    """The commands of the fenced blocks and of inline code, continued lines joined, without environment variables."""
+    blocks = re.findall(r"^```(?:|sh|bash|shell|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()] + inline
+    lines = [re.sub(r"^\s*(?:[$>] )?(?:[A-Z_]+=\S+ +)*(?:\S*/)?(?=python|make\b)", "", line) for line in lines]
+    return [line for line in lines if re.match(r"(?:python3?|make)\s+\S", line)]
+
+
+def make(target: str) -> list[str]:
+    """The commands of a target of the Makefile, which make prints without running them."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return commands_in(f"```\n{done.stdout}```")
+
+
+class ParsedError(Exception):
+    """The command line was understood."""
+
+
+def load_script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a script read its command line, and do nothing else."""
+    module, parse = load_script(path), argparse.ArgumentParser.parse_args
+
+    def stop(*_: object) -> None:
+        raise ParsedError
+
+    def parse_and_stop(*given: object, **named: object) -> None:
+        parse(*given, **named)
+        raise ParsedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        patched.setattr(sys, "argv", [str(path), *arguments])
+        for value in vars(module).values():
+            if inspect.isclass(value) and value.__module__ == module.__name__ and hasattr(value, "run"):
+                patched.setattr(value, "run", stop)
+        with pytest.raises(ParsedError):
+            module.main()
+
+
+def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, *words = shlex.split(command, comments=True)
+    if program == "make":
+        for word in words:
+            for inner in make(word):
+                check_command(inner, monkeypatch)
+    elif words[0] == "-m":
+        paths = [word for word in words[2:] if word.startswith(("tests", *SCRIPT_FOLDERS))]
+        assert importlib.util.find_spec(words[1]), command
+        assert [path for path in paths if not (ROOT / path).exists()] == [], command
+    elif words[0] != "-c":
+        assert (ROOT / words[0]).is_file(), f"{command}: there is no {words[0]}"
+        check_script(ROOT / words[0], words[1:], monkeypatch)
+
+
+@pytest.mark.parametrize("name", README_NAMES)
+def test_commands_of_the_readme_name_files_and_options_that_exist(name, monkeypatch):
+    commands = commands_in((ROOT / name).read_text(encoding="utf-8"))
+    scripts = {command.split()[1] for command in commands if command.startswith("python")}
+    assert {"make demo", "make test"} <= set(commands)
+    assert "tasks/reading_comprehension.py" in scripts
+    for command in commands:
+        try:
+            check_command(command, monkeypatch)
+        except SystemExit:
+            pytest.fail(f"{name}: the script does not know the options of: {command}")
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("python tasks/reading.py train", AssertionError),
+        ("python tasks/reading_comprehension.py train --train a --valid b --output c --epoch 3", SystemExit),
+        ("python tasks/reading_comprehension.py predict --model a --beam-size many", SystemExit),
+        ("python data/make_reading_questions.py --output a --questions 3", SystemExit),
+        ("python -m pytest tests/nothing_here", AssertionError),
+        ("make nothing", AssertionError),
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(command, error, monkeypatch, capsys):
+    with pytest.raises(error):
+        check_command(command, monkeypatch)
+
+
+def test_commands_are_found_in_blocks_and_in_inline_code():
+    text = "a `make lint` b\n```\n$ A=1 .venv/bin/python x.py \\\n  --b 1\nls\n```\n"
+    text += "```python\nmake = 1\n```\n`python y.py`\n"
+    assert [re.sub(" +", " ", command) for command in commands_in(text)] == [
+        "python x.py --b 1",
+        "make lint",
+        "python y.py",
+    ]
+
+
+@pytest.mark.parametrize("name", README_NAMES)
+def test_links_of_the_readme_lead_to_files(name):
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert len(links) > 2
+    assert [link for link in links if not (ROOT / link).exists()] == []
