@@ -88,6 +88,8 @@ class Train:
 
     def run(self) -> None:
         require_positive(self, "epochs", "batch_size", "valid_limit")
+        if not 0.0 <= self.practice_share <= 1.0:
+            raise ValueError(f"practice_share must lie in [0, 1]. Received: practice_share={self.practice_share}.")
         lengths = ReadingLengths(
             passage_length=self.passage_length, question_length=self.question_length, answer_length=self.answer_length
         )
@@ -147,7 +149,12 @@ class Train:
     def _model(self, tokenizer: Tokenizer, lengths: ReadingLengths) -> Transformer:
         if self.checkpoint != "none":
             return build_transformer_model(
-                self.checkpoint, self.checkpoint, application="unilm", with_mlm="linear", dropout=self.dropout
+                self.checkpoint,
+                self.checkpoint,
+                application="unilm",
+                with_mlm="linear",
+                dropout=self.dropout,
+                attention_dropout=self.dropout,
             )
         config = TransformerConfig(
             vocab_size=tokenizer.vocab_size,

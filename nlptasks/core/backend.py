@@ -49,8 +49,7 @@ def compile_function(function: Callable, model: keras.Model, jit: bool | None = 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        xla = _use_xla(jit)
-        return tf.function(function, jit_compile=xla, autograph=False, reduce_retracing=not xla)
+        return tf.function(function, jit_compile=_use_xla(jit), autograph=False)
     import jax
 
     variables = list(model.variables)

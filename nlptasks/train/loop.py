@@ -1,7 +1,7 @@
 """The training loop that every script shares: epochs, validation, best model, interruption and resumption."""
 
+import functools
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,9 +15,8 @@ from nlptasks.files import atomic_path, write_text
 from nlptasks.train.run import StopRequested
 from nlptasks.train.state import Progress, load_state, save_state
 
-logger = logging.getLogger(__name__)
-
 STATE, LOG, CURVE = "resume.safetensors", "log.json", "curve.png"
+SAVE_SECONDS = 600  # a killed run loses no more than this
 
 
 class TrainingInterrupted(Exception):
@@ -59,26 +58,29 @@ def train(
     directory = Path(directory)
     step = compile_train_step(model, optimizer, loss_function)
     state = directory / STATE
-    progress = load_state(state, model, optimizer, options) if resume else Progress()
+    progress = Progress()
+    if resume and state.is_file():  # a run that was killed before its first save starts anew
+        progress = load_state(state, model, optimizer, options)
     with StopRequested() as stop:
         while progress.epoch < epochs:
             batches = epoch_batches(progress.epoch)
-            _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar)
+            save = functools.partial(save_state, state, model, optimizer, progress, options)
+            _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar, save)
             if stop.requested:
-                save_state(state, model, optimizer, progress, options)
+                save()
                 raise TrainingInterrupted
             scores = validate()
             _finish_epoch(progress, len(batches), scores, directory)
             if scores[score_name] > progress.best:
                 progress.best = scores[score_name]
                 save_best()
-            save_state(state, model, optimizer, progress, options)
+            save()
     return progress
 
 
-def _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar):
-    """Runs the epoch from `progress.batch` on; returns early when a stop is requested."""
-    started = time.monotonic()
+def _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar, save):
+    """Runs the epoch from `progress.batch` on, saving now and then; returns early when a stop is requested."""
+    started = saved = time.monotonic()
     remaining = batches[progress.batch :]
     description = f"epoch {progress.epoch + 1}/{epochs}"
     items = remaining if progress_bar is None else progress_bar(remaining, description, len(batches), progress.batch)
@@ -95,6 +97,9 @@ def _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar):
             items.set_postfix_str(f"loss {progress.loss_sum / progress.batch:.4f}", refresh=False)
         if stop.requested:
             break
+        if time.monotonic() - saved > SAVE_SECONDS:
+            save()
+            saved = time.monotonic()
     progress.seconds += time.monotonic() - started
 
 

@@ -36,17 +36,19 @@ def make_adam(
         learning_rate: the highest rate of the run.
         total_steps: updates of the whole run.
         warmup_share: share of `total_steps` in which the rate rises.
-        decay: fall linearly to 0 after the warm-up; else the rate is constant and `warmup_share` is not used.
+        decay: fall linearly to 0 after the warm-up; else the rate is constant from the first step.
         clip_norm: bound of the gradients' global norm; None for none.
 
     Raises:
-        ValueError: a rate or bound that is not positive, or a share outside [0, 1].
+        ValueError: a rate or bound that is not positive, or a share outside [0, 1], or a warm-up without decay.
     """
     for name, value in (("learning_rate", learning_rate), ("clip_norm", clip_norm)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive. Received: {name}={value}.")
     if not 0 <= warmup_share <= 1:
         raise ValueError(f"warmup_share must lie in [0, 1]. Received: warmup_share={warmup_share}.")
+    if warmup_share and not decay:
+        raise ValueError(f"a warm-up goes with decay. Received: warmup_share={warmup_share}, decay=False.")
     schedule = learning_rate
     if decay:
         schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps)

@@ -95,6 +95,33 @@ def test_resuming_with_other_options_is_refused(uninterrupted):
         Run(run.directory, options=OPTIONS | {"learning_rate": 0.02})(resume=True)
 
 
+def test_a_run_killed_before_its_first_save_starts_anew(uninterrupted, tmp_path):
+    run = Run(tmp_path)
+    run(resume=True)
+    for value, reference in zip(run.weights(), uninterrupted[0].weights(), strict=True):
+        np.testing.assert_array_equal(value, reference)
+
+
+def test_a_run_saves_itself_now_and_then(uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr("nlptasks.train.loop.SAVE_SECONDS", 0)
+    killed = Run(tmp_path)
+
+    def make_batch(item):
+        if killed.steps == 7:
+            raise RuntimeError("killed")
+        killed.steps += 1
+        return {"token_ids": np.random.default_rng(item).integers(1, V, (B, T)).astype("int32")}
+
+    killed.make_batch = make_batch
+    with pytest.raises(RuntimeError, match="killed"):
+        killed()
+    resumed = Run(tmp_path)
+    resumed(resume=True)
+    assert resumed.steps == EPOCHS * BATCHES - 7
+    for value, reference in zip(resumed.weights(), uninterrupted[0].weights(), strict=True):
+        np.testing.assert_array_equal(value, reference)
+
+
 def test_a_damaged_state_is_refused(uninterrupted, tmp_path):
     run, _ = uninterrupted
     (tmp_path / STATE).write_bytes((run.directory / STATE).read_bytes()[:1000])
