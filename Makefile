@@ -9,12 +9,12 @@ DEMO := runs/demo
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(RUN) data/make_reading_questions.py --count 90000 --seed 1 --split train --output $(DEMO)/train.json.gz
+	$(RUN) data/make_reading_questions.py --count 120000 --seed 1 --split train --output $(DEMO)/train.json.gz
 	$(RUN) data/make_reading_questions.py --count 200 --seed 1 --split valid --output $(DEMO)/valid.json.gz
 	$(RUN) data/make_reading_questions.py --count 500 --seed 1 --split test --output $(DEMO)/test.json.gz
 	rm -rf $(DEMO)/reader
 	$(RUN) tasks/reading_comprehension.py train --train $(DEMO)/train.json.gz --valid $(DEMO)/valid.json.gz \
-		--checkpoint none --output $(DEMO)/reader --epochs 2 --practice-share 0.25 --negative-ratio 0.4 \
+		--checkpoint none --output $(DEMO)/reader --epochs 2 --practice-share 0.35 --negative-ratio 0.4 \
 		--batch-size 64 --learning-rate 3e-3 --warmup-share 0.05 --decay --clip-norm 1 --dropout 0 \
 		--passage-length 64 --question-length 32 --answer-length 16
 	$(RUN) tasks/reading_comprehension.py evaluate --model $(DEMO)/reader --data $(DEMO)/test.json.gz \

@@ -7,7 +7,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
-_START_UP_NOTES = re.compile(rb"absl::InitializeLog|port\.cc:\d+\] oneDNN|cpu_feature_guard|^To enable the following")
+_START_UP_NOTES = re.compile(
+    rb"absl::InitializeLog|port\.cc:\d+\] oneDNN|cpu_feature_guard|^To enable the following"
+    rb"|cudart_stub|cuda_platform\.cc:\d+\] failed call to cuInit"
+)
 
 
 @contextlib.contextmanager
@@ -35,16 +38,27 @@ def _without_start_up_notes() -> Iterator[None]:
                     sys.stderr.write(line.decode(errors="replace"))
 
 
-with _without_start_up_notes():
-    import keras
+def _load_backend() -> None:
+    """Imports Keras and lets TensorFlow look for a GPU, without their notes."""
+    with _without_start_up_notes():
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+
+
+_load_backend()
+
+import keras  # noqa: E402
 
 
 def compile_function(function: Callable, model: keras.Model, jit: bool | None = None) -> Callable:
     """`function(*arrays)`, which may use `model`'s weights, as one compiled program a set of shapes.
 
     Args:
-        jit: TensorFlow only: compile with XLA. None: only where a GPU is present (XLA on the CPU is slower
-            than TensorFlow's own kernels, see benchmarks/).
+        jit: TensorFlow only: compile with XLA. None: only where a GPU is present.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

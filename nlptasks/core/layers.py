@@ -16,6 +16,13 @@ def activation(name):
     return keras.activations.get(name)
 
 
+def at_positions(hidden_BTD, positions_BM):
+    """The hidden states `(B, M, D)` at chosen positions of each row."""
+    length, size = ops.shape(hidden_BTD)[1], hidden_BTD.shape[2]
+    first_B = ops.arange(ops.shape(hidden_BTD)[0]) * length
+    return ops.take(ops.reshape(hidden_BTD, (-1, size)), positions_BM + first_B[:, None], axis=0)
+
+
 def _normal(initializer_range):
     return keras.initializers.TruncatedNormal(stddev=initializer_range)
 

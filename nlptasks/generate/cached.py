@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.core.backend import compile_function
+from nlptasks.core.layers import at_positions
 from nlptasks.core.masks import attention_mask, padding_mask
 from nlptasks.core.transformer import Transformer
 
@@ -69,7 +70,7 @@ class CachedDecoder:
             for _ in range(config.num_layers)
         ]
         hidden_RTD, caches = self.model.encode_cached(token_ids_RT, segment_ids_RT, positions_1T, mask_RTT, empty, 0)
-        last_R1D = ops.take_along_axis(hidden_RTD, (lengths_R - 1)[:, None, None], axis=1)
+        last_R1D = at_positions(hidden_RTD, (lengths_R - 1)[:, None])
         room = ((0, 0), (0, capacity), (0, 0), (0, 0))
         return self.model.token_logits(last_R1D)[:, 0], [[ops.pad(x, room) for x in cache] for cache in caches]
 

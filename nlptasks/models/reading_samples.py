@@ -14,7 +14,7 @@ from nlptasks.models.seq2seq import TargetBatch, target_batch
 from nlptasks.text import Encoding, Question, Tokenizer
 from nlptasks.text.batches import length_sorted_batches
 
-MASKED_SHARE = 0.15
+MASKED_SHARE, MASKED_QUESTION_SHARE = 0.15, 0.4
 _COMMAS = str.maketrans(dict.fromkeys(" 、；，", ","))
 
 
@@ -249,8 +249,8 @@ class ReadingExamples:
 def _practice(sample: Sample, random: np.random.Generator) -> Sample:
     if random.random() < 0.5:
         sample = _quotation(sample, random)
-    length = len(sample.passage) + len(sample.question)
-    hidden = 1 + np.flatnonzero(random.random(length - 2) < MASKED_SHARE)
+    share = np.repeat([MASKED_SHARE, MASKED_QUESTION_SHARE], [len(sample.passage), len(sample.question)])
+    hidden = 1 + np.flatnonzero(random.random(len(share) - 2) < share[1:-1])
     return sample._replace(hidden=hidden[hidden != len(sample.passage) - 1])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.core.config import TransformerConfig
+from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
 from nlptasks.text.batches import round_up
 
@@ -86,10 +87,8 @@ def target_batch(
 def target_log_probabilities(model: Transformer, batch: TargetBatch, training: bool = False):
     """log p of each target token `(B, M)`, float32. Logits are computed at the target positions only."""
     hidden_BTD = model.encode(batch["token_ids"], batch["segment_ids"], training=training)
-    chosen_BMD = ops.take_along_axis(hidden_BTD, batch["target_positions"][:, :, None], axis=1)
-    logits_BMV = model.token_logits(chosen_BMD)
-    picked_BM = ops.take_along_axis(logits_BMV, batch["target_ids"][:, :, None], axis=-1)[:, :, 0]
-    return picked_BM - ops.logsumexp(logits_BMV, axis=-1)
+    logits_BMV = model.token_logits(at_positions(hidden_BTD, batch["target_positions"]))
+    return -ops.sparse_categorical_crossentropy(batch["target_ids"], logits_BMV, from_logits=True)
 
 
 def target_loss(model: Transformer, batch: TargetBatch, training: bool = True):
