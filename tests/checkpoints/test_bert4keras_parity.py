@@ -1,5 +1,7 @@
 """Equal weights, equal inputs: our outputs against those that real bert4keras 0.11.5 computed (tests/golden)."""
 
+import shutil
+
 import numpy as np
 import pytest
 from keras import ops
@@ -44,6 +46,17 @@ def test_hdf5_weights_of_bert4keras_give_its_outputs(case, golden, outputs):
 
 def test_a_google_checkpoint_gives_the_outputs_of_bert4keras(golden, outputs):
     assert largest_distance(golden / "bert4keras", "pool_nsp_mlm", "google.ckpt", outputs) < TOLERANCE
+
+
+def test_googles_directory_layout_loads_as_a_directory(golden, outputs, tmp_path):
+    folder = golden / "bert4keras"
+    shutil.copy(folder / "encoder.json", tmp_path / "bert_config.json")
+    for file in folder.glob("google.ckpt.*"):
+        shutil.copy(file, tmp_path / file.name.replace("google", "bert_model"))
+    inputs = [outputs["token_ids"], outputs["segment_ids"]]
+    model = nlptasks.build_transformer_model(tmp_path, tmp_path)
+    reference = nlptasks.build_transformer_model(folder / "encoder.json", folder / "google.ckpt")
+    assert distance(ops.convert_to_numpy(model(inputs)), ops.convert_to_numpy(reference(inputs))) == 0
 
 
 def test_heads_not_asked_for_are_passed_over(golden, outputs):
