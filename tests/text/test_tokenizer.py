@@ -427,6 +427,6 @@ def test_directory_without_vocabulary_is_named(tmp_path):
         Tokenizer.from_directory(tmp_path)
 
 
-def test_tokenizer_survives_pickling(tokenizer):
+def test_a_copied_tokenizer_encodes_the_same(tokenizer):
     again = copy.deepcopy(tokenizer)
     assert again.encode("我爱Python").token_ids.tolist() == tokenizer.encode("我爱Python").token_ids.tolist()
