@@ -134,7 +134,7 @@ class ReadingExamples:
         if negative_ratio is not None and not 0.0 <= negative_ratio <= 1.0:
             raise ValueError(f"negative_ratio must lie in [0, 1]. Received: negative_ratio={negative_ratio}.")
         self.negative_ratio, self.seed = negative_ratio, seed
-        self._longest, self._mask_id = lengths.total, tokenizer.mask_id
+        self._longest, self._tokenizer = lengths.total, tokenizer
         self.counts = TargetCounts()
         sizes = [len(question.passages) for question in questions]
         self._first = np.concatenate([[0], np.cumsum(sizes)])
@@ -242,7 +242,7 @@ class ReadingExamples:
             batch_size,
             self._longest,
             hidden=hidden,
-            mask_id=self._mask_id,
+            mask_id=self._tokenizer.mask_id if any(map(len, hidden)) else None,
         )
 
 

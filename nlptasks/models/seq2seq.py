@@ -30,7 +30,7 @@ def model_from_scratch(config: TransformerConfig) -> Transformer:
 
     Its position table starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from the first
     step, and a small model learns sooner to look at the token before. Queries and keys start equal, so that attention
-    begins with looking at equal tokens, which is what finding the question's words in the passage needs.
+    begins with looking at equal tokens; what this adds was not measured apart.
     """
     model = Transformer(config, with_mlm="linear")
     model.build()

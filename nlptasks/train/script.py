@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import tyro
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from nlptasks.files import require_writable
 from nlptasks.train.loop import TrainingInterrupted
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, USAGE, INTERRUPTED = 0, 2, 130
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,3 @@ def require_positive(options: object, *names: str) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {value}.")
-
-
-def describe(commands: dict[str, Callable]) -> str:
-    """The names of the commands, for a usage line."""
-    return ", ".join(commands)

@@ -162,6 +162,15 @@ def test_practice_comes_first_and_every_question_is_visited_once(tokenizer):
     assert len(set(asked)) == len(asked) == 24
 
 
+def test_a_vocabulary_without_mask_answers_but_cannot_practise(tokenizer):
+    plain = Tokenizer({("[unused1]" if token == "[MASK]" else token): i for token, i in tokenizer.vocab.items()})
+    data = [question((TEXTS[0], "小明"), name=str(i)) for i in range(8)]
+    examples = ReadingExamples(data, plain, ReadingLengths())
+    assert examples.arrays(examples.batches(0, 8)[0], 8)["target_weights"].any()
+    with pytest.raises(ValueError, match=r"has no \[MASK\]"):
+        examples.arrays(examples.batches(0, 8, practice_share=1.0)[0], 8)
+
+
 def test_rows_beyond_the_data_weigh_nothing_and_shapes_are_rounded():
     batch = target_batch([[5, 6, 7]], [[8, 3]], batch_size=4)
     assert batch["token_ids"].shape == (4, 16)

@@ -398,7 +398,7 @@ def test_saved_directory_opens_again_and_in_transformers(tmp_path, composed_toke
     assert sorted(file.name for file in (tmp_path / "model").iterdir()) == ["tokenizer_config.json", "vocab.txt"]
     Tokenizer(VOCAB, lowercase=False).save(tmp_path / "cased")
     assert Tokenizer.from_directory(tmp_path / "cased").lowercase is False
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="the test extra brings transformers")
     theirs = transformers.BertTokenizer.from_pretrained(tmp_path / "model")
     for line in ("今天我们在河边喜欢Python 3.14。", "Café naïve, 2024年!"):
         assert theirs(line)["input_ids"] == composed_tokenizer.encode(line).token_ids.tolist()
