@@ -12,6 +12,8 @@ _PUBLIC = {
     "load": "nlptasks.loading",
     "Transformer": "nlptasks.core",
     "TransformerConfig": "nlptasks.core",
+    "Generator": "nlptasks.generate",
+    "AutoRegressiveDecoder": "nlptasks.generate",
     "Reader": "nlptasks.models.reading",
     "Tokenizer": "nlptasks.text",
 }

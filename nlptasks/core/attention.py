@@ -1,13 +1,23 @@
-"""Multi-head self-attention with a key/value cache.
+"""Multi-head self-attention, whole or one token at a time against a two-part cache.
 
 Legend: B batch, T query position, S key position, D hidden, N heads, H key size, J value size.
+Decoding: R rows (prefixes), K continuations of a row (beams or samples), P prefix slots, A slots for generated tokens.
 """
+
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
 # Finite, so that a fully masked row stays a number; far below any real score.
 MASKED_SCORE = -1e9
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of one attention layer, heads first, laid out as the matrix products read them."""
+
+    keys: object
+    values: object
 
 
 @keras.saving.register_keras_serializable("nlptasks")
@@ -25,12 +35,10 @@ class MultiHeadAttention(keras.layers.Layer):
     Call arguments:
         hidden_BTD: inputs.
         mask_BTS: bool, True where position T may look at position S; T may be 1 (the same for all).
-        cache: None, or `(keys_BSNH, values_BSNJ)` to which this call's T entries are written from
-            `cache_index` on; attention then runs over all S slots of the cache.
-        cache_index: int or scalar tensor, needed with `cache`.
+        with_cache: also return the keys and values, for `step`.
 
     Returns:
-        `(B, T, D)`, or `((B, T, D), updated cache)` when a cache was given.
+        `(B, T, D)`, or `((B, T, D), KeyValues)` with `with_cache`.
     """
 
     def __init__(self, hidden_size, num_heads, key_size, value_size, dropout=0.0, initializer_range=0.02, **kwargs):
@@ -53,24 +61,66 @@ class MultiHeadAttention(keras.layers.Layer):
             layer.build(hidden_shape)
         self.output_dense.build((*hidden_shape[:-1], self.num_heads * self.value_size))
 
-    def call(self, hidden_BTD, mask_BTS, cache=None, cache_index=None, training=None):
-        query_BTNH = self._split(self.query(hidden_BTD), self.key_size)
-        key_BSNH = self._split(self.key(hidden_BTD), self.key_size)
-        value_BSNJ = self._split(self.value(hidden_BTD), self.value_size)
-        if cache is not None:
-            key_BSNH = ops.slice_update(cache[0], (0, cache_index, 0, 0), key_BSNH)
-            value_BSNJ = ops.slice_update(cache[1], (0, cache_index, 0, 0), value_BSNJ)
-        score_BNTS = ops.einsum("BTNH,BSNH->BNTS", query_BTNH * self.key_size**-0.5, key_BSNH)
-        score_BNTS = ops.where(mask_BTS[:, None], ops.cast(score_BNTS, "float32"), MASKED_SCORE)
-        probability_BNTS = ops.cast(ops.softmax(score_BNTS), self.compute_dtype)
+    def call(self, hidden_BTD, mask_BTS, training=None, with_cache=False):
+        query_BNTH, key_BNSH, value_BNSJ = (ops.transpose(x, (0, 2, 1, 3)) for x in self._project(hidden_BTD))
+        cache = KeyValues(ops.transpose(key_BNSH, (0, 1, 3, 2)), value_BNSJ)
+        probability_BNTS = self._look(ops.matmul(query_BNTH, cache.keys), mask_BTS[:, None])
         probability_BNTS = self.probability_dropout(probability_BNTS, training=training)
-        mixed_BTNJ = ops.einsum("BNTS,BSNJ->BTNJ", probability_BNTS, value_BSNJ)
-        length = ops.shape(hidden_BTD)[1]
-        output_BTD = self.output_dense(ops.reshape(mixed_BTNJ, (-1, length, self.num_heads * self.value_size)))
-        return output_BTD if cache is None else (output_BTD, (key_BSNH, value_BSNJ))
+        output_BTD = self._mix(ops.matmul(probability_BNTS, value_BNSJ))
+        return (output_BTD, cache) if with_cache else output_BTD
 
-    def _split(self, projected, size):
-        return ops.reshape(projected, (-1, ops.shape(projected)[1], self.num_heads, size))
+    def step(self, hidden_RKD, mask_R1S, prefix, generated, time):
+        """One new token for each of the K continuations of each row.
+
+        The prefix of a row is stored once and read by all its continuations; S = P + A.
+
+        Args:
+            mask_R1S: bool, which slots may be looked at: the P prefix slots, then the A generated ones.
+            prefix: `KeyValues` of the prefixes, `(R, N, H, P)` and `(R, N, P, J)`.
+            generated: `KeyValues` of the generated tokens, `(R, K, N, A, H)` and `(R, K, N, A, J)`.
+            time: slot of the new token among the generated ones.
+
+        Returns:
+            `(R, K, D)` and `generated` with the new token written in.
+        """
+        query_RKNH, key_RKNH, value_RKNJ = self._project(hidden_RKD)
+        first = (0, 0, 0, time, 0)
+        generated = KeyValues(
+            ops.slice_update(generated.keys, first, key_RKNH[:, :, :, None]),
+            ops.slice_update(generated.values, first, value_RKNJ[:, :, :, None]),
+        )
+        recent_RKNA = ops.matmul(generated.keys, query_RKNH[..., None])[..., 0]
+        score_RNKS = ops.concatenate(
+            [
+                ops.matmul(ops.transpose(query_RKNH, (0, 2, 1, 3)), prefix.keys),
+                ops.transpose(recent_RKNA, (0, 2, 1, 3)),
+            ],
+            axis=-1,
+        )
+        probability_RNKS = self._look(score_RNKS, mask_R1S[:, None])
+        length = prefix.values.shape[2]
+        mixed_RNKJ = ops.matmul(probability_RNKS[..., :length], prefix.values)
+        recent_RKNA = ops.transpose(probability_RNKS[..., length:], (0, 2, 1, 3))
+        recent_RKNJ = ops.matmul(recent_RKNA[..., None, :], generated.values)[..., 0, :]
+        return self._mix(mixed_RNKJ + ops.transpose(recent_RKNJ, (0, 2, 1, 3))), generated
+
+    def _project(self, hidden_BTD):
+        length = ops.shape(hidden_BTD)[1]
+
+        def heads(projected, size):
+            return ops.reshape(projected, (-1, length, self.num_heads, size))
+
+        query_BTNH = heads(self.query(hidden_BTD), self.key_size) * self.key_size**-0.5
+        return query_BTNH, heads(self.key(hidden_BTD), self.key_size), heads(self.value(hidden_BTD), self.value_size)
+
+    def _look(self, score_BNTS, mask_B1TS):
+        score_BNTS = ops.where(mask_B1TS, ops.cast(score_BNTS, "float32"), MASKED_SCORE)
+        return ops.cast(ops.softmax(score_BNTS), self.compute_dtype)
+
+    def _mix(self, mixed_BNTJ):
+        length = ops.shape(mixed_BNTJ)[2]
+        mixed_BTNJ = ops.transpose(mixed_BNTJ, (0, 2, 1, 3))
+        return self.output_dense(ops.reshape(mixed_BTNJ, (-1, length, self.num_heads * self.value_size)))
 
     def compute_output_shape(self, hidden_shape, *args, **kwargs):
         return hidden_shape

@@ -54,19 +54,27 @@ _load_backend()
 import keras  # noqa: E402
 
 
-def compile_function(function: Callable, model: keras.Model, jit: bool | None = None) -> Callable:
-    """`function(*arrays)`, which may use `model`'s weights, as one compiled program a set of shapes.
+def compile_function(function: Callable, model: keras.Model | None, jit: bool | None = None) -> Callable:
+    """`function(*arrays)` as one compiled program a set of shapes; arrays may stand in dicts, lists and NamedTuples.
 
     Args:
+        model: whose weights the function may use.
         jit: TensorFlow only: compile with XLA. None: only where a GPU is present.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=_use_xla(jit), autograph=False)
+        compiled = tf.function(function, jit_compile=_use_xla(jit), autograph=False)
+
+        def run(*arrays):
+            # asked for by shape, so that TensorFlow does not warn of the programs that new shapes need
+            shapes = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), arrays)
+            return compiled.get_concrete_function(*shapes)(*arrays)
+
+        return run
     import jax
 
-    variables = list(model.variables)
+    variables = list(model.variables) if model is not None else []
 
     @jax.jit
     def pure(values, *arrays):

@@ -44,14 +44,21 @@ class TransformerBlock(keras.layers.Layer):
         for layer in (self.attention, self.attention_norm, self.ffn, self.ffn_norm):
             layer.build(hidden_shape)
 
-    def call(self, hidden_BTD, mask_BTS, cache=None, cache_index=None, training=None):
-        mixed_BTD = self.attention(hidden_BTD, mask_BTS, cache=cache, cache_index=cache_index, training=training)
-        if cache is not None:
-            mixed_BTD, cache = mixed_BTD
+    def call(self, hidden_BTD, mask_BTS, training=None, with_cache=False):
+        mixed = self.attention(hidden_BTD, mask_BTS, training=training, with_cache=with_cache)
+        mixed_BTD, cache = mixed if with_cache else (mixed, None)
+        hidden_BTD = self._after_attention(hidden_BTD, mixed_BTD, training)
+        return (hidden_BTD, cache) if with_cache else hidden_BTD
+
+    def step(self, hidden_RKD, mask_R1S, prefix, generated, time):
+        """One new token a continuation: `MultiHeadAttention.step` and the rest of the block."""
+        mixed_RKD, generated = self.attention.step(hidden_RKD, mask_R1S, prefix, generated, time)
+        return self._after_attention(hidden_RKD, mixed_RKD, False), generated
+
+    def _after_attention(self, hidden_BTD, mixed_BTD, training):
         hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training))
         changed_BTD = self.dropout(self.ffn(hidden_BTD), training=training)
-        hidden_BTD = self.ffn_norm(hidden_BTD + changed_BTD)
-        return hidden_BTD if cache is None else (hidden_BTD, cache)
+        return self.ffn_norm(hidden_BTD + changed_BTD)
 
     def compute_output_shape(self, hidden_shape, *args, **kwargs):
         return hidden_shape
@@ -123,8 +130,10 @@ class Transformer(keras.Model):
             return hidden_BTD
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def encode(self, token_ids_BT, segment_ids_BT=None, training=None):
-        """Hidden states `(B, T, D)` under the model's own attention mask."""
+    def encode(self, token_ids_BT, segment_ids_BT=None, training=None, with_cache=False):
+        """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
+        (a list of `KeyValues`) if `with_cache`.
+        """
         length = token_ids_BT.shape[1]
         if isinstance(length, int) and length > self.config.max_positions:
             raise ValueError(
@@ -135,27 +144,48 @@ class Transformer(keras.Model):
             segment_ids_BT = ops.zeros_like(token_ids_BT)
         mask_BTS = attention_mask(self.config.attention, token_ids_BT, segment_ids_BT)
         hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, training=training)
+        caches = []
         for block in self.blocks:
-            hidden_BTD = block(hidden_BTD, mask_BTS, training=training)
-        return hidden_BTD
+            hidden_BTD = block(hidden_BTD, mask_BTS, training=training, with_cache=with_cache)
+            if with_cache:
+                hidden_BTD, cache = hidden_BTD
+                caches.append(cache)
+        return (hidden_BTD, caches) if with_cache else hidden_BTD
 
-    def encode_cached(self, token_ids_BT, segment_ids_BT, position_ids_BT, mask_BTS, caches, cache_index):
-        """Hidden states of T new tokens that look at the S slots of `caches`, and the caches with them written in.
+    def encode_step(self, token_ids_RK, segment_ids_RK, position_ids_RK, mask_R1S, prefix, generated, time):
+        """Hidden states `(R, K, D)` of one new token for each of the K continuations of R prefixes.
 
         Args:
-            mask_BTS: bool, which slot each new token may look at (its own slot included).
-            caches: one `(keys_BSNH, values_BSNJ)` a block; slots `cache_index` to `cache_index + T` are written.
+            mask_R1S: bool, which prefix slots and generated slots (the new token's own included) may be looked at.
+            prefix, generated: one `KeyValues` a block, as `MultiHeadAttention.step` takes them.
+            time: slot of the new token among the generated ones.
+
+        Returns:
+            The hidden states, and `generated` with the new token written in.
         """
-        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_BT)
+        hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_RK)
         updated = []
-        for block, cache in zip(self.blocks, caches, strict=True):
-            hidden_BTD, cache = block(hidden_BTD, mask_BTS, cache=cache, cache_index=cache_index)
-            updated.append(cache)
-        return hidden_BTD, updated
+        for block, seen, recent in zip(self.blocks, prefix, generated, strict=True):
+            hidden_RKD, recent = block.step(hidden_RKD, mask_R1S, seen, recent, time)
+            updated.append(recent)
+        return hidden_RKD, updated
 
     def token_logits(self, hidden_BMD):
         """Masked-LM logits `(B, M, V)`, float32, of the hidden states at chosen positions."""
         return self.mlm(hidden_BMD, self.embeddings.token.embeddings)
+
+    def stored_as(self, dtype):
+        """This model if its weights are stored in `dtype` ("float32", "bfloat16"), else a copy whose weights are.
+
+        A copy computes in `dtype` without casting weights at every use; norms still compute in float32.
+        """
+        if {weight.dtype for weight in self.weights} == {dtype} and self.compute_dtype == dtype:
+            return self
+        copy = type(self).from_config(self.get_config() | {"dtype": dtype})
+        copy.build()
+        for mine, its in zip(self.weights, copy.weights, strict=True):
+            its.assign(ops.cast(mine, dtype))
+        return copy
 
     def get_config(self):
         return {

@@ -1,30 +1,184 @@
-"""Which tokens may come next."""
+"""Which tokens may come next: composable constraints that run inside the compiled loop.
 
-from collections.abc import Sequence
+A constraint is a function `start(batch)` that returns a NamedTuple of arrays with two methods, both run inside the
+program: `restrict(scores_QKV, time)` gives the changed scores, `follow(tokens_QK, parents_QK)` the constraint after
+continuation k of each sample went on from `parents[q, k]` (None: from itself) by `tokens[q, k]`. Scores are logits
+for greedy search and sampling, log probabilities for beam search, as in transformers. `forbid`, `allow_only`,
+`repetition_penalty`, `min_length` and `extractive` make such functions.
+
+Legend: Q samples, K continuations (1 before the first token), R texts, S positions of a text, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from keras import ops
+
+from nlptasks.generate.search import IMPOSSIBLE, take_continuations
+
+LENGTH_MULTIPLE = 64
 
 
-class SubstringConstraint:
-    """Allows the tokens that continue the sequence so far as a substring of one of several texts.
+class Batch(NamedTuple):
+    """What a constraint may know when a batch starts.
 
-    Args:
-        texts: token ids of each text.
+    Attributes:
+        sources: token ids of the Q samples (some may be empty: they only fill the array).
+        rows: index of each sample among all of the call, -1 for a sample that only fills the array.
     """
 
-    def __init__(self, texts: Sequence[Sequence[int]]):
-        # one array, a -1 after each text: no token continues across it
-        self._ids = np.concatenate([np.empty(0, "int64"), *(np.append(text, -1) for text in texts)]).astype("int64")
-        self._next = np.arange(len(self._ids))
+    sources: Sequence[Sequence[int]]
+    rows: Sequence[int]
+    vocab_size: int
+    end_id: int
 
-    def allowed(self) -> np.ndarray:
-        """Ids that may come next, sorted, each once."""
-        ids = np.unique(self._ids[self._next])
-        return ids[ids >= 0]
 
-    def after(self, token: int) -> "SubstringConstraint":
-        """The constraint when `token` was taken."""
-        following = object.__new__(SubstringConstraint)
-        following._ids = self._ids
-        following._next = self._next[self._ids[self._next] == token] + 1
-        return following
+Constraint = Callable[[Batch], NamedTuple]
+
+
+class TokenMask(NamedTuple):
+    """The same tokens at every step."""
+
+    allowed_Q1V: object
+
+    def restrict(self, scores_QKV, time):
+        return ops.where(self.allowed_Q1V, scores_QKV, IMPOSSIBLE)
+
+    def follow(self, tokens_QK, parents_QK):
+        return self
+
+
+def forbid(token_ids: Sequence[int]) -> Constraint:
+    """Never these tokens."""
+
+    def start(batch: Batch) -> TokenMask:
+        return TokenMask(~_members(token_ids, batch)[None, None])
+
+    return start
+
+
+def allow_only(token_ids: Sequence[int] | Sequence[Sequence[int]]) -> Constraint:
+    """Only these tokens, and the end token; a list of lists gives every source a set of its own."""
+
+    def start(batch: Batch) -> TokenMask:
+        if len(token_ids) == 0 or not isinstance(token_ids[0], Sequence | np.ndarray):
+            allowed_QV = _members(token_ids, batch)[None]
+        else:
+            allowed_QV = np.array([_members(token_ids[row] if row >= 0 else [], batch) for row in batch.rows])
+        if batch.end_id >= 0:
+            allowed_QV[:, batch.end_id] = True
+        return TokenMask(allowed_QV[:, None])
+
+    return start
+
+
+def _members(token_ids, batch: Batch) -> np.ndarray:
+    ids = np.asarray(token_ids, "int64").reshape(-1)
+    if ((ids < 0) | (ids >= batch.vocab_size)).any():
+        raise ValueError(f"A constraint's token ids must be 0 to {batch.vocab_size - 1}. Received: {ids.tolist()}.")
+    members = np.zeros(batch.vocab_size, bool)
+    members[ids] = True
+    return members
+
+
+class MinLength(NamedTuple):
+    """No end token before a sequence is long enough."""
+
+    is_end_V: object
+    first_end: object
+
+    def restrict(self, scores_QKV, time):
+        return ops.where(ops.logical_and(self.is_end_V, time < self.first_end), IMPOSSIBLE, scores_QKV)
+
+    def follow(self, tokens_QK, parents_QK):
+        return self
+
+
+def min_length(tokens: int) -> Constraint:
+    """The end token is at the earliest the token of this number, counted from 1."""
+
+    def start(batch: Batch) -> MinLength:
+        return MinLength(np.arange(batch.vocab_size) == batch.end_id, np.int32(tokens - 1))
+
+    return start
+
+
+class RepetitionPenalty(NamedTuple):
+    """Tokens of the source and those generated so far become less likely."""
+
+    penalty: object
+    seen_QKV: object
+
+    def restrict(self, scores_QKV, time):
+        punished_QKV = ops.where(scores_QKV < 0, scores_QKV * self.penalty, scores_QKV / self.penalty)
+        return ops.where(self.seen_QKV, punished_QKV, scores_QKV)
+
+    def follow(self, tokens_QK, parents_QK):
+        seen_QKV = self.seen_QKV if parents_QK is None else take_continuations(self.seen_QKV, parents_QK)
+        now_QKV = ops.arange(seen_QKV.shape[2], dtype="int32") == tokens_QK[..., None]
+        return self._replace(seen_QKV=ops.logical_or(seen_QKV, now_QKV))
+
+
+def repetition_penalty(penalty: float) -> Constraint:
+    """Divides the positive and multiplies the negative scores of tokens seen before (arXiv 1909.05858)."""
+    if not penalty > 0:
+        raise ValueError(f"repetition_penalty must be above 0. Received: repetition_penalty={penalty}.")
+
+    def start(batch: Batch) -> RepetitionPenalty:
+        seen = np.array([_members(source, batch) for source in batch.sources])
+        return RepetitionPenalty(np.float32(penalty), seen[:, None])
+
+    return start
+
+
+class Substring(NamedTuple):
+    """The sequence stays a piece of one of its sample's texts: `matches[r, k, s]` says that beam k, read in text r,
+    may go on with position s. The end token is always allowed.
+    """
+
+    ids_RS: object
+    owner_R: object
+    matches_RKS: object
+    end_id: object
+
+    @classmethod
+    def start(cls, texts: Sequence[Sequence[int]], owners: Sequence[int], end_id: int, count: int) -> "Substring":
+        """`texts` of samples `owners`, in arrays of `count` rows of few widths."""
+        width = -(-(max(map(len, texts), default=0) + 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+        ids_RS, owner_R = np.full((count, width), -1, "int32"), np.zeros(count, "int32")
+        for row, (text, owner) in enumerate(zip(texts, owners, strict=True)):
+            ids_RS[row, : len(text)], owner_R[row] = text, owner
+        return cls(ids_RS, owner_R, (ids_RS >= 0)[:, None], np.int32(end_id))
+
+    def restrict(self, scores_QKV, time):
+        samples, width, vocab_size = ops.shape(scores_QKV)[0], scores_QKV.shape[1], scores_QKV.shape[2]
+        first_RK = (self.owner_R[:, None] * width + ops.arange(width, dtype="int32")[None]) * vocab_size
+        place_RKS = first_RK[..., None] + self.ids_RS[:, None]
+        nowhere = samples * width * vocab_size  # positions that do not match mark one place more
+        place_RKS = ops.where(ops.logical_and(self.matches_RKS, self.ids_RS[:, None] >= 0), place_RKS, nowhere)
+        place_N1 = ops.reshape(place_RKS, (-1, 1))
+        marks_N = ops.ones_like(place_N1[:, 0])
+        allowed = ops.scatter_update(ops.zeros((nowhere + 1,), "int32"), place_N1, marks_N)[:-1]
+        allowed_QKV = ops.reshape(allowed, (-1, width, vocab_size)) > 0
+        allowed_QKV = ops.logical_or(allowed_QKV, ops.arange(vocab_size, dtype="int32") == self.end_id)
+        return ops.where(allowed_QKV, scores_QKV, IMPOSSIBLE)
+
+    def follow(self, tokens_QK, parents_QK):
+        tokens_RK = ops.take(tokens_QK, self.owner_R, axis=0)
+        matches_RKS = self.matches_RKS
+        if parents_QK is not None:
+            matches_RKS = take_continuations(matches_RKS, ops.take(parents_QK, self.owner_R, axis=0))
+        hit_RKS = ops.logical_and(matches_RKS, self.ids_RS[:, None] == tokens_RK[..., None])
+        return self._replace(matches_RKS=ops.pad(hit_RKS[..., :-1], ((0, 0), (0, 0), (1, 0))))
+
+
+def extractive(texts: Sequence[Sequence[Sequence[int]]]) -> Constraint:
+    """What is generated for source i is a piece of one of the token lists `texts[i]`."""
+
+    def start(batch: Batch) -> Substring:
+        found = [(text, q) for q, row in enumerate(batch.rows) if row >= 0 for text in texts[row]]
+        count = 1 << max(0, len(found) - 1).bit_length()
+        return Substring.start([text for text, _ in found], [q for _, q in found], batch.end_id, count)
+
+    return start

@@ -1,71 +1,162 @@
-"""Greedy and beam search. Search does not know the model: it takes a step function.
+"""Which token comes next: what all searches share, and greedy search.
 
-Legend: Q samples searched together, K beams, L tokens so far, V vocabulary.
+Search does not know the model: it is handed scores. A search is a frozen dataclass whose methods run inside the
+compiled loop (loop.py), but for `inputs` and `hypotheses`:
+
+- `inputs(rows, limits, capacity)`: numpy arrays of what varies from call to call, made outside;
+- `begin(inputs, real_Q, capacity)`: the record of what was found, before the first token;
+- `normalise(logits_QKV)`: log scores, taken before the constraints where `normalise_first`, else after them;
+- `choose(log_QKV, found, inputs, time)`: token `time` of each continuation `(Q, K)`, the continuations that they
+  continue (None: each its own), and the new record; the first scores are of one continuation a sample;
+- `done(found)`: scalar bool;
+- `hypotheses(found)`: outside again, what was found for each sample, best first.
+
+Legend: Q samples, K continuations of a sample (beams, draws), A slots for tokens, V vocabulary.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from keras import ops
+
+IMPOSSIBLE = float("-inf")
+NO_TOKEN = -1
+
+
+class Limits(NamedTuple):
+    """What a sequence may be: most tokens, fewest tokens, the end token counted in both."""
+
+    max_length: int
+    min_length: int = 1
 
 
 class Hypothesis(NamedTuple):
-    """A sequence without its end token, and the sum of its step scores."""
+    """A sequence without its end token, its score in nats, and whether it ended before the length limit."""
 
     tokens: list[int]
     score: float
+    finished: bool
 
 
-def beam_search(
-    step: Callable[[np.ndarray | None, np.ndarray | None], np.ndarray],
-    batch_size: int,
-    end_id: int,
-    max_length: int,
-    beam_size: int = 1,
-    on_choice: Callable[[np.ndarray, np.ndarray], None] | None = None,
-) -> list[Hypothesis]:
-    """The best sequence of each sample; `beam_size=1` is greedy search.
+class Found(NamedTuple):
+    """Sequences so far: tokens `(Q, K, A)`; summed log scores, lengths (end token counted), "ended", all `(Q, K)`."""
 
-    A finished sequence keeps its place and its score among the beams; a sample is done when its best beam is
-    finished (step scores are at most 0, so nothing can overtake it). bert4keras drops finished beams that are not
-    the best at that moment, although they may become the best later.
+    tokens: object
+    scores: object
+    lengths: object
+    ended: object
+
+    @classmethod
+    def empty(cls, real_Q, width: int, capacity: int) -> "Found":
+        """Nothing found yet; samples that only fill the array count as ended."""
+        shape_QK = (ops.shape(real_Q)[0], width)
+        return cls(
+            ops.full((*shape_QK, capacity), NO_TOKEN, "int32"),
+            ops.zeros(shape_QK, "float32"),
+            ops.zeros(shape_QK, "int32"),
+            ops.broadcast_to(ops.logical_not(real_Q)[:, None], shape_QK),
+        )
+
+    def take(self, parents_QK) -> "Found":
+        """The sequences that continuation k of each sample goes on from."""
+        return self._replace(
+            tokens=take_continuations(self.tokens, parents_QK),
+            scores=take_continuations(self.scores, parents_QK),
+            lengths=take_continuations(self.lengths, parents_QK),
+            ended=take_continuations(self.ended, parents_QK),
+        )
+
+    def add(self, tokens_QK, gains_QK, ends_QK, time) -> "Found":
+        """With one token more, but for the sequences that ended."""
+        tokens_QK = ops.where(self.ended, NO_TOKEN, tokens_QK)
+        return Found(
+            ops.slice_update(self.tokens, (0, 0, time), tokens_QK[:, :, None]),
+            self.scores + ops.where(self.ended, 0.0, gains_QK),
+            self.lengths + ops.cast(ops.logical_not(self.ended), "int32"),
+            ops.logical_or(self.ended, ends_QK),
+        )
+
+    def hypotheses(self) -> list[list[Hypothesis]]:
+        """As plain values, without the end tokens."""
+        fields = [ops.convert_to_numpy(field) for field in self]
+        return [[_hypothesis(*one) for one in zip(*sample, strict=True)] for sample in zip(*fields, strict=True)]
+
+
+def _hypothesis(tokens_A, score, length, ended) -> Hypothesis:
+    return Hypothesis(tokens_A[: length - int(ended)].tolist(), float(score), bool(ended))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What all searches share.
 
     Args:
-        step: `step(tokens_QK, parents_QK)` returns log scores `(Q, K, V)` of the next token, after beam k of every
-            sample was continued from its former beam `parents[q, k]` by `tokens[q, k]`. The first call has None for
-            both.
-        max_length: most tokens, the end token included; a sequence that reaches it unfinished stands as it is.
-        on_choice: told `(tokens_QK, parents_QK)` after every choice, the last one included, which `step` never sees.
+        end_id: the token that ends a sequence; NO_TOKEN: none does. The generator sets it.
     """
-    scores_QK = np.full((batch_size, beam_size), -np.inf)
-    scores_QK[:, 0] = 0.0
-    finished_QK = np.zeros((batch_size, beam_size), bool)
-    tokens_QKL = np.zeros((batch_size, beam_size, 0), "int32")
-    tokens = parents = None
-    rows = np.arange(batch_size)[:, None]
-    for _ in range(max_length):
-        log_QKV = np.where(finished_QK[:, :, None], -np.inf, step(tokens, parents))
-        log_QKV[:, :, end_id] = np.where(finished_QK, 0.0, log_QKV[:, :, end_id])
-        total = (scores_QK[:, :, None] + log_QKV).reshape(batch_size, -1)
-        best = _largest(total, beam_size)
-        scores_QK = np.take_along_axis(total, best, axis=1)
-        parents, tokens = best // log_QKV.shape[2], (best % log_QKV.shape[2]).astype("int32")
-        tokens_QKL = np.concatenate([tokens_QKL[rows, parents], tokens[:, :, None]], axis=2)
-        finished_QK = tokens == end_id
-        if on_choice is not None:
-            on_choice(tokens, parents)
-        if finished_QK[:, 0].all():
-            break
-    return [_hypothesis(tokens_QKL[q, 0], scores_QK[q, 0], end_id) for q in range(batch_size)]
+
+    end_id: int = NO_TOKEN
+
+    width = 1
+    normalise_first = False
+    revises = False  # may take back what it chose
+    may_pass_ends = False  # has its own rule for end tokens that come early
+
+    def signature(self) -> "Search":
+        """The search as its compiled program knows it: without the values that `inputs` carries."""
+        return self
+
+    def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray]:
+        """Values that are arguments of the program. `rows`: the index of each sample among all of the call."""
+        return {}
+
+    def begin(self, inputs, real_Q, capacity):
+        return Found.empty(real_Q, self.width, capacity)
+
+    def normalise(self, logits_QKV):
+        """log softmax in float32; a row in which nothing is possible stays impossible."""
+        largest = ops.max(logits_QKV, axis=-1, keepdims=True)
+        shifted = logits_QKV - ops.where(largest > IMPOSSIBLE, largest, 0.0)
+        total = ops.sum(ops.exp(shifted), axis=-1, keepdims=True)
+        return shifted - ops.log(ops.maximum(total, 1e-38))
+
+    def done(self, found):
+        return ops.all(found.ended)
+
+    def hypotheses(self, found) -> list[list[Hypothesis]]:
+        return found.hypotheses()
+
+    def best(self, found) -> np.ndarray:
+        """Which continuation is the best of each sample, where continuations keep their places."""
+        return np.zeros(len(found.scores), int)
+
+    def replace(self, **changes) -> "Search":
+        return dataclasses.replace(self, **changes)
 
 
-def _largest(values, count):
-    """Indices of the `count` largest values a row, best first; equal values in order of their index."""
-    if count == 1:
-        return values.argmax(axis=1)[:, None]
-    return np.argsort(-values, axis=1, kind="stable")[:, :count]
+@dataclass(frozen=True, kw_only=True)
+class Greedy(Search):
+    """The most probable token at each step; the score is the sum of the tokens' log probabilities."""
+
+    def choose(self, log_QKV, found, inputs, time):
+        tokens_QK = or_end(ops.argmax(log_QKV, axis=-1), log_QKV, self.end_id)
+        found = found.add(tokens_QK, ops.max(log_QKV, axis=-1), tokens_QK == self.end_id, time)
+        return as_input(tokens_QK), None, found
 
 
-def _hypothesis(tokens, score, end_id):
-    ends = np.flatnonzero(tokens == end_id)
-    return Hypothesis(tokens[: ends[0]].tolist() if len(ends) else tokens.tolist(), float(score))
+def or_end(tokens_QK, log_QKV, end_id):
+    """The tokens as int32, and the end token where nothing was possible."""
+    return ops.where(ops.max(log_QKV, axis=-1) > IMPOSSIBLE, ops.cast(tokens_QK, "int32"), end_id)
+
+
+def as_input(tokens_QK):
+    """Tokens as the model may be fed them: NO_TOKEN becomes padding."""
+    return ops.maximum(tokens_QK, 0)
+
+
+def take_continuations(x, parents_QK):
+    """`x[q, parents[q, k]]` for an array `(Q, K or 1, ...)`."""
+    flat = parents_QK + ops.arange(ops.shape(parents_QK)[0], dtype="int32")[:, None] * x.shape[1]
+    return ops.take(ops.reshape(x, (-1, *x.shape[2:])), flat, axis=0)

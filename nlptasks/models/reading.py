@@ -14,8 +14,7 @@ from nlptasks.checkpoints.configs import config_from_json, read_json_object
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
 from nlptasks.checkpoints.weights import assign_weights
 from nlptasks.core.transformer import Transformer
-from nlptasks.generate.cached import CachedDecoder
-from nlptasks.models.reading_decode import DecodedAnswer, decode_answers
+from nlptasks.models.reading_decode import AnswerDecoder, DecodedAnswer
 from nlptasks.models.reading_samples import ReadingLengths, encode_sources, source_ids
 from nlptasks.text import Encoding, Tokenizer
 
@@ -79,7 +78,7 @@ class Reader:
                 f"passage_length + question_length + answer_length = {self.lengths.total} is more than the model's "
                 f"{model.config.max_positions} positions; make one of them smaller."
             )
-        self._decoder = CachedDecoder(model)
+        self._decoder = AnswerDecoder(model, tokenizer.sep_id)
 
     def answer(self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1) -> Answer:
         """The answer to one question.
@@ -122,7 +121,7 @@ class Reader:
         answers: list[Answer | None] = [None] * len(questions)
         for group in progress(self._groups(questions, rows)):
             for index, answer in zip(
-                group, self._answer_group([questions[i] for i in group], mode, beam_size, rows), strict=True
+                group, self._answer_group([questions[i] for i in group], mode, beam_size), strict=True
             ):
                 answers[index] = answer
         return answers
@@ -141,22 +140,19 @@ class Reader:
             room -= count
         return groups
 
-    def _answer_group(self, questions, mode, beam_size, rows):
+    def _answer_group(self, questions, mode, beam_size):
         texts = [text for _, passages in questions for text in passages]
         owners = [q for q, (_, passages) in enumerate(questions) for _ in passages]
         encodings, encoded = encode_sources(self.tokenizer, self.lengths, texts, [q for q, _ in questions])
         of_question = [
             [e for e, owner in zip(encodings, owners, strict=True) if owner == q] for q in range(len(questions))
         ]
-        decoded = decode_answers(
-            self._decoder,
+        decoded = self._decoder.decode(
             [[source_ids(e, encoded[q]) for e in passages] for q, passages in enumerate(of_question)],
             [[e.token_ids[1:-1] for e in passages] for passages in of_question],
-            self.tokenizer.sep_id,
             self.lengths.answer_length,
             beam_size,
             mode == "extractive",
-            rows,
         )
         return [
             self._answer(found, passages, of_question[q], mode)

@@ -1,6 +1,6 @@
-"""The reader's decoding: all passages of a question vote on each token of one answer.
+"""The reader's decoding: all passages of a question vote on each token of one answer, wholly on the device.
 
-Legend: Q questions, K beams, R rows (one a passage and beam), P passages of one question that survive, V vocabulary.
+Legend: Q questions, R rows (one a passage), K beams, S positions of a passage, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from nlptasks.generate.cached import CachedDecoder
-from nlptasks.generate.constraints import SubstringConstraint
-from nlptasks.generate.search import beam_search
-from nlptasks.text.batches import pad, round_up
-
-LENGTH_MULTIPLE = 64
+from nlptasks.core import Transformer
+from nlptasks.generate.beams import Bert4kerasBeamSearch
+from nlptasks.generate.cached import CachedSteps
+from nlptasks.generate.constraints import Substring
+from nlptasks.generate.loop import DecodingLoop, round_capacity, round_rows, round_width
+from nlptasks.generate.search import IMPOSSIBLE, Greedy, Limits, Search, take_continuations
+from nlptasks.text.batches import pad
 
 
 class DecodedAnswer(NamedTuple):
@@ -25,120 +26,146 @@ class DecodedAnswer(NamedTuple):
     log_probabilities: dict[int, float]
 
 
-def vote(probability_PKV: np.ndarray) -> np.ndarray:
-    """The score `(K, V)` of each token over the surviving passages: sum(p^2) / (sum(p) + 1), not normalised."""
-    return np.square(probability_PKV).sum(axis=0) / (probability_PKV.sum(axis=0) + 1.0)
+def vote(probability_RKV, owner_R, count: int):
+    """The score `(count, K, V)` of each token over the rows of each question: sum(p^2) / (sum(p) + 1), not normalised."""
+    squares_QKV = ops.segment_sum(ops.square(probability_RKV), owner_R, num_segments=count)
+    return squares_QKV / (ops.segment_sum(probability_RKV, owner_R, num_segments=count) + 1.0)
 
 
-def decode_answers(
-    decoder: CachedDecoder,
-    sources: Sequence[Sequence[Sequence[int]]],
-    passages: Sequence[Sequence[Sequence[int]]],
-    end_id: int,
-    max_length: int,
-    beam_size: int = 1,
-    extractive: bool = True,
-    row_multiple: int = 1,
-) -> list[DecodedAnswer]:
-    """The answers of several questions, decoded in one batch.
+class VotingSteps:
+    """The step function of the search: feeds tokens to every passage and lets the passages of a question vote.
 
     1. Before any constraint, a passage whose best first token is the end token is dropped; when all are dropped the
        answer is empty.
     2. Extractive: a token is allowed if it continues the answer so far as a substring of some surviving passage; the
        end token always is.
     3. The surviving passages `vote`; beams add log(score + 1e-12).
+    """
+
+    normalised = True
+
+    def __init__(self, cached: CachedSteps, end_id: int):
+        self.cached, self.end_id = cached, end_id
+
+    def start(self, inputs, width, capacity):
+        """`inputs`: those of the cached steps, "owner" `(R,)`, "real" `(R,)` and "questions" `(Q,)`; "substring" is a
+        tuple of the extractive constraint, or empty.
+        """
+        logits_R1V, cached = self.cached.start(inputs, width, capacity)
+        probability_R1V = ops.softmax(logits_R1V)
+        alive_R = ops.logical_and(inputs["real"], ops.argmax(logits_R1V[:, 0], axis=-1) != self.end_id)
+        state = {
+            "cached": cached,
+            "owner": inputs["owner"],
+            "questions": inputs["questions"],
+            "alive": alive_R,
+            "substring": tuple(
+                s._replace(matches_RKS=ops.logical_and(s.matches_RKS, alive_R[:, None, None]))
+                for s in inputs["substring"]
+            ),
+            "log": ops.zeros_like(probability_R1V[:, :, 0]),
+            "ended": ops.zeros_like(inputs["questions"])[:, None],
+        }
+        return self._scores(probability_R1V, state, 0), state | {"probability": probability_R1V}
+
+    def __call__(self, tokens_QK, state, time):
+        tokens_RK = ops.take(tokens_QK, state["owner"], axis=0)
+        logits_RKV, cached = self.cached(tokens_RK, state["cached"], time)
+        probability_RKV = ops.softmax(logits_RKV)
+        return self._scores(probability_RKV, state, time), state | {"cached": cached, "probability": probability_RKV}
+
+    def _scores(self, probability_RKV, state, time):
+        alive_R, count = state["alive"], state["questions"].shape[0]
+        counted_RKV = ops.where(alive_R[:, None, None], probability_RKV, 0.0)
+        scores_QKV = ops.log(vote(counted_RKV, state["owner"], count) + 1e-12)
+        for substring in state["substring"]:
+            scores_QKV = substring.restrict(scores_QKV, time)
+        survivors_Q = ops.segment_sum(ops.cast(alive_R, "int32"), state["owner"], num_segments=count)
+        is_end_V = ops.arange(scores_QKV.shape[2], dtype="int32") == self.end_id
+        return ops.where(survivors_Q[:, None, None] > 0, scores_QKV, ops.where(is_end_V, 0.0, IMPOSSIBLE))
+
+    def follow(self, state, tokens_QK, parents_QK):
+        """Follows the beams: what each row thought of their tokens, which of them ended, what may continue them."""
+        probability_RKV, owner_R = state["probability"], state["owner"]
+        width, vocab_size = probability_RKV.shape[1:]
+        if parents_QK is None:
+            parents_QK = ops.zeros_like(tokens_QK) + ops.arange(width, dtype="int32")
+        parents_RK, tokens_RK = ops.take(parents_QK, owner_R, axis=0), ops.take(tokens_QK, owner_R, axis=0)
+        flat = ops.reshape(probability_RKV, (-1, width * vocab_size))
+        gain_RK = ops.log(ops.maximum(take_continuations(flat, parents_RK * vocab_size + tokens_RK), 1e-38))
+        ended_QK = take_continuations(state["ended"], parents_QK)
+        gain_RK = ops.where(ops.take(ended_QK, owner_R, axis=0), 0.0, gain_RK)
+        return {
+            "cached": self.cached.follow(state["cached"], tokens_RK, parents_RK if width > 1 else None),
+            "owner": owner_R,
+            "questions": state["questions"],
+            "alive": state["alive"],
+            "substring": tuple(s.follow(tokens_QK, parents_QK) for s in state["substring"]),
+            "log": take_continuations(state["log"], parents_RK) + gain_RK,
+            "ended": ops.logical_or(ended_QK, tokens_QK == self.end_id),
+        }
+
+
+class AnswerDecoder:
+    """Decodes the answers of several questions, with different numbers of passages, as one batch.
 
     Args:
-        sources: for each question and passage, the ids of `[CLS] passage [SEP] question [SEP]`.
-        passages: for each question and passage, the ids of the passage alone, for the extractive constraint.
-        max_length: most tokens of an answer, the closing end token included.
-        row_multiple: the arrays' rows are rounded up to a multiple of this, so that few programs are compiled.
-    """
-    steps = _VotingSteps(decoder, sources, passages, end_id, max_length, beam_size, extractive, row_multiple)
-    found = beam_search(steps, len(sources), end_id, max_length, beam_size, on_choice=steps.choose)
-    return [
-        DecodedAnswer(hypothesis.tokens, hypothesis.score, steps.passage_log_probabilities(q))
-        for q, hypothesis in enumerate(found)
-    ]
-
-
-class _VotingSteps:
-    """The step function of the search: feeds tokens to every row and lets the rows of a question vote.
-
-    Row r of beam k is array row k * R + r; the rows of one question are consecutive.
+        model: built with `application="unilm"`.
+        end_id: the token that closes an answer.
     """
 
-    def __init__(self, decoder, sources, passages, end_id, max_length, beam_size, extractive, row_multiple):
-        self.decoder, self.end_id, self.beam_size = decoder, end_id, beam_size
-        self.max_length, self.extractive = max_length, extractive
+    def __init__(self, model: Transformer, end_id: int):
+        self.model, self.end_id = model, end_id
+        self._steps = VotingSteps(CachedSteps(model), end_id)
+        self._loops: dict[tuple[int, int], DecodingLoop] = {}
+
+    def decode(
+        self,
+        sources: Sequence[Sequence[Sequence[int]]],
+        passages: Sequence[Sequence[Sequence[int]]],
+        max_length: int,
+        beam_size: int = 1,
+        extractive: bool = True,
+    ) -> list[DecodedAnswer]:
+        """The answers; see `VotingSteps` for how they are found.
+
+        Args:
+            sources: for each question and passage, the ids of `[CLS] passage [SEP] question [SEP]`.
+            passages: for each question and passage, the ids of the passage alone, for the extractive constraint.
+            max_length: most tokens of an answer, the closing end token included.
+            beam_size: 1 is greedy search; more: beams that end keep their places, done when the best beam ended.
+        """
         rows = [ids for question in sources for ids in question]
-        first = np.cumsum([0] + [len(question) for question in sources])
-        self.rows_of = [np.arange(first[q], first[q + 1]) for q in range(len(sources))]
-        self.row_count = round_up(len(rows), row_multiple)
-        width = round_up(max(map(len, rows)), LENGTH_MULTIPLE, decoder.model.config.max_positions)
-        prefix_RT = pad(rows, width, self.row_count)
-        logits_RV, self.state = decoder.start(prefix_RT, np.zeros_like(prefix_RT), max_length)
-        probability_RV = _softmax(logits_RV)
-        self.alive = [r[probability_RV[r].argmax(axis=1) != end_id] for r in self.rows_of]
-        self.probability_KRV = np.broadcast_to(probability_RV, (beam_size, *probability_RV.shape))
-        self.log_KR = np.zeros((beam_size, self.row_count))
-        self.finished_QK = np.zeros((len(sources), beam_size), bool)
-        self.constraints = [
-            [SubstringConstraint([passages[q][r - rows[0]] for r in self.alive[q]])] * beam_size
-            for q, rows in enumerate(self.rows_of)
-        ]
+        owners = [q for q, question in enumerate(sources) for _ in question]
+        row_count, count = round_rows(len(rows)), round_rows(len(sources))
+        width = min(round_width(max(map(len, rows))), self.model.config.max_positions)
+        token_ids_RT = pad(rows, width, row_count)
+        texts = [ids for question in passages for ids in question]
+        inputs = {
+            "token_ids": token_ids_RT,
+            "segment_ids": np.zeros_like(token_ids_RT),
+            "owner": np.array(owners + [0] * (row_count - len(rows)), "int32"),
+            "real": np.arange(row_count) < len(rows),
+            "questions": np.zeros(count, bool),
+            "substring": (Substring.start(texts, owners, self.end_id, row_count),) if extractive else (),
+        }
+        capacity = round_capacity(max_length)
+        search = Greedy(end_id=self.end_id)
+        if beam_size > 1:
+            search = Bert4kerasBeamSearch(end_id=self.end_id, size=beam_size, keep_ended=True)
+        if (beam_size, capacity) not in self._loops:
+            self._loops[beam_size, capacity] = DecodingLoop(self._steps, search, capacity, self.model)
+        loop, limits = self._loops[beam_size, capacity], Limits(max_length)
+        state = loop.start(inputs, search.inputs(range(count), limits, capacity), (), np.arange(count) < len(sources))
+        state = loop.proceed(state, np.int32(max_length))
+        return self._answers(state, search, owners)
 
-    def __call__(self, tokens_QK, parents_QK):
-        """Log scores `(Q, K, V)`."""
-        if tokens_QK is not None:
-            self._feed(tokens_QK, parents_QK)
-        log_QKV = np.full((*self.finished_QK.shape, self.probability_KRV.shape[2]), -np.inf, "float32")
-        for q, rows in enumerate(self.alive):
-            if not len(rows):
-                log_QKV[q, :, self.end_id] = 0.0
-                continue
-            for k in np.flatnonzero(~self.finished_QK[q]):
-                allowed = self._allowed(q, k)
-                probability_PA = self.probability_KRV[k, rows[0] : rows[-1] + 1][rows - rows[0]][:, allowed]
-                log_QKV[q, k, allowed] = np.log(vote(probability_PA) + 1e-12)
-        return log_QKV
-
-    def _allowed(self, q, k):
-        if not self.extractive:
-            return slice(None)
-        return np.union1d(self.constraints[q][k].allowed(), [self.end_id])
-
-    def choose(self, tokens_QK, parents_QK):
-        """Follows the beams: what each row thought of its tokens, which beams ended, what may continue them."""
-        log_KR = np.empty_like(self.log_KR)
-        for q, rows in enumerate(self.rows_of):
-            ended = self.finished_QK[q, parents_QK[q]]
-            for k, (token, parent) in enumerate(zip(tokens_QK[q], parents_QK[q], strict=True)):
-                gain = 0.0 if ended[k] else np.log(np.maximum(self.probability_KRV[parent, rows, token], 1e-38))
-                log_KR[k, rows] = self.log_KR[parent, rows] + gain
-            self.finished_QK[q] = tokens_QK[q] == self.end_id
-            if self.extractive:
-                self.constraints[q] = [
-                    self.constraints[q][parent].after(token)
-                    for token, parent in zip(tokens_QK[q], parents_QK[q], strict=True)
-                ]
-        self.log_KR = log_KR
-
-    def _feed(self, tokens_QK, parents_QK):
-        row_tokens = np.zeros((self.beam_size, self.row_count), "int32")
-        row_parents = np.arange(self.beam_size * self.row_count).reshape(self.beam_size, self.row_count)
-        for q, rows in enumerate(self.rows_of):
-            row_tokens[:, rows] = tokens_QK[q][:, None]
-            row_parents[:, rows] = rows + parents_QK[q][:, None] * self.row_count
-        if self.state["time"] == 0:  # one row a passage so far: here the beams part
-            row_parents %= self.row_count
-        logits, self.state = self.decoder.step(row_tokens.ravel(), self.state, row_parents.ravel())
-        self.probability_KRV = _softmax(logits).reshape(self.beam_size, self.row_count, -1)
-
-    def passage_log_probabilities(self, q):
-        """For each surviving passage of question q: log p of the best beam's answer under this passage alone."""
-        return {int(r - self.rows_of[q][0]): float(self.log_KR[0, r]) for r in self.alive[q]}
-
-
-def _softmax(logits):
-    return ops.convert_to_numpy(ops.softmax(logits))
+    def _answers(self, state, search: Search, owners) -> list[DecodedAnswer]:
+        alive_R, log_RK = (ops.convert_to_numpy(state["steps"][name]) for name in ("alive", "log"))
+        best_Q = search.best(state["found"])
+        found, answers = search.hypotheses(state["found"]), []
+        for q in range(owners[-1] + 1):
+            rows = np.flatnonzero(np.array(owners) == q)
+            log_probabilities = {int(r - rows[0]): float(log_RK[r, best_Q[q]]) for r in rows if alive_R[r]}
+            answers.append(DecodedAnswer(found[q][0].tokens, found[q][0].score, log_probabilities))
+        return answers

@@ -1,69 +1,102 @@
-"""Cached decoding equals running the whole sequence, with ragged prefixes and reordered rows."""
+"""Cached decoding equals running the whole sequence, with ragged prefixes and beams that change places."""
 
 import numpy as np
 import pytest
-from keras import ops
+from keras import ops, tree
 
-from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.generate.cached import CachedDecoder
-from tests.parity import TOLERANCE, distance, randomised
+from nlptasks.core import Transformer
+from nlptasks.core.backend import compile_function
+from nlptasks.generate.cached import CachedSteps, cache_bytes
+from tests.generate.models import V, built
+from tests.parity import TOLERANCE, distance
 
-V, R, T, A = 101, 4, 11, 6
+R, K, T, A = 4, 3, 11, 6
 LENGTHS = (11, 7, 3, 9)
 
 
-def built(attention, **changes):
-    sizes = {"vocab_size": V, "hidden_size": 24, "num_layers": 2, "num_heads": 3, "ffn_size": 37, "max_positions": 17}
-    model = Transformer(TransformerConfig(**sizes, attention=attention, **changes), with_mlm="linear")
-    model.build()
-    return randomised(model)
+def whole(model, prefix, segments, generated, segment):
+    """The logits after one row, computed from scratch."""
+    length = (prefix != 0).sum()
+    token_ids = np.concatenate([prefix[:length], generated])[None].astype("int32")
+    segment_ids = np.concatenate([segments[:length], np.full(len(generated), segment)])[None].astype("int32")
+    return ops.convert_to_numpy(model([token_ids, segment_ids]))[0, -1]
 
 
-def whole(model, prefix, segments, generated):
-    """The logits after each row, computed from scratch for this row alone."""
-    rows = []
-    for ids, segment_ids, more in zip(prefix, segments, generated, strict=True):
-        length = (ids != 0).sum()
-        token_ids = np.concatenate([ids[:length], more])[None].astype("int32")
-        segment_ids = np.concatenate([segment_ids[:length], np.ones(len(more))])[None].astype("int32")
-        rows.append(ops.convert_to_numpy(model([token_ids, segment_ids]))[0, -1])
-    return np.array(rows)
+def compiled(model, segment=None):
+    steps = CachedSteps(model, segment)
+    start = compile_function(lambda inputs: steps.start(inputs, K, A), model)
+    return start, compile_function(steps, model), compile_function(steps.follow, model)
 
 
 @pytest.mark.parametrize(
-    ("attention", "changes"), [("unilm", {}), ("causal", {}), ("unilm", {"key_size": 5, "value_size": 7})]
+    ("attention", "changes", "segment"),
+    [
+        ("unilm", {}, None),
+        ("causal", {}, None),
+        ("causal", {}, 1),
+        ("unilm", {"key_size": 5, "value_size": 7}, None),
+        ("causal", {"segment_vocab_size": 0, "embedding_size": 13}, None),
+    ],
 )
-def test_cached_logits_equal_uncached_ones_at_every_step(attention, changes, rng):
+def test_cached_logits_equal_uncached_ones_at_every_step(attention, changes, segment, rng):
     model = built(attention, **changes)
     prefix = rng.integers(1, V, (R, T)).astype("int32")
     for row, length in enumerate(LENGTHS):
         prefix[row, length:] = 0
     segments = np.zeros_like(prefix)
-    segments[0, 8:] = 1  # a prefix may hold the beginning of the target
-    decoder = CachedDecoder(model)
-    logits, state = decoder.start(prefix, segments, A)
-    generated = np.zeros((R, 0), "int32")
-    for _ in range(A):
-        assert distance(ops.convert_to_numpy(logits), whole(model, prefix, segments, generated)) < TOLERANCE
-        parents, tokens = rng.integers(0, R, R), rng.integers(1, V, R)
-        prefix, segments = prefix[parents], segments[parents]
-        generated = np.concatenate([generated[parents], tokens[:, None]], axis=1)
-        logits, state = decoder.step(tokens, state, parents)
+    if changes.get("segment_vocab_size") != 0:
+        segments[0, 8:] = 1  # a prefix may hold the beginning of the target
+    start, step, follow = compiled(model, segment)
+    segment = int(attention == "unilm") if segment is None else segment
+    logits, state = start({"token_ids": prefix, "segment_ids": segments})
+    generated = np.zeros((R, 1, 0), "int32")
+    for time in range(A):
+        for r in range(R):
+            for k in range(generated.shape[1]):
+                expected = whole(model, prefix[r], segments[r], generated[r, k], segment)
+                assert distance(ops.convert_to_numpy(logits)[r, k], expected) < TOLERANCE
+        parents = rng.integers(0, generated.shape[1], (R, K)).astype("int32")
+        tokens = rng.integers(1, V, (R, K)).astype("int32")
+        generated = np.concatenate([generated[np.arange(R)[:, None], parents], tokens[:, :, None]], axis=2)
+        logits, state = step(tokens, follow(state, tokens, parents), np.int32(time))
 
 
-def test_beams_may_grow_from_one_row_each(rng):
-    model = built("unilm")
-    prefix = rng.integers(1, V, (2, T)).astype("int32")
-    _, state = CachedDecoder(model).start(prefix, np.zeros_like(prefix), A)
-    parents, tokens = np.array([0, 1, 0, 1, 0, 1]), rng.integers(1, V, 6)
-    logits, _ = CachedDecoder(model).step(tokens, state, parents)
-    expected = whole(model, prefix[parents], np.zeros((6, T)), tokens[:, None])
-    assert distance(ops.convert_to_numpy(logits), expected) < TOLERANCE
+@pytest.mark.parametrize("shape", [{}, {"key_size": 5, "value_size": 7}])
+def test_the_prefix_is_stored_once_whatever_the_number_of_beams(shape):
+    model = built(**shape)
+    prefix = np.ones((R, T), "int32")
+    _, state = compiled(model)[0]({"token_ids": prefix, "segment_ids": prefix * 0})
+    held = sum(ops.convert_to_numpy(x).nbytes for x in tree.flatten([state["prefix"], state["generated"]]))
+    assert held == cache_bytes(model.config, R, T, A, K)
+    config = model.config
+    per_slot = config.num_layers * config.num_heads * (config.key_size + config.value_size) * 4
+    assert held == per_slot * (T * R + A * R * K)
+
+
+def test_bfloat16_logits_stay_near_the_float32_ones(rng):
+    model = built(spread=0.1)
+    inputs = {"token_ids": rng.integers(1, V, (R, T)).astype("int32"), "segment_ids": np.zeros((R, T), "int32")}
+    tokens, found = rng.integers(1, V, (R, K)).astype("int32"), []
+    for dtype in ("float32", "bfloat16"):
+        start, step, _ = compiled(model.stored_as(dtype))
+        _, state = start(inputs)
+        logits, state = step(tokens, state, np.int32(0))
+        assert {str(x.dtype).split("'")[-2] if "'" in str(x.dtype) else str(x.dtype) for x in state["prefix"][0]} == {
+            dtype
+        }
+        found.append(ops.convert_to_numpy(logits))
+    assert 0 < distance(found[1], found[0]) < 0.05
+
+
+def test_a_model_stored_as_asked_for_is_used_as_it_is():
+    model = built(dropout=0.1)
+    assert model.stored_as("float32") is model
 
 
 def test_a_model_that_cannot_decode_is_refused():
     with pytest.raises(ValueError, match="causal or UNILM attention mask"):
-        CachedDecoder(built("bidirectional"))
-    model = Transformer(built("unilm").config)
+        CachedSteps(built("bidirectional"))
     with pytest.raises(ValueError, match="needs the masked-LM head"):
-        CachedDecoder(model)
+        CachedSteps(Transformer(built("unilm").config))
+    with pytest.raises(ValueError, match="one of the model's 2 segments. Received: generated_segment=2"):
+        CachedSteps(built("causal"), 2)

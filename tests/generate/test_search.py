@@ -1,122 +1,132 @@
-"""Search is handed a table, not a model: what it finds is compared with every sequence there is."""
+"""Search is handed tables, not a model: what it finds is compared with every sequence there is, and with bert4keras."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
+from keras import ops
 
-from nlptasks.generate.constraints import SubstringConstraint
-from nlptasks.generate.search import beam_search
-
-END, V, MOST = 2, 5, 4
-
-
-class Table:
-    """Log scores of the next token given all tokens so far, drawn once for each prefix; samples differ."""
-
-    def __init__(self, seed):
-        self.seed, self.known = seed, {}
-
-    def __getitem__(self, prefix):
-        if prefix not in self.known:
-            random = np.random.default_rng([self.seed, len(prefix), *prefix])
-            p = random.random(V) ** 3
-            self.known[prefix] = np.log(p / p.sum())
-        return self.known[prefix]
-
-    def score(self, sequence):
-        return sum(self[sequence[:i]][token] for i, token in enumerate(sequence))
+from nlptasks.generate import BeamSearch, Bert4kerasBeamSearch, Greedy
+from tests.generate.tables import log_softmax, run
+from tests.golden.search_cases import CASES, END, MOST, NODES, TABLES, V, child, table
 
 
-class Steps:
-    """The step function over one table a sample; it follows the beams as a cache would."""
-
-    def __init__(self, tables, beams):
-        self.tables, self.prefixes = tables, [[()] * beams for _ in tables]
-
-    def __call__(self, tokens, parents):
-        if tokens is not None:
-            self.prefixes = [
-                [rows[parents[q, k]] + (int(tokens[q, k]),) for k in range(len(rows))]
-                for q, rows in enumerate(self.prefixes)
-            ]
-        return np.array([[table[p] for p in rows] for table, rows in zip(self.tables, self.prefixes, strict=True)])
+def score(logs, sequence):
+    node, total = 0, 0.0
+    for token in sequence:
+        total += logs[node][token]
+        node = child(node, token)
+    return total
 
 
-def every_sequence():
+def every_sequence(most):
     others = [i for i in range(V) if i != END]
-    for n in range(MOST + 1):
+    for n in range(most + 1):
         for body in itertools.product(others, repeat=n):
-            if n < MOST:
-                yield (*body, END)
-            else:
-                yield body
+            yield (*body, END) if n < most else body
 
 
-def found(tables, beams):
-    return beam_search(Steps(tables, beams), len(tables), END, MOST, beams)
+def body(sequence):
+    return [token for token in sequence if token != END]
 
 
-def test_a_wide_beam_finds_the_best_of_all_sequences():
-    tables = [Table(seed) for seed in range(7)]
-    for table, hypothesis in zip(tables, found(tables, 200), strict=True):
-        best = max(every_sequence(), key=table.score)
-        assert tuple(hypothesis.tokens) == tuple(t for t in best if t != END)
-        assert hypothesis.score == pytest.approx(table.score(best))
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 0.7])
+def test_a_wide_beam_finds_the_best_of_all_sequences(penalty):
+    tables = np.array([table(seed) for seed in range(4)])
+    found, _ = run(BeamSearch(size=300, length_penalty=penalty, returned=3, patient=True), tables, 4)
+    for logs, hypotheses in zip(log_softmax(tables.astype("float64")), found, strict=True):
+        ranked = sorted(every_sequence(4), key=lambda s: -score(logs, s) / len(s) ** penalty)
+        for hypothesis, expected in zip(hypotheses, ranked, strict=False):
+            assert hypothesis.tokens == body(expected)
+            assert hypothesis.score == pytest.approx(score(logs, expected) / len(expected) ** penalty, abs=1e-5)
+            assert hypothesis.finished == (expected[-1] == END)
 
 
 def test_greedy_takes_the_best_token_each_time():
-    tables = [Table(seed) for seed in range(20, 31)]
-    for table, hypothesis in zip(tables, found(tables, 1), strict=True):
-        prefix = ()
-        while len(prefix) < MOST and END not in prefix:
-            prefix += (int(table[prefix].argmax()),)
-        assert hypothesis.tokens == [t for t in prefix if t != END]
+    tables = np.array([table(seed) for seed in range(20, 31)])
+    found, _ = run(Greedy(), tables, MOST)
+    for logs, [hypothesis] in zip(log_softmax(tables.astype("float64")), found, strict=True):
+        sequence, node = (), 0
+        while len(sequence) < MOST and END not in sequence:
+            sequence += (int(logs[node].argmax()),)
+            node = child(node, sequence[-1])
+        assert hypothesis.tokens == body(sequence)
+        assert hypothesis.score == pytest.approx(score(logs, sequence), abs=1e-5)
+        assert hypothesis.finished == (END in sequence)
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-def test_a_sample_finds_the_same_whatever_else_is_in_the_batch(beams):
-    tables = [Table(seed) for seed in range(40, 53)]
-    alone = [found([table], beams)[0] for table in tables]
-    assert found(tables, beams) == alone
+def test_the_bert4keras_rule_finds_the_sequence_and_score_that_bert4keras_finds(golden):
+    recorded = iter(json.loads((golden / "bert4keras" / "search.json").read_text()))
+    tables = np.array([table(seed) for seed in range(TABLES)])
+    ends_inside = 0
+    for case in CASES:
+        search = Bert4kerasBeamSearch(size=case["topk"], min_ends=case["min_ends"], temperature=case["temperature"])
+        found, _ = run(search, tables, MOST, case["minlen"])
+        for [hypothesis], expected in zip(found, recorded, strict=False):
+            assert hypothesis.tokens + [END] * hypothesis.finished == expected["ids"]
+            assert hypothesis.score == pytest.approx(expected["score"], abs=1e-5)
+            ends_inside += END in hypothesis.tokens
+    assert ends_inside > 20
+    assert next(recorded, None) is None
 
 
-def test_every_choice_is_told_the_last_one_included():
-    told = []
-    tables = [Table(3)]
-    steps = Steps(tables, 2)
-    hypothesis = beam_search(steps, 1, END, MOST, 2, on_choice=lambda tokens, parents: told.append((tokens, parents)))[
-        0
-    ]
-    prefixes = [(), ()]
-    for tokens, parents in told:
-        prefixes = [prefixes[parents[0, k]] + (int(tokens[0, k]),) for k in range(2)]
-    assert [t for t in prefixes[0] if t != END] == hypothesis.tokens
+def test_beams_that_keep_their_places_find_the_best_of_all_sequences():
+    tables = np.array([table(seed) for seed in range(4)])
+    found, _ = run(Bert4kerasBeamSearch(size=300, keep_ended=True), tables, 4)
+    for logs, [hypothesis] in zip(log_softmax(tables.astype("float64")), found, strict=True):
+        best = max(every_sequence(4), key=lambda s: score(logs, s))
+        assert hypothesis.tokens == body(best)
+        assert hypothesis.score == pytest.approx(score(logs, best), abs=1e-5)
 
 
-def test_a_substring_constraint_allows_what_continues_some_text():
-    texts = [[4, 7, 4, 9], [7, 5]]
-    constraint = SubstringConstraint(texts)
-    assert constraint.allowed().tolist() == [4, 5, 7, 9]
-    after = constraint.after(7)
-    assert after.allowed().tolist() == [4, 5]
-    assert after.after(4).allowed().tolist() == [9]
-    assert after.after(5).allowed().tolist() == []  # the text ends there, nothing crosses to another
-    assert constraint.after(9).allowed().tolist() == []
-    assert SubstringConstraint([]).allowed().tolist() == []
+SEARCHES = [
+    Greedy(),
+    BeamSearch(size=3, returned=2),
+    BeamSearch(size=3, first_come=True),
+    Bert4kerasBeamSearch(size=3),
+    Bert4kerasBeamSearch(size=3, keep_ended=True),
+]
 
 
-def test_a_substring_constraint_equals_brute_force(rng):
-    texts = [rng.integers(0, 4, n).tolist() for n in (9, 1, 6)]
-    for length in range(4):
-        for prefix in itertools.product(range(4), repeat=length):
-            constraint = SubstringConstraint(texts)
-            for token in prefix:
-                constraint = constraint.after(token)
-            expected = {
-                text[i + length]
-                for text in texts
-                for i in range(len(text) - length)
-                if tuple(text[i : i + length]) == prefix
-            }
-            assert set(constraint.allowed().tolist()) == expected
+@pytest.mark.parametrize("search", SEARCHES, ids=repr)
+def test_a_sample_finds_the_same_whatever_else_is_in_the_batch(search):
+    tables = np.array([table(seed) for seed in range(40, 49)])
+    together, _ = run(search, tables, MOST)
+    for found, one in zip(together, tables, strict=True):
+        [alone], _ = run(search, [one], MOST)
+        assert [h.tokens for h in found] == [h.tokens for h in alone]
+        assert [h.score for h in found] == pytest.approx([h.score for h in alone], abs=1e-5)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=repr)
+def test_the_loop_stops_when_all_are_done(search):
+    logits = np.zeros((1, NODES, V), "float32")
+    logits[:, 1:, END] = 20.0  # every second token is the end
+    found, state = run(search, logits, MOST)
+    assert int(ops.convert_to_numpy(state["time"])) == 2
+    assert len(found[0][0].tokens) == 1
+    assert found[0][0].finished
+
+
+def test_where_nothing_is_possible_a_sequence_ends():
+    logits = np.full((1, NODES, V), -np.inf, "float32")
+    [[greedy]], _ = run(Greedy(), logits, MOST)
+    assert greedy.tokens == []
+    [[beams]], _ = run(BeamSearch(size=2), logits, MOST)
+    assert beams.tokens == []
+    assert not beams.finished
+
+
+def test_log_scores_are_not_normalised_again():
+    scores = np.full((1, NODES, V), -5.0, "float32")
+    scores[:, :, END] = -0.25
+    [[hypothesis]], _ = run(Greedy(), scores, MOST, normalised=True)
+    assert hypothesis.score == -0.25
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(ValueError, match="1 <= returned <= size. Received: size=2, returned=3"):
+        BeamSearch(size=2, returned=3)
+    with pytest.raises(ValueError, match="size and min_ends must be at least 1"):
+        Bert4kerasBeamSearch(size=0)

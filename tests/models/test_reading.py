@@ -35,8 +35,10 @@ def some_reader():
 
 
 def test_the_vote_is_the_formula():
-    p = np.array([[[0.5, 0.1]], [[0.25, 0.0]], [[0.0, 0.7]]])
-    assert vote(p).tolist() == [[pytest.approx((0.25 + 0.0625) / 1.75), pytest.approx(0.5 / 1.8)]]
+    p = np.array([[[0.5, 0.1]], [[0.3, 0.9]], [[0.25, 0.0]], [[0.0, 0.7]]], "float32")
+    votes = ops.convert_to_numpy(vote(p, np.array([1, 0, 1, 1]), 2))
+    expected = [[[0.09 / 1.3, 0.81 / 1.9]], [[(0.25 + 0.0625) / 1.75, 0.5 / 1.8]]]
+    assert votes == pytest.approx(np.array(expected))
 
 
 def questions(count=12):

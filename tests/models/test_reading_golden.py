@@ -8,8 +8,7 @@ from keras import ops, optimizers
 
 import nlptasks
 from nlptasks.core.backend import compile_train_step
-from nlptasks.generate.cached import CachedDecoder
-from nlptasks.models.reading_decode import decode_answers
+from nlptasks.models.reading_decode import AnswerDecoder
 from nlptasks.models.seq2seq import target_batch, target_log_probabilities, target_loss
 from tests.golden.reading_cases import END, MAX_ANSWER, questions, training_batches
 
@@ -24,13 +23,11 @@ def recorded(golden):
 def test_answers_equal_those_of_naive_uncached_decoding_in_bert4keras(mode, together, golden, recorded):
     folder = golden / "bert4keras"
     model = nlptasks.build_transformer_model(folder / "unilm.json", folder / "unilm.h5", application="unilm")
-    decoder, found = CachedDecoder(model), []
+    decoder, found = AnswerDecoder(model, END), []
     cases = questions()
     for start in range(0, len(cases), together):
         sources, passages = zip(*cases[start : start + together], strict=True)
-        decoded = decode_answers(
-            decoder, sources, passages, END, MAX_ANSWER, extractive=mode == "extractive", row_multiple=8
-        )
+        decoded = decoder.decode(sources, passages, MAX_ANSWER, extractive=mode == "extractive")
         found += [answer.tokens for answer in decoded]
     assert found == recorded[mode]
     assert 0 < sum(not tokens for tokens in found) < len(found)
@@ -41,7 +38,7 @@ def test_each_passage_tells_the_probability_of_the_answer_that_running_it_whole_
     folder = golden / "bert4keras"
     model = nlptasks.build_transformer_model(folder / "unilm.json", folder / "unilm.h5", application="unilm")
     sources, passages = zip(*questions(), strict=True)
-    found = decode_answers(CachedDecoder(model), sources, passages, END, MAX_ANSWER, beam_size)
+    found = AnswerDecoder(model, END).decode(sources, passages, MAX_ANSWER, beam_size)
     compared = 0
     for of_question, answer in zip(sources, found, strict=True):
         tokens = answer.tokens + [END] * (len(answer.tokens) < MAX_ANSWER)

@@ -1,0 +1,199 @@
+"""Text generation from token ids: batches, searches, constraints and streaming over one compiled loop."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from keras import ops
+
+from nlptasks.core import Transformer
+from nlptasks.generate import constraints as c
+from nlptasks.generate.cached import CachedSteps
+from nlptasks.generate.loop import DecodingLoop, round_capacity, round_rows, round_width
+from nlptasks.generate.search import NO_TOKEN, Greedy, Hypothesis, Limits, Search
+
+
+class Generator:
+    """Generates with a causal or UNILM Transformer.
+
+        generator = Generator(model, end_id=tokenizer.sep_id)
+        [[best]] = generator.generate([source_ids], BeamSearch(size=4), max_length=32)
+
+    Args:
+        model: built with `application="lm"` or `"unilm"`.
+        end_id: the token that ends a sequence; None: none does.
+        dtype: what to compute in, "float32" or "bfloat16"; None: what the model computes in. Where its weights are
+            stored otherwise they are converted once, here: after training on, make a new generator.
+        generated_segment: segment id of generated tokens; None: 1 for UNILM, 0 for a causal model.
+        batch_size: sources decoded together.
+
+    Raises:
+        ValueError: the model cannot decode, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        end_id: int | None,
+        dtype: str | None = None,
+        generated_segment: int | None = None,
+        batch_size: int = 16,
+    ):
+        if end_id is not None and not 0 <= end_id < model.config.vocab_size:
+            raise ValueError(
+                f"end_id must be one of the model's {model.config.vocab_size} tokens. Received: end_id={end_id}."
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1. Received: batch_size={batch_size}.")
+        self.config, self.batch_size = model.config, batch_size
+        self.end_id = NO_TOKEN if end_id is None else end_id
+        self._model = model.stored_as(dtype or model.compute_dtype)
+        self._steps = CachedSteps(self._model, generated_segment)
+        self.generated_segment = self._steps.generated_segment
+        self._loops: dict[tuple[Search, int], DecodingLoop] = {}
+
+    def generate(
+        self,
+        sources: Sequence[Sequence[int]],
+        search: Search | None = None,
+        *,
+        max_length: int,
+        min_length: int = 1,
+        repetition_penalty: float = 1.0,
+        constraints: Sequence[c.Constraint] = (),
+        segment_ids: Sequence[Sequence[int]] | None = None,
+        progress: Callable[[Iterable], Iterable] = iter,
+    ) -> list[list[Hypothesis]]:
+        """Continues every source.
+
+        Args:
+            sources: token ids; 0 is padding, may not be among them and is never generated.
+            search: `Greedy()` (the default), `Sampling(...)`, `BeamSearch(...)` or `Bert4kerasBeamSearch(...)`.
+            max_length, min_length: most and fewest tokens generated, the end token counted in both.
+            repetition_penalty: above 1, tokens of the source and those generated become less likely.
+            constraints: what else may not come next (nlptasks/generate/constraints.py).
+            segment_ids: of the sources; None: all 0.
+            progress: wraps the iteration over batches (`tqdm`, say).
+
+        Returns:
+            For each source as many hypotheses as the search returns, best first.
+
+        Raises:
+            ValueError: an empty source, ids outside the vocabulary, or more tokens than the model has positions.
+        """
+        call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length))
+        call.check(self.config)
+        restrictions = self._restrictions(call, repetition_penalty, constraints)
+        results: list[list[Hypothesis]] = [[] for _ in sources]
+        order = np.argsort([-len(source) for source in sources], kind="stable").tolist()
+        for rows in progress([order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]):
+            loop, state = self._start(call, rows, restrictions)
+            state = loop.proceed(state, np.int32(max_length))
+            for row, hypotheses in zip(rows, call.search.hypotheses(state["found"]), strict=False):
+                results[row] = hypotheses
+        return results
+
+    def stream(
+        self,
+        sources: Sequence[Sequence[int]],
+        search: Search | None = None,
+        *,
+        max_length: int,
+        min_length: int = 1,
+        repetition_penalty: float = 1.0,
+        constraints: Sequence[c.Constraint] = (),
+        segment_ids: Sequence[Sequence[int]] | None = None,
+        chunk: int = 4,
+    ) -> Iterator[list[list[int]]]:
+        """Yields the tokens as they come: for each source those of the last `chunk` steps, end tokens left out.
+
+        The pieces joined are what `generate` returns. All sources are decoded as one batch; the search is `Greedy()`
+        or `Sampling(count=1)`.
+        """
+        call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length))
+        call.check(self.config)
+        if call.search.width != 1 or call.search.revises:
+            raise ValueError(f"Only greedy search and sampling with count=1 can be streamed. Received: {search}.")
+        if chunk < 1:
+            raise ValueError(f"chunk must be at least 1. Received: chunk={chunk}.")
+        restrictions = self._restrictions(call, repetition_penalty, constraints)
+        return self._pieces(call, restrictions, chunk)
+
+    def _pieces(self, call, restrictions, chunk):
+        rows = list(range(len(call.sources)))
+        loop, state = self._start(call, rows, restrictions)
+        shown = [0] * len(rows)
+        for until in range(1, call.limits.max_length + chunk, chunk):
+            state = loop.proceed(state, np.int32(min(until, call.limits.max_length)))
+            tokens = [of[0].tokens for of in call.search.hypotheses(state["found"])][: len(rows)]
+            yield [of[n:] for of, n in zip(tokens, shown, strict=True)]
+            shown = [len(of) for of in tokens]
+            if bool(ops.convert_to_numpy(state["done"])):
+                return
+
+    def _restrictions(self, call, penalty, constraints):
+        """The constraints of a call, the usual ones first: padding is never generated."""
+        usual = [c.forbid([0])]
+        if penalty != 1.0:
+            usual.append(c.repetition_penalty(penalty))
+        if call.limits.min_length > 1 and not call.search.may_pass_ends:
+            usual.append(c.min_length(call.limits.min_length))
+        return [*usual, *constraints]
+
+    def _start(self, call, rows, restrictions):
+        count, capacity = round_rows(len(rows)), round_capacity(call.limits.max_length)
+        search = call.search.replace(end_id=self.end_id)
+        key = (search.signature(), capacity)
+        if key not in self._loops:
+            self._loops[key] = DecodingLoop(self._steps, search.signature(), capacity, self._model)
+        loop, all_rows = self._loops[key], rows + [-1] * (count - len(rows))
+        sources = [call.sources[row] if row >= 0 else [] for row in all_rows]
+        batch = c.Batch(sources, all_rows, self.config.vocab_size, self.end_id)
+        state = loop.start(
+            call.arrays(rows, count, self.config.max_positions),
+            search.inputs(all_rows, call.limits, capacity),
+            tuple(start(batch) for start in restrictions),
+            np.array([row >= 0 for row in all_rows]),
+        )
+        return loop, state
+
+
+class _Call:
+    """The arguments of one call, checked."""
+
+    def __init__(self, sources, segment_ids, search, limits):
+        self.sources, self.segment_ids, self.search, self.limits = sources, segment_ids, search, limits
+
+    def check(self, config):
+        if not 1 <= self.limits.min_length <= self.limits.max_length:
+            raise ValueError(
+                "Lengths must be 1 <= min_length <= max_length. "
+                f"Received: min_length={self.limits.min_length}, max_length={self.limits.max_length}."
+            )
+        for row, source in enumerate(self.sources):
+            ids = np.asarray(source)
+            if ids.ndim != 1 or not len(ids):
+                raise ValueError(f"source {row} must be a list of at least one token id.")
+            if ids.min() < 1 or ids.max() >= config.vocab_size:
+                raise ValueError(
+                    f"source {row}: token ids must be 1 to {config.vocab_size - 1} (0 is padding). "
+                    f"Received: {ids[(ids < 1) | (ids >= config.vocab_size)][0]}."
+                )
+            if len(ids) + self.limits.max_length - 1 > config.max_positions:
+                raise ValueError(
+                    f"source {row}: {len(ids)} tokens and max_length={self.limits.max_length} do not fit into the "
+                    f"model's {config.max_positions} positions; shorten the source or generate less."
+                )
+            if self.segment_ids is not None and len(self.segment_ids[row]) != len(ids):
+                raise ValueError(
+                    f"source {row} has {len(ids)} tokens and {len(self.segment_ids[row])} segment ids; give one each."
+                )
+
+    def arrays(self, rows, count, max_positions):
+        longest = max(len(self.sources[row]) for row in rows)
+        token_ids = np.zeros((count, min(round_width(longest), max_positions)), "int32")
+        segment_ids = np.zeros_like(token_ids)
+        for i, row in enumerate(rows):
+            token_ids[i, : len(self.sources[row])] = self.sources[row]
+            if self.segment_ids is not None:
+                segment_ids[i, : len(self.segment_ids[row])] = self.segment_ids[row]
+        return {"token_ids": token_ids, "segment_ids": segment_ids}

@@ -1,0 +1,123 @@
+"""Random sampling: temperature, top-k and nucleus, with draws that do not depend on what else is in the batch.
+
+Legend: Q samples, K draws of a sample, A slots for tokens, C candidates, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from nlptasks.generate.beams import complete
+from nlptasks.generate.search import Limits, Search, as_input, or_end
+
+# Candidates that are sorted before the whole vocabulary is: they nearly always hold the nucleus.
+FEW_CANDIDATES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Search):
+    """Draws each token from the model's distribution; the score is the sum of the drawn tokens' log probabilities.
+
+    Every draw uses one uniform number made from (seed, index of the sample, index of the draw, step) alone, so that
+    a sample comes out the same whatever else is decoded beside it.
+
+    Args:
+        temperature: logits are divided by it; below 1 is bolder, above 1 more varied.
+        top_k: only the k most probable tokens.
+        top_p: then only the most probable tokens whose probabilities first reach this sum (nucleus, arXiv 1904.09751).
+        count: sequences drawn for each sample; they share its encoded prefix.
+        seed: of the uniform numbers.
+        min_ends: end tokens that end a sequence, as in bert4keras.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    count: int = 1
+    seed: int = 0
+    min_ends: int = 1
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0. Received: temperature={self.temperature}.")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1. Received: top_k={self.top_k}.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1. Received: top_p={self.top_p}.")
+        if self.count < 1 or self.seed < 0:
+            raise ValueError(
+                f"count must be at least 1 and seed at least 0. Received: count={self.count}, seed={self.seed}."
+            )
+
+    @property
+    def width(self):
+        return self.count
+
+    def signature(self):
+        return self.replace(temperature=1.0, top_p=0.5 if self._nucleus else None, seed=0)
+
+    @property
+    def _nucleus(self):
+        return self.top_p is not None and self.top_p < 1
+
+    def inputs(self, rows, limits: Limits, capacity: int):
+        uniforms = [[_uniforms(self.seed, row, draw, capacity) for draw in range(self.count)] for row in rows]
+        return {
+            "uniforms": np.array(uniforms),
+            "temperature": np.float32(self.temperature),
+            "top_p": np.float32(self.top_p if self._nucleus else 2.0),  # 2: never reached
+            "min_length": np.int32(limits.min_length),
+        }
+
+    def choose(self, log_QKV, found, inputs, time):
+        uniform_QK = ops.take(inputs["uniforms"], time, axis=2)
+        sharpened = self.normalise(log_QKV / inputs["temperature"])
+        tokens_QK = or_end(self._draw(ops.exp(sharpened), uniform_QK, inputs["top_p"]), log_QKV, self.end_id)
+        gains_QK = ops.take_along_axis(
+            ops.broadcast_to(log_QKV, (*ops.shape(tokens_QK), log_QKV.shape[2])), tokens_QK[..., None], axis=2
+        )[..., 0]
+        ends_QK = complete(found.tokens, tokens_QK, self, inputs["min_length"], time)
+        parents_QK = None if log_QKV.shape[1] == self.count else ops.zeros_like(tokens_QK)
+        return as_input(tokens_QK), parents_QK, found.add(tokens_QK, gains_QK, ends_QK, time)
+
+    def _draw(self, probability_QKV, uniform_QK, top_p):
+        vocab_size = probability_QKV.shape[2]
+        if self.top_k is None and not self._nucleus:
+            return _at(ops.cumsum(probability_QKV, axis=-1), probability_QKV, uniform_QK)
+        if self.top_k is not None:
+            return _from_sorted(probability_QKV, min(self.top_k, vocab_size), uniform_QK, top_p, renormalise=True)
+        few = min(FEW_CANDIDATES, vocab_size)
+        largest = ops.top_k(probability_QKV, few)[0]
+        return ops.cond(
+            ops.all(ops.sum(largest, axis=-1) >= top_p),
+            lambda: _from_sorted(probability_QKV, few, uniform_QK, top_p),
+            lambda: _from_sorted(probability_QKV, vocab_size, uniform_QK, top_p),
+        )
+
+
+def _uniforms(seed, row, draw, count):
+    """Numbers in [0, 1), the first of them the same however many there are."""
+    random = np.random.Generator(np.random.Philox(key=[seed, (int(row) << 32) + draw]))
+    return np.minimum(random.random(count).astype("float32"), np.float32(1 - 2**-24))
+
+
+def _from_sorted(probability_QKV, count, uniform_QK, top_p, renormalise=False):
+    values_QKC, ids_QKC = ops.top_k(probability_QKV, count)
+    if renormalise:
+        values_QKC = values_QKC / ops.sum(values_QKC, axis=-1, keepdims=True)
+    reached_QKC = ops.cumsum(values_QKC, axis=-1)
+    # a token stays while the more probable ones have not reached top_p
+    values_QKC = ops.where(reached_QKC - values_QKC < top_p, values_QKC, 0.0)
+    places_QK = _at(ops.cumsum(values_QKC, axis=-1), values_QKC, uniform_QK)
+    ids_QKC = ops.broadcast_to(ids_QKC, (*ops.shape(places_QK), count))
+    return ops.take_along_axis(ids_QKC, places_QK[..., None], axis=2)[..., 0]
+
+
+def _at(reached_QKC, values_QKC, uniform_QK):
+    """The first place whose cumulated sum passes the uniform's share of the whole sum."""
+    goal_QK1 = uniform_QK[..., None] * reached_QKC[..., -1:]
+    passed = ops.logical_and(reached_QKC > goal_QK1, values_QKC > 0)
+    return ops.where(
+        ops.any(passed, axis=-1), ops.argmax(ops.cast(passed, "int32"), axis=-1), ops.argmax(values_QKC, axis=-1)
+    )
