@@ -191,7 +191,7 @@ class Bert4kerasBeamSearch(Search):
 
 
 def candidates(log_QKV, scores_QK, count: int):
-    """Scores, parents and tokens `(Q, count)` of the best continuations, best first, IMPOSSIBLE where there are fewer."""
+    """Scores, parents and tokens `(Q, count)` of the best continuations, best first; IMPOSSIBLE: there are fewer."""
     width, vocab_size = log_QKV.shape[1:]
     total = ops.reshape(scores_QK[:, :width, None] + log_QKV, (-1, width * vocab_size))
     missing = max(0, count - width * vocab_size)

@@ -27,7 +27,7 @@ class DecodedAnswer(NamedTuple):
 
 
 def vote(probability_RKV, owner_R, count: int):
-    """The score `(count, K, V)` of each token over the rows of each question: sum(p^2) / (sum(p) + 1), not normalised."""
+    """The score `(count, K, V)` of each token over the rows of each question: sum(p^2) / (sum(p) + 1)."""
     squares_QKV = ops.segment_sum(ops.square(probability_RKV), owner_R, num_segments=count)
     return squares_QKV / (ops.segment_sum(probability_RKV, owner_R, num_segments=count) + 1.0)
 

@@ -11,7 +11,7 @@ from tests.golden.search_cases import END
 
 
 class TableSteps:
-    """Logits of sample q after the sequence of number n: `table[q, n]`; the sequence n + token has number n * V + ..."""
+    """Logits of sample q after the sequence of number n: `table[q, n]`; `child` numbers the sequences."""
 
     def __init__(self, normalised):
         self.normalised = normalised

@@ -98,5 +98,5 @@ def test_a_model_that_cannot_decode_is_refused():
         CachedSteps(built("bidirectional"))
     with pytest.raises(ValueError, match="needs the masked-LM head"):
         CachedSteps(Transformer(built("unilm").config))
-    with pytest.raises(ValueError, match="one of the model's 2 segments. Received: generated_segment=2"):
+    with pytest.raises(ValueError, match=r"one of the model's 2 segments\. Received: generated_segment=2"):
         CachedSteps(built("causal"), 2)

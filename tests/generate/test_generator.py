@@ -62,7 +62,7 @@ def test_streamed_pieces_joined_are_what_generate_gives(generator, search, chunk
     sources = some_sources((5, 8, 3))
     whole = generator.generate(sources, search, max_length=13)
     pieces = list(generator.stream(sources, search, max_length=13, chunk=chunk))
-    joined = [sum((piece[row] for piece in pieces), []) for row in range(3)]
+    joined = [[token for piece in pieces for token in piece[row]] for row in range(3)]
     assert joined == [of[0].tokens for of in whole]
     assert len(pieces) > 1 or chunk == 50
 

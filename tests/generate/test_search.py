@@ -126,7 +126,7 @@ def test_log_scores_are_not_normalised_again():
 
 
 def test_wrong_sizes_are_refused():
-    with pytest.raises(ValueError, match="1 <= returned <= size. Received: size=2, returned=3"):
+    with pytest.raises(ValueError, match=r"1 <= returned <= size\. Received: size=2, returned=3"):
         BeamSearch(size=2, returned=3)
     with pytest.raises(ValueError, match="size and min_ends must be at least 1"):
         Bert4kerasBeamSearch(size=0)
