@@ -127,7 +127,7 @@ def theirs(folder: Path, dtype: str, repeats: int, gpu: bool) -> dict:
     from transformers import BertLMHeadModel
 
     device = "cuda" if gpu else "cpu"
-    model = BertLMHeadModel.from_pretrained(folder / "lm").to(getattr(torch, dtype)).to(device).eval()
+    model = BertLMHeadModel.from_pretrained(folder / "lm").to(getattr(torch, dtype)).to(device).train(False)
     found = {"times": {}, "tokens": {}}
     for case, (count, beams) in (GPU_CASES if gpu else CASES).items():
         ids = torch.tensor(sources(count)).to(device)
