@@ -3,7 +3,7 @@
 On NumPy alone: neither Keras nor a backend is imported. The recipe is described in docs/segmentation.md.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import ahocorasick
 import numpy as np
@@ -53,8 +52,9 @@ class UserDictionary:
     def from_file(cls, path: PathLike) -> "UserDictionary":
         """Reads a dictionary, one word a line, UTF-8, plain or gzip.
 
-        A line is `word,multiplier` (the log of the multiplier is the weight: above 1 favours the word, below 1 disfavours
-        it, 0 or less forbids it, `inf` always cuts it out) or jieba's `word [frequency] [tag]` (frequency 0 forbids it).
+        A line is `word,multiplier` (the log of the multiplier is the weight: above 1 favours the word, below 1
+        disfavours it, 0 or less forbids it, `inf` always cuts it out) or jieba's `word [frequency] [tag]` (frequency 0
+        forbids it).
 
         Raises:
             FileNotFoundError, ValueError: one line that names file and line.

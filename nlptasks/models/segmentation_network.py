@@ -5,7 +5,11 @@ B batch, T unit, C channels, K tags (s, b, m, e)
 
 from collections.abc import Mapping
 
+# isort: off
+import nlptasks.core.backend  # noqa: F401 - first: it imports keras without TensorFlow's notes
 import keras
+
+# isort: on
 import numpy as np
 from keras import ops
 

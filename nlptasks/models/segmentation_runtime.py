@@ -1,7 +1,8 @@
 """The segmentation network on NumPy alone: what `nlptasks segment` runs, without a backend's import.
 
-Equal to `SegmentationNetwork` to float32 rounding; a test compares them. What depends on one unit and on the unit before
-it, the embeddings and the first convolution's products, is worked out once, as a table: one lookup replaces them.
+Equal to `SegmentationNetwork` to float32 rounding; a test compares them. What depends on one unit and on the unit
+before it, the embeddings and the first convolution's products, is worked out once, as a table: one lookup replaces
+them.
 
 R row (a unit, or padding between lines), C channels, K tags
 """
@@ -49,7 +50,7 @@ class Runtime:
             self._table[units:nothing] += of_unit[pairs % MAX_UNITS]
             self._table[:units] += arrays["pair"][UNKNOWN_PAIR] @ taps
         self._table[nothing] = 0.0
-        # row of the pair (left, right): 0 stands for the row of `right` alone, so that most of the array stays untouched
+        # row of the pair (left, right); 0 stands for the row of `right` alone, so that most of the array is not touched
         self._rows = np.zeros(units * units, "int32")
         self._rows[pairs // MAX_UNITS * units + pairs % MAX_UNITS] = np.arange(units, nothing, dtype="int32")
         self._rows[PAD] = nothing

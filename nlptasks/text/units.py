@@ -1,8 +1,8 @@
 """Text -> units, the positions of a word segmenter: a character, or a run that is never cut on its own.
 
-Runs are digits, letters (of any alphabet that writes words without ideographs) and spaces; a line end is one unit, CR LF
-too; marks, variation selectors and joined emoji belong to the character before them. Everything works on whole arrays of code points, so that
-a megabyte takes milliseconds; a lone surrogate is a code point like any other.
+Runs are digits, letters (of any alphabet that writes words without ideographs) and spaces; a line end is one unit, CR
+LF too; marks, variation selectors and joined emoji belong to the character before them. Everything works on whole
+arrays of code points, so that a megabyte takes milliseconds; a lone surrogate is a code point like any other.
 """
 
 import functools
