@@ -39,6 +39,11 @@ class UserDictionary:
     def __len__(self) -> int:
         return len(self._words)
 
+    @property
+    def words(self) -> dict[str, float]:
+        """Log weight by word, a copy."""
+        return dict(self._words)
+
     def add(self, word: str, weight: float = JIEBA_WEIGHT) -> None:
         """Adds a word, or gives it another log weight."""
         if not word or any(char in LINE_ENDS for char in word):
@@ -83,7 +88,9 @@ class UserDictionary:
 
 def _parse(line: str) -> tuple[str, float]:
     word, comma, number = line.rpartition(",")
-    if comma and word:
+    if comma:
+        if not word:
+            raise ValueError(f"expected {_FORMATS}; received no word before the comma.")
         try:
             multiplier = float(number)
         except ValueError:

@@ -19,7 +19,7 @@ LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """where `str.splitlines` cuts"""
 
 _CODE_POINTS = 0x110000
-# Alphabets between the last ideograph of a block and the next: kana and bopomofo are written among ideographs.
+# Kana, bopomofo and Yi are not letters here: no spaces set their words apart.
 _NO_LETTERS = ((0x2E80, 0xABFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F))
 _EXTRA_MARKS = ((0xFE00, 0xFE0F), (0x1F3FB, 0x1F3FF), (0xE0020, 0xE007F), (0xE0100, 0xE01EF), (0x200D, 0x200D))
 
@@ -40,6 +40,7 @@ def kind_table() -> np.ndarray:
     table[0x1F1E6:0x1F200] = LETTER  # the letters of flags
     table[[ord(char) for char in LINE_ENDS]] = LINE_END
     table[[ord("\t"), 0x1F]] = SPACE  # with the space separators and line ends: all that `str.isspace` names
+    table[[0x200B, 0x2060, 0xFEFF]] = SPACE  # and those that cannot be seen
     return table
 
 
