@@ -1,5 +1,6 @@
 """Small segmenters for the tests, with random weights: what must hold for any weights holds for theirs."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from nlptasks.text.units import code_points, split_units
 SAMPLE = Path(__file__).parents[2] / "data" / "segmentation_sample.txt"
 SMALL = {"unit_size": 7, "pair_size": 5, "channels": (11, 11, 11)}
 # what goes wrong first: white space of all kinds, line ends, marks, joiners, surrogates, full width, flags, controls
-PECULIAR = "我们在北京大学读书今天，。！“” \u3000\t\r\n\v\x85\u2028\ufeffabXYａＢ０１29\x00\x1b\u0301\u200d👨👩🏽🇨🇳\ud800\udfff…—한국ไทย"
+PECULIAR = (
+    "我们在北京大学读书今天，。！“” \u3000\t\r\n\v\x85\u2028\ufeffabXYａＢ０１29\x00\x1b"
+    "\u0301\u200d👨👩🏽🇨🇳\ud800\udfff…—한국ไทย"
+)
 
 
 def sentences() -> list[list[str]]:
@@ -57,4 +61,4 @@ def random_texts(random, count, length=24, characters=PECULIAR) -> list[str]:
 
 def spans(words) -> set[tuple[int, int]]:
     ends = np.cumsum([0, *map(len, words)]).tolist()
-    return set(zip(ends[:-1], ends[1:], strict=True))
+    return set(pairwise(ends))

@@ -21,7 +21,19 @@ def test_the_words_of_ten_thousand_texts_make_the_texts_again(rng, preset):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "\n", "\r\n", "\x00", "\ud800", "a" * 3000, "\u3000\t " * 500, "\n" * 1000, "👨\u200d👩" * 300, "\u0301" * 99],
+    [
+        "",
+        " ",
+        "\n",
+        "\r\n",
+        "\x00",
+        "\ud800",
+        "a" * 3000,
+        "\u3000\t " * 500,
+        "\n" * 1000,
+        "👨\u200d👩" * 300,
+        "\u0301" * 99,
+    ],
 )
 def test_odd_texts_come_out_whole(text):
     assert "".join(random_segmenter().segment(text)) == text

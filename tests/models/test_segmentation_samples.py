@@ -123,7 +123,9 @@ def test_teachers_targets_are_their_mean_and_mixed_with_the_gold_tags():
         if standard_id == 1:
             expected = 0.25 * expected + 0.75 * np.eye(4)[samples[4][1]]
         np.testing.assert_allclose(examples.soft_targets[standard_id, row.start : row.stop], expected, atol=2e-3)
-    read = np.concatenate([examples.arrays(b, 128)[2][: len(b[2])] for e in range(30) for b in examples.batches(e, 128)])
+    read = np.concatenate(
+        [examples.arrays(b, 128)[2][: len(b[2])] for e in range(30) for b in examples.batches(e, 128)]
+    )
     own = np.concatenate([np.array(b[2]) % 3 for e in range(30) for b in examples.batches(e, 128)])
     assert np.mean(read == own) == pytest.approx(0.5 + 0.5 / 3, abs=0.05)
 
