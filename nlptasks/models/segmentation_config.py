@@ -15,8 +15,8 @@ from nlptasks.models.segmentation_vocab import UnitVocab
 
 TASK = "word_segmentation"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-TABLES = ("unit", "pair")
-"""the large weights, stored as 8-bit numbers with one scale a row"""
+LEVELS = {"unit": 127, "pair": 7}
+"""the large weights are stored as whole numbers up to these, and a scale a row: 8 bits, and 4 bits two in a byte"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +86,10 @@ def save_segmenter(
 ) -> None:
     """Writes a directory that `load_segmenter` reads; see `SegmentationNetwork.arrays`."""
     directory = Path(directory)
-    tensors = {"characters": vocab.characters, "pairs": vocab.packed_pairs()}
+    tensors = vocab.to_arrays()
     for name, array in arrays.items():
-        if name in TABLES:
-            scale = np.maximum(np.abs(array).max(axis=1, keepdims=True) / 127, 1e-8).astype("float16").astype("float32")
-            tensors[name] = np.rint(array / scale).clip(-127, 127).astype("int8")
-            tensors[f"{name}.scale"] = scale.astype("float16")
+        if name in LEVELS:
+            tensors[name], tensors[f"{name}.scale"] = _to_levels(array, LEVELS[name])
         else:
             tensors[name] = np.ascontiguousarray(array, "float32")
     with atomic_path(directory / WEIGHTS) as temporary:
@@ -116,11 +114,12 @@ def load_segmenter(directory: str | Path) -> tuple[SegmentationConfig, UnitVocab
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error}).") from None
     try:
-        vocab = UnitVocab.unpacked(tensors.pop("characters"), tensors.pop("pairs"))
-        for name in TABLES:
-            if name in tensors:
-                tensors[name] = tensors[name] * tensors.pop(f"{name}.scale").astype("float32")
+        vocab = UnitVocab.from_arrays(tensors)
         expected = array_shapes(config, vocab)
+        for name, levels in LEVELS.items():
+            if name in tensors and name in expected:
+                width = expected[name][1]
+                tensors[name] = _from_levels(tensors[name], tensors.pop(f"{name}.scale"), levels)[:, :width]
         found = {name: array.shape for name, array in tensors.items()}
     except KeyError as error:
         raise ValueError(f"{path}: the tensor {error} is missing; train or copy the segmenter again.") from None
@@ -131,6 +130,25 @@ def load_segmenter(directory: str | Path) -> tuple[SegmentationConfig, UnitVocab
             f"{CONFIG} and {WEIGHTS} are not of the same segmenter."
         )
     return config, vocab, tensors
+
+
+def _to_levels(array: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers from -levels to levels, and the scales of the rows."""
+    scale = np.maximum(np.abs(array).max(axis=1, keepdims=True) / levels, 1e-6).astype("float16")
+    whole = np.rint(array / scale.astype("float32")).clip(-levels, levels).astype("int8")
+    if levels > 7:
+        return whole, scale
+    if whole.shape[1] % 2:
+        whole = np.pad(whole, ((0, 0), (0, 1)))
+    return ((whole[:, ::2] + 8) | (whole[:, 1::2] + 8) << 4).astype("uint8"), scale
+
+
+def _from_levels(stored: np.ndarray, scale: np.ndarray, levels: int) -> np.ndarray:
+    if levels <= 7:
+        two = np.empty((len(stored), stored.shape[1], 2), "int8")
+        two[..., 0], two[..., 1] = (stored & 15).astype("int8") - 8, (stored >> 4).astype("int8") - 8
+        stored = two.reshape(len(stored), -1)
+    return stored * scale.astype("float32")
 
 
 def array_shapes(config: SegmentationConfig, vocab: UnitVocab) -> dict[str, tuple[int, ...]]:

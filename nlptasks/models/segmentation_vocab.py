@@ -32,13 +32,25 @@ class UnitVocab:
     def pair_count(self) -> int:
         return FIRST_PAIR + len(self.pairs)
 
-    def packed_pairs(self) -> np.ndarray:
-        """The pairs as uint32."""
-        return self.pairs.astype("uint32")
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """What makes it again: the characters, how many pairs each unit starts, and where those end."""
+        starting = np.bincount(self.pairs // MAX_UNITS, minlength=self.unit_count)
+        return {
+            "characters": self.characters,
+            "pairs.count": starting.astype("uint16"),
+            "pairs.right": (self.pairs % MAX_UNITS).astype("uint16"),
+        }
 
     @classmethod
-    def unpacked(cls, characters: np.ndarray, packed_pairs: np.ndarray) -> "UnitVocab":
-        return cls(characters, packed_pairs.astype("int64"))
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "UnitVocab":
+        """Takes its arrays out of `arrays`.
+
+        Raises:
+            KeyError: one of them is missing.
+        """
+        characters, count, right = (arrays.pop(name) for name in ("characters", "pairs.count", "pairs.right"))
+        left = np.repeat(np.arange(len(count), dtype="int64"), count)
+        return cls(characters, left * MAX_UNITS + right)
 
     def unit_ids(self, units: Units) -> np.ndarray:
         """int32 ids of the units of a text; line ends are padding."""
