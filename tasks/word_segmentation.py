@@ -74,7 +74,7 @@ class Train:
     """channels of each convolution"""
     min_count: int = 2
     """characters seen less often are unknown"""
-    min_pair_count: int = 3
+    min_pair_count: int = 2
     """and pairs"""
 
     epochs: int = 4

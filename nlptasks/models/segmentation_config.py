@@ -37,7 +37,7 @@ class SegmentationConfig:
     unit_size: int = 64
     pair_size: int = 32
     taps: int = 4
-    channels: tuple[int, ...] = (64, 64, 64)
+    channels: tuple[int, ...] = (48, 48, 48)
     residual: bool = True
     head_taps: int = 1
 
