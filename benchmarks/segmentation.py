@@ -124,9 +124,8 @@ def command_speed(texts: list[str], jieba: float) -> list[str]:
         for processes in ("1", "2"):
             seconds = min(_timed(["segment", "--processes", processes, str(path)], path) for _ in range(ROUNDS))
             rate = characters / seconds
-            lines.append(
-                f"| `nlptasks segment --processes {processes}`, the lines {REPEATED} times, start-up included | {rate:,.0f} | {rate / jieba:.2f} |"
-            )
+            name = f"`nlptasks segment --processes {processes}`, the lines {REPEATED} times, start-up included"
+            lines.append(f"| {name} | {rate:,.0f} | {rate / jieba:.2f} |")
     return lines
 
 
