@@ -1,6 +1,6 @@
 """Word segmentation beside jieba and other segmenters: F1 under every standard, speed, memory and start-up, in one run.
 
-    NLPTASKS_DATA=... python benchmarks/segmentation.py --output docs/segmentation_scores.md
+    OPENBLAS_NUM_THREADS=1 NLPTASKS_DATA=... python benchmarks/segmentation.py --output docs/segmentation_scores.md
 
 Texts are read raw, without the spaces of the annotation; segmenters that are not installed are left out. Held-out text:
 the whole CNC test file; every tenth line of the other files, which training leaves out, without the lines that hold a
@@ -207,7 +207,7 @@ def main() -> int:
         f"{platform.python_version()}; {_versions()}. Written by",
         "",
         "```",
-        f"python benchmarks/segmentation.py{' --output docs/segmentation_scores.md' if options.output else ''}",
+        f"{_threads()}python benchmarks/segmentation.py{' --output docs/segmentation_scores.md' if options.output else ''}",
         "```",
         "",
         "## F1 on held-out raw text, percent",
@@ -242,6 +242,12 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _threads() -> str:
+    """What was said about the threads of matrix products."""
+    threads = os.environ.get("OPENBLAS_NUM_THREADS")
+    return f"OPENBLAS_NUM_THREADS={threads} " if threads else ""
 
 
 def _versions() -> str:
