@@ -207,7 +207,7 @@ def main() -> int:
         f"{platform.python_version()}; {_versions()}. Written by",
         "",
         "```",
-        f"{_threads()}python benchmarks/segmentation.py{' --output docs/segmentation_scores.md' if options.output else ''}",
+        f"{_threads()}python benchmarks/segmentation.py --output docs/segmentation_scores.md",
         "```",
         "",
         "## F1 on held-out raw text, percent",

@@ -23,7 +23,7 @@ def test_it_is_small_and_has_a_card():
 def test_it_knows_five_standards_and_segments_the_sample(segmenter):
     assert segmenter.standards == ("cnc", "weibo", "sxu", "msr", "pku")
     gold = sentences()
-    assert score_segmentation(gold, segmenter.segment(["".join(words) for words in gold]))["f1"] > 0.9
+    assert score_segmentation(gold, segmenter.segment(["".join(words) for words in gold]))["f1"] > 0.85
     assert segmenter.segment("今天天气很好。") == ["今天", "天气", "很", "好", "。"]
 
 
