@@ -89,7 +89,8 @@ def test_a_long_line_without_signs_in_bounded_memory(model, rng):
     code = (
         "import sys\nfrom nlptasks.cli import main\n"
         f"status = main(['segment', '--model', {str(model)!r}])\n"
-        "print(*[row.split()[1] for row in open('/proc/self/status') if 'VmHWM' in row], file=sys.stderr)\nsys.exit(status)"
+        "print(*[row.split()[1] for row in open('/proc/self/status') if 'VmHWM' in row], file=sys.stderr)\n"
+        "sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", code], input=line.encode(), capture_output=True, cwd=ROOT, check=True)
     assert done.stdout.decode().replace(" ", "") == line
