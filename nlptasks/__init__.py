@@ -9,13 +9,15 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "build_transformer_model": "nlptasks.loading",
-    "load": "nlptasks.loading",
+    "load": "nlptasks.applications",
     "Transformer": "nlptasks.core",
     "TransformerConfig": "nlptasks.core",
     "Generator": "nlptasks.generate",
     "AutoRegressiveDecoder": "nlptasks.generate",
     "Reader": "nlptasks.models.reading",
+    "Segmenter": "nlptasks.models.segmentation",
     "Tokenizer": "nlptasks.text",
+    "UserDictionary": "nlptasks.models.segmentation_dictionary",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

@@ -1,16 +1,18 @@
 """Opening and writing files: text is UTF-8, plain or gzip, and no file is ever left half written."""
 
+import contextlib
 import gzip
 import io
+import json
 import os
 import secrets
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 GZIP_MAGIC = b"\x1f\x8b"
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 PathLike = str | os.PathLike[str]
 
@@ -37,16 +39,20 @@ def _encoding_error(path: PathLike) -> ValueError | None:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                return ValueError(
-                    f"{path}:{line_number}: expected UTF-8, received byte 0x{line[error.start]:02x} at byte offset "
-                    f"{byte_offset + error.start}; convert the file to UTF-8, for instance with "
-                    f"`iconv -f GB18030 -t UTF-8`."
-                )
+                return not_utf8(path, line_number, line[error.start], byte_offset + error.start)
             byte_offset += len(line)
     return None
 
 
-@contextmanager
+def not_utf8(path: PathLike, line_number: int, byte: int, byte_offset: int) -> ValueError:
+    """The error for a byte that is not UTF-8."""
+    return ValueError(
+        f"{path}:{line_number}: expected UTF-8, received byte 0x{byte:02x} at byte offset {byte_offset}; convert the "
+        f"file to UTF-8, for instance with `iconv -f GB18030 -t UTF-8`."
+    )
+
+
+@contextlib.contextmanager
 def open_text(path: PathLike) -> Iterator[TextIO]:
     """Open a UTF-8 text file for reading, plain or gzip (told by content), with or without a byte order mark.
 
@@ -71,10 +77,43 @@ def open_text(path: PathLike) -> Iterator[TextIO]:
             if error is None:
                 raise
             raise error from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(
-                f"{path}: expected a whole gzip file, received a damaged or truncated one ({error}); copy it again."
-            ) from None
+        except _DAMAGED as error:
+            raise _damaged(path, error) from None
+
+
+def read_line_blocks(path: PathLike | BinaryIO, size: int = 1 << 18) -> Iterator[bytes]:
+    """Read whole lines as they arrive, many at a time.
+
+    Args:
+        path: a file, plain or gzip, or an open stream (a pipe, say), from which no more is read than is there.
+        size: bytes to read at a time; a block is larger where a line is.
+
+    Yields:
+        Blocks that end at a line end; the last one ends where the file ends.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_text`, but the bytes may be any.
+    """
+    with _open_bytes(path) if isinstance(path, str | os.PathLike) else contextlib.nullcontext(path) as file:
+        rest: list[bytes] = []
+        try:
+            while part := file.read1(size):
+                end = part.rfind(b"\n") + 1
+                if end:
+                    yield b"".join([*rest, part[:end]])
+                    rest.clear()
+                if end < len(part):
+                    rest.append(part[end:])
+        except _DAMAGED as error:
+            raise _damaged(path, error) from None
+    if rest:
+        yield b"".join(rest)
+
+
+def _damaged(path: PathLike, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path}: expected a whole gzip file, received a damaged or truncated one ({error}); copy it again."
+    )
 
 
 def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
@@ -101,6 +140,22 @@ def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{path}: the file is empty ({line_number} lines, all blank); expected at least one line.")
 
 
+def read_json_object(path: PathLike) -> dict:
+    """The JSON object in `path`; every failure is one line that names the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; a checkpoint comes with its config as JSON.")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg}).") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, received {type(value).__name__}.")
+    return value
+
+
 def require_writable(path: PathLike) -> None:
     """Refuse a path that no file can be written to, before the work whose result it shall hold.
 
@@ -120,7 +175,7 @@ def require_writable(path: PathLike) -> None:
             break
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Write a file whole or not at all.
 

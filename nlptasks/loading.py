@@ -1,14 +1,15 @@
-"""The two ways in: `build_transformer_model` for a network, `load` for something ready to use."""
+"""The way in to a bare network: `build_transformer_model`. `nlptasks.applications.load` opens what is ready to use."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nlptasks.checkpoints.bert4keras import read_bert4keras
-from nlptasks.checkpoints.configs import config_from_json, read_json_object
+from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.google import read_google
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface
 from nlptasks.checkpoints.weights import assign_weights
 from nlptasks.core.transformer import Transformer
+from nlptasks.files import read_json_object
 
 MODELS = ("bert", "roberta")
 APPLICATIONS = {"encoder": "bidirectional", "lm": "causal", "unilm": "unilm"}
@@ -101,24 +102,3 @@ def _config_file(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise FileNotFoundError(f"{path}: holds neither {CONFIG} nor bert_config.json.")
-
-
-def load(directory: str | Path):
-    """The application saved in `directory`, ready to use (a `Reader` has `.answer(question, passages)`).
-
-    Raises:
-        ValueError, FileNotFoundError: one line; the directory holds no application of this library.
-    """
-    from nlptasks.models.reading import Reader
-
-    applications = {Reader.task: Reader}
-    if not Path(directory).exists():
-        raise FileNotFoundError(f"{directory}: no such directory; give the one that a training run has written.")
-    settings = read_json_object(_config_file(Path(directory))).get("nlptasks", {})
-    task = settings.get("task") if isinstance(settings, dict) else None
-    if task not in applications:
-        raise ValueError(
-            f"{directory}: holds no application of this library (task {task!r}; known: {', '.join(applications)}). "
-            "Load a bare network with nlptasks.build_transformer_model."
-        )
-    return applications[task].from_directory(directory)

@@ -27,6 +27,7 @@ ARROWS = {
     "__init__": (),
     "files": (),
     "cli": ("nlptasks", "tqdm", "tyro"),
+    "applications": ("nlptasks.models",),
     "loading": ("nlptasks.models", "nlptasks.checkpoints", "nlptasks.core"),
     "text": ("numpy", "tokenizers"),
     "metrics": ("numpy",),
@@ -36,6 +37,8 @@ ARROWS = {
     "models": (
         "numpy",
         "keras",
+        "safetensors",
+        "ahocorasick",
         "nlptasks.text",
         "nlptasks.core",
         "nlptasks.checkpoints",

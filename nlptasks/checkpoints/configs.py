@@ -1,6 +1,5 @@
 """Foreign config files (`bert_config.json`, `config.json`) <-> `TransformerConfig`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,22 +36,6 @@ _UNSUPPORTED = (
     ("add_cross_attention", (None, False)),
 )
 _TRANSFORMERS_ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu", "swish", "tanh", "sigmoid")
-
-
-def read_json_object(path: str | Path) -> dict:
-    """The JSON object in `path`; every failure is one line that names the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a checkpoint comes with its config as JSON.")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg}).") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, received {type(value).__name__}.")
-    return value
 
 
 def config_from_json(values: Mapping[str, object], source: str | Path, **overrides: object) -> TransformerConfig:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nlptasks.checkpoints.configs import config_from_json, read_json_object
+from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
 from nlptasks.checkpoints.weights import assign_weights
 from nlptasks.core.transformer import Transformer
+from nlptasks.files import read_json_object
 from nlptasks.models.reading_decode import AnswerDecoder, DecodedAnswer
 from nlptasks.models.reading_samples import ReadingLengths, encode_sources, source_ids
 from nlptasks.text import Encoding, Tokenizer

@@ -1,0 +1,49 @@
+"""The way in to what is ready to use: `load`. It imports what the application needs, and no backend for a segmenter."""
+
+import importlib
+from pathlib import Path
+
+from nlptasks.files import read_json_object
+
+BUNDLED = {"segmenter": Path(__file__).parent / "pretrained" / "segmenter"}
+"""the models that come with the package"""
+_APPLICATIONS = {
+    "reading_comprehension": ("nlptasks.models.reading", "Reader"),
+    "word_segmentation": ("nlptasks.models.segmentation", "Segmenter"),
+}
+_CONFIGS = ("config.json", "bert_config.json")
+
+
+def load(directory: str | Path):
+    """The application saved in `directory`, ready to use.
+
+    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`.
+
+    Args:
+        directory: what a training run has written, or the name of a model that comes with the package: "segmenter".
+
+    Raises:
+        ValueError, FileNotFoundError: one line; the directory holds no application of this library.
+    """
+    path = BUNDLED.get(str(directory), Path(directory))
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such directory; give the one that a training run has written, or the name of a model that "
+            f"comes with the package ({', '.join(BUNDLED)})."
+        )
+    settings = read_json_object(_config_file(path)).get("nlptasks", {})
+    task = settings.get("task") if isinstance(settings, dict) else None
+    if task not in _APPLICATIONS:
+        raise ValueError(
+            f"{path}: holds no application of this library (task {task!r}; known: {', '.join(_APPLICATIONS)}). "
+            "Load a bare network with nlptasks.build_transformer_model."
+        )
+    module, name = _APPLICATIONS[task]
+    return getattr(importlib.import_module(module), name).from_directory(path)
+
+
+def _config_file(path: Path) -> Path:
+    for name in _CONFIGS:
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(f"{path}: holds neither {' nor '.join(_CONFIGS)}.")
