@@ -98,7 +98,7 @@ class Sampling(Search):
 
 def _uniforms(seed, row, draw, count):
     """Numbers in [0, 1), the first of them the same however many there are."""
-    random = np.random.Generator(np.random.Philox(key=[seed, (int(row) << 32) + draw]))
+    random = np.random.Generator(np.random.Philox(key=[seed, (max(int(row), 0) << 32) + draw]))
     return np.minimum(random.random(count).astype("float32"), np.float32(1 - 2**-24))
 
 
