@@ -218,6 +218,20 @@ def test_importing_the_package_imports_nothing_heavy():
     assert modules_after("import nlptasks, numpy", *HEAVY) == {"numpy"}  # the look at sys.modules does see
 
 
+@pytest.mark.parametrize("package", ["core", "generate", "models.reading"])
+def test_an_import_that_loads_tensorflow_is_quiet(package):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import nlptasks.{package}"],
+        env=environment | {"KERAS_BACKEND": "tensorflow"},
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_text_and_metrics_import_no_keras_and_no_backend():
     code = "import nlptasks.text.batches, nlptasks.metrics.reading, nlptasks.metrics.baselines, nlptasks.files"
     assert modules_after(f"{code}\nimport nlptasks\nnlptasks.Tokenizer", *HEAVY) == {"numpy"}
