@@ -5,24 +5,25 @@ from pathlib import Path
 
 from nlptasks.checkpoints.bert4keras import read_bert4keras
 from nlptasks.checkpoints.configs import config_from_json
+from nlptasks.checkpoints.families import MODELS
 from nlptasks.checkpoints.google import read_google
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface
-from nlptasks.checkpoints.weights import assign_weights
+from nlptasks.checkpoints.weights import assign_weights, unshared
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 
-MODELS = ("bert", "roberta")
 APPLICATIONS = {"encoder": "bidirectional", "lm": "causal", "unilm": "unilm"}
 
 
 def build_transformer_model(
     config_path: str | Path,
     checkpoint_path: str | Path | None = None,
-    model: str = "bert",
+    model: str | None = None,
     application: str = "encoder",
     with_pool: bool | str = False,
     with_nsp: bool = False,
     with_mlm: bool | str = False,
+    with_discriminator: bool | str = False,
     keep_tokens: Sequence[int] | None = None,
     skip: Iterable[str] = (),
     **config_overrides: object,
@@ -33,12 +34,15 @@ def build_transformer_model(
         config_path: `bert_config.json`, `config.json`, or the directory that holds one of them.
         checkpoint_path: None (fresh weights), a Google TensorFlow checkpoint prefix, a Hugging Face directory or
             `.safetensors` file, HDF5 weights saved by bert4keras, or a directory written by this library.
-        model: "bert" or "roberta" (Chinese RoBERTa has BERT's layout).
+        model: "bert", "roberta" (Chinese RoBERTa has BERT's layout), "albert", "albert_unshared" (a layer of its own
+            for every layer, each starting from ALBERT's one), "electra", "nezha" or "roformer". None: the config's
+            `model_type`, "bert" where it has none.
         application: "encoder" (bidirectional), "lm" (causal) or "unilm" (sequence to sequence in one stack);
             the last two bring the masked-LM head, as in bert4keras.
         with_pool: pooled first position; a string names its activation.
         with_nsp: next-sentence probabilities.
         with_mlm: True for probabilities over the vocabulary, "linear" for logits.
+        with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
         keep_tokens: ids of the vocabulary to keep; embedding and output bias are cut to them.
         skip: prefixes of weight names that may be missing in the checkpoint or left over in it.
         **config_overrides: fields of `TransformerConfig`, by our names or the file's.
@@ -49,22 +53,23 @@ def build_transformer_model(
     Raises:
         ValueError, FileNotFoundError: one line that names the file and what does not fit.
     """
-    if model not in MODELS:
-        raise ValueError(f"model must be one of {MODELS}. Received: model={model!r}.")
+    if model not in (None, *MODELS):
+        raise ValueError(f"model must be one of {tuple(MODELS)}. Received: model={model!r}.")
     if application not in APPLICATIONS:
         raise ValueError(f"application must be one of {tuple(APPLICATIONS)}. Received: application={application!r}.")
     config_path = _config_file(Path(config_path))
     overrides = {"attention": APPLICATIONS[application]} | config_overrides
-    config = config_from_json(read_json_object(config_path), config_path, **overrides)
+    config = config_from_json(read_json_object(config_path), config_path, model, **overrides)
     if keep_tokens is not None:
         if outside := [i for i in keep_tokens if not 0 <= i < config.vocab_size]:
             raise ValueError(f"keep_tokens must lie in [0, {config.vocab_size}). Received: {outside[0]}.")
         config = config.replace(vocab_size=len(keep_tokens))
     with_mlm = with_mlm or application != "encoder"
-    transformer = Transformer(config, with_pool=with_pool, with_nsp=with_nsp, with_mlm=with_mlm)
+    transformer = Transformer(config, with_pool, with_nsp, with_mlm, with_discriminator)
     transformer.build()
     if checkpoint_path is not None:
-        load_weights(transformer, checkpoint_path, keep_tokens=keep_tokens, skip=skip)
+        unshare = model == "albert_unshared"
+        load_weights(transformer, checkpoint_path, keep_tokens=keep_tokens, skip=skip, unshare=unshare)
     return transformer
 
 
@@ -73,18 +78,24 @@ def load_weights(
     checkpoint_path: str | Path,
     keep_tokens: Sequence[int] | None = None,
     skip: Iterable[str] = (),
+    unshare: bool = False,
 ) -> None:
-    """Loads a checkpoint of any known format, strictly; see `build_transformer_model`."""
+    """Loads a checkpoint of any known format, strictly; see `build_transformer_model`.
+
+    Args:
+        unshare: the one layer of an ALBERT checkpoint becomes every layer of the model.
+    """
     path = Path(checkpoint_path)
+    config = transformer.config.replace(shared_layers=True) if unshare else transformer.config
     transposed = False
     if path.is_dir() or path.suffix == ".safetensors":
         google = sorted(path.glob("*.ckpt.index")) if path.is_dir() and not list(path.glob("*.safetensors*")) else []
         if google:
-            arrays = read_google(google[0].with_suffix(""))
+            arrays = read_google(google[0].with_suffix(""), config)
         else:
-            arrays, transposed = read_huggingface(path), True
+            arrays, transposed = read_huggingface(path, config), True
     elif Path(f"{path}.index").is_file():
-        arrays = read_google(path)
+        arrays = read_google(path, config)
     elif path.is_file():
         arrays = read_bert4keras(path)
     else:
@@ -92,6 +103,8 @@ def load_weights(
             f"{path}: no such checkpoint; give a directory with model.safetensors, a TensorFlow checkpoint "
             "prefix (the path without .index), or an HDF5 file of weights."
         )
+    if unshare:
+        arrays = unshared(arrays, config.num_layers)
     assign_weights(transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip)
 
 

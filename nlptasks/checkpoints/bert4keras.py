@@ -9,6 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from nlptasks.checkpoints.weights import RELATIVE_TABLE
+
 _ATTENTION = ("self.query", "self.key", "self.value", "output.dense")
 _LAYERS = {
     "Embedding-Token": ("embeddings.word_embeddings",),
@@ -21,8 +23,10 @@ _LAYERS = {
     "MLM-Dense": ("cls.predictions.transform.dense",),
     "MLM-Norm": ("cls.predictions.transform.LayerNorm",),
     "MLM-Bias": ("cls.predictions",),
+    "Discriminator-Dense": ("discriminator_predictions.dense",),
+    "Discriminator-Prediction": ("discriminator_predictions.dense_prediction",),
 }
-_BLOCK = re.compile(r"^Transformer-(\d+)-(MultiHeadSelfAttention|FeedForward)(-Norm)?$")
+_BLOCK = re.compile(r"^Transformer-(?:(\d+)-)?(MultiHeadSelfAttention|FeedForward)(-Norm)?$")
 _LEAVES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
 
 
@@ -32,7 +36,7 @@ def _modules(layer: str) -> tuple[str, ...] | None:
         return _LAYERS[layer]
     if not (match := _BLOCK.match(layer)):
         return None
-    prefix, kind, norm = f"encoder.layer.{match[1]}.", match[2], match[3]
+    prefix, kind, norm = f"encoder.layer.{match[1] or 0}.", match[2], match[3]  # ALBERT's one block has no number
     if kind == "FeedForward":
         return (prefix + "output.LayerNorm",) if norm else (prefix + "intermediate.dense", prefix + "output.dense")
     if norm:
@@ -57,6 +61,8 @@ def read_bert4keras(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _layer_arrays(layer, names, values):
+    if layer == "Embedding-Relative-Position":
+        return {RELATIVE_TABLE: values[0]}
     modules = _modules(layer)
     if modules is None:
         return dict(zip(names, values, strict=True))

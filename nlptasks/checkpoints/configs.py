@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from nlptasks.checkpoints.families import FAMILIES, MODELS, transformers_family
 from nlptasks.core.config import TransformerConfig
 
 OWN_MODEL_TYPE = "nlptasks"
@@ -24,31 +25,52 @@ _NAMES = {
     "layer_norm_epsilon": ("layer_norm_eps",),
     "initializer_range": ("initializer_range",),
     "attention": ("attention",),
+    "position": ("position",),
+    "relative_distance": ("max_relative_position",),
+    "hierarchical_position": ("hierarchical_position",),
+    "shared_layers": ("shared_layers",),
+    "residual_attention_scores": ("residual_attention_scores",),
+    "talking_heads": ("talking_heads",),
 }
+# those that transformers' files do not have
+_OWN_NAMES = (
+    "attention_key_size",
+    "attention_head_size",
+    "attention",
+    "position",
+    "max_relative_position",
+    "hierarchical_position",
+    "shared_layers",
+    "residual_attention_scores",
+    "talking_heads",
+)
 _REQUIRED = ("vocab_size", "hidden_size", "num_layers", "num_heads", "ffn_size")
 # what other programs can switch on in such a file and this core does not compute: (key, harmless values)
 _UNSUPPORTED = (
     ("position_embedding_type", (None, "absolute")),
-    ("hierarchical_position", (None, False)),
-    ("residual_attention_scores", (None, False)),
     ("shared_segment_embeddings", (None, False)),
     ("compound_tokens", (None,)),
     ("add_cross_attention", (None, False)),
+    ("num_hidden_groups", (None, 1)),
+    ("inner_group_num", (None, 1)),
+    ("rotary_value", (None, False)),
 )
-_TRANSFORMERS_ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu", "swish", "tanh", "sigmoid")
+# the model that a file is of when it is asked for as another
+_SAME_FILES = {"roberta": "bert", "albert_unshared": "albert"}
 
 
-def config_from_json(values: Mapping[str, object], source: str | Path, **overrides: object) -> TransformerConfig:
-    """A config from the names of Google, Hugging Face and bert4keras; `overrides` take our names or theirs."""
+def config_from_json(
+    values: Mapping[str, object], source: str | Path, model: str | None = None, **overrides: object
+) -> TransformerConfig:
+    """A config from the names of Google, Hugging Face and bert4keras; `overrides` take our names or theirs.
+
+    Args:
+        model: a name of `MODELS`; None: what the file's `model_type` says, "bert" where it says nothing.
+    """
     ours = {foreign: name for name, foreigns in _NAMES.items() for foreign in foreigns} | {n: n for n in _NAMES}
     if unknown := [name for name in overrides if name not in ours]:
         raise ValueError(f"{source}: unknown config field(s) {', '.join(unknown)}. Known: {', '.join(_NAMES)}.")
-    model_type = values.get("model_type", "bert")
-    if model_type not in ("bert", OWN_MODEL_TYPE):
-        raise ValueError(
-            f"{source}: model_type {model_type!r} is another architecture; BERT-layout checkpoints (Chinese "
-            "RoBERTa among them) say 'bert' or nothing."
-        )
+    fixed = _family_fields(values, source, model)
     for key, harmless in _UNSUPPORTED:
         if values.get(key) not in harmless:
             raise ValueError(f"{source}: {key}={values[key]!r} is not supported by this model.")
@@ -59,7 +81,12 @@ def config_from_json(values: Mapping[str, object], source: str | Path, **overrid
             fields[name] = found[0]
     if values.get("is_decoder"):
         fields.setdefault("attention", "causal")
-    fields |= {ours[name]: value for name, value in overrides.items()}
+    overrides = {ours[name]: value for name, value in overrides.items()}
+    for name, value in fixed.items():
+        if (fields | overrides).get(name, value) != value:
+            received = (fields | overrides)[name]
+            raise ValueError(f"{source}: model={model!r} means {name}={value!r}. Received: {name}={received!r}.")
+    fields |= fixed | overrides
     if missing := [_NAMES[name][0] for name in _REQUIRED if name not in fields]:
         raise ValueError(f"{source}: lacks {', '.join(missing)}; is it a BERT config?")
     try:
@@ -68,26 +95,37 @@ def config_from_json(values: Mapping[str, object], source: str | Path, **overrid
         raise ValueError(f"{source}: {error}") from None
 
 
-def config_to_json(config: TransformerConfig, *, with_pool=False, with_nsp=False, with_mlm=False) -> dict:
-    """A `config.json`: `model_type` is `bert` exactly where transformers computes the same function."""
-    values = {_NAMES[name][0]: value for name, value in config.to_dict().items() if name != "attention"}
-    faithful = (
-        config.key_size == config.value_size == config.hidden_size / config.num_heads
-        and config.embedding_size == config.hidden_size
-        and config.segment_vocab_size > 0
-        and config.attention != "unilm"
-        and config.hidden_act in _TRANSFORMERS_ACTIVATIONS
-        and with_pool in (False, True, "tanh")
-    )
-    if faithful:
-        for name in ("attention_key_size", "attention_head_size", "embedding_size"):
-            del values[name]
-        head = "BertForPreTraining" if with_nsp else "BertForMaskedLM" if with_mlm else "BertModel"
-        if config.attention == "causal":
-            values["is_decoder"] = True
-            head = "BertLMHeadModel" if with_mlm and not with_nsp else head
-        values |= {"model_type": "bert", "architectures": [head], "position_embedding_type": "absolute"}
+def _family_fields(values, source, model):
+    """What the model's name, given or read in the file, says about the config."""
+    model_type = values.get("model_type")
+    if model_type not in (None, OWN_MODEL_TYPE, *MODELS):
+        known = ", ".join(name for name in MODELS if name not in _SAME_FILES)
+        raise ValueError(f"{source}: model_type {model_type!r} is another architecture; known are {known}.")
+    if model is not None and model_type not in (None, OWN_MODEL_TYPE, model, _SAME_FILES.get(model)):
+        raise ValueError(f"{source}: model_type {model_type!r} in the file, but model={model!r} was asked for.")
+    return MODELS.get(model or model_type, {})
+
+
+def config_to_json(
+    config: TransformerConfig, *, with_pool=False, with_nsp=False, with_mlm=False, with_discriminator=False
+) -> dict:
+    """A `config.json`: its `model_type` is a family of transformers exactly where transformers computes the same
+    function, and our own elsewhere.
+    """
+    values = {_NAMES[name][0]: value for name, value in config.to_dict().items()}
+    model_type = transformers_family(config, with_pool, with_nsp, with_mlm, with_discriminator)
+    if model_type is None:
+        values |= {"model_type": OWN_MODEL_TYPE, "architectures": ["Transformer"]}
     else:
-        values |= {"model_type": OWN_MODEL_TYPE, "architectures": ["Transformer"], "attention": config.attention}
+        family, causal = FAMILIES[model_type], config.attention == "causal"
+        for name in (*_OWN_NAMES, *(["embedding_size"] if model_type == "bert" else [])):
+            del values[name]
+        head = family.pretraining if with_nsp or with_discriminator else family.masked_lm if with_mlm else None
+        if causal:
+            values["is_decoder"] = True
+            head = family.causal_lm if with_mlm and not with_nsp else head
+        values |= {"model_type": model_type, "architectures": [head or family.encoder]}
+        if model_type == "bert":
+            values["position_embedding_type"] = "absolute"
     values |= {"pad_token_id": 0, "dtype": "float32"}
-    return dict(sorted(values.items()))
+    return dict(sorted(values.items(), key=lambda item: item[0]))

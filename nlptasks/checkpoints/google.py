@@ -5,11 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
+from nlptasks.checkpoints.families import check_family
+from nlptasks.core.config import TransformerConfig
+
 _OPTIMIZER = re.compile(
     r"(/adam_[mv]|/lamb_[mv]|/Adam(_\d+)?|/LAMB\w*|/momentum)$|^(global_step|beta\d_power\w*)$|^(loss_scale|good_steps|current_loss_scale)"
 )
 _REPLACED = (
-    (r"^bert/", ""),
+    (r"^(bert|electra)/", ""),
+    (r"^encoder/transformer/group_0/inner_group_0/", "encoder/layer/0/"),  # ALBERT
+    (r"/layer/0/attention_1/", "/layer/0/attention/"),
+    (r"/layer/0/LayerNorm/", "/layer/0/attention/output/LayerNorm/"),
+    (r"/layer/0/LayerNorm_1/", "/layer/0/output/LayerNorm/"),
+    (r"/layer/0/ffn_1/intermediate/output/", "/layer/0/output/"),
+    (r"/layer/0/ffn_1/intermediate/", "/layer/0/intermediate/"),
+    (r"^embeddings_project/", "encoder/embedding_hidden_mapping_in/"),  # ELECTRA
+    (r"^discriminator_predictions/dense_1/", "discriminator_predictions/dense_prediction/"),
     (r"/layer_(\d+)/", r"/layer/\1/"),
     (r"/LayerNorm/gamma$", "/LayerNorm/weight"),
     (r"/LayerNorm/beta$", "/LayerNorm/bias"),
@@ -28,8 +39,9 @@ def canonical_name(name: str) -> str:
     return name.replace("/", ".")
 
 
-def read_google(prefix: str | Path) -> dict[str, np.ndarray]:
-    """Canonical name -> array, kernels as (in, out). `prefix` is the path without `.index`.
+def read_google(prefix: str | Path, config: TransformerConfig) -> dict[str, np.ndarray]:
+    """Canonical name -> array, kernels as (in, out). `prefix` is the path without `.index`; a file of another family
+    than `config`'s is refused.
 
     This is the one place that needs TensorFlow whatever the Keras backend is.
     """
@@ -41,6 +53,7 @@ def read_google(prefix: str | Path) -> dict[str, np.ndarray]:
         arrays = {canonical_name(name): reader.get_tensor(name) for name in names}
     except Exception as error:  # the reader raises a type of its own for each kind of damage
         raise ValueError(f"{prefix}: not a readable TensorFlow checkpoint ({str(error).splitlines()[0]}).") from None
+    check_family(names, config, str(prefix))
     nsp = "cls.seq_relationship.weight"
     if nsp in arrays:  # Google stores this one matrix as (out, in)
         arrays[nsp] = arrays[nsp].T

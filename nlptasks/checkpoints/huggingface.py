@@ -1,7 +1,6 @@
 """Directories laid out as Hugging Face lays them (`config.json`, `model.safetensors`); ours are such directories."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -9,32 +8,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from nlptasks.checkpoints.configs import config_to_json
+from nlptasks.checkpoints.families import FAMILIES, canonical_name, check_family, family_name
 from nlptasks.checkpoints.weights import export_weights
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import atomic_path, write_text
 
 WEIGHTS, SHARDS, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 
 
-def canonical_name(name: str) -> str:
-    """Without the `bert.` prefix, and with the LayerNorm names in use since 2019."""
-    name = re.sub(r"^bert\.", "", name)
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
-    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
-
-
-def read_huggingface(path: str | Path) -> dict[str, np.ndarray]:
-    """Canonical name -> float32 array, dense kernels as (out, in). `path` is a directory or a `.safetensors` file."""
+def read_huggingface(path: str | Path, config: TransformerConfig) -> dict[str, np.ndarray]:
+    """Canonical name -> float32 array, dense kernels as (out, in). `path` is a directory or a `.safetensors` file;
+    weights of another family than `config`'s are refused.
+    """
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
     for file in _weight_files(path):
         try:
             with safe_open(file, framework="numpy") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                    arrays[canonical_name(name)] = _float32(tensors, name)
+                arrays |= {name: _float32(tensors, name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{file}: not a readable safetensors file ({error}).") from None
-    return arrays
+    check_family(arrays, config, str(path))
+    return {canonical_name(name): array for name, array in arrays.items()}
 
 
 def _float32(tensors, name):
@@ -65,9 +61,10 @@ def save_directory(model: Transformer, directory: str | Path, **extra: object) -
     """Writes `model.safetensors`, then `config.json` (with `extra` keys); each file appears whole or not at all."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    heads = {"with_pool": model.with_pool, "with_nsp": model.with_nsp, "with_mlm": model.with_mlm}
-    tensors = {name if name.startswith("cls.") else f"bert.{name}": a for name, a in export_weights(model).items()}
+    heads = {name: getattr(model, name) for name in ("with_pool", "with_nsp", "with_mlm", "with_discriminator")}
+    values = config_to_json(model.config, **heads) | extra
+    model_type = values["model_type"] if values["model_type"] in FAMILIES else "bert"
+    tensors = {family_name(name, model_type): array for name, array in export_weights(model).items()}
     with atomic_path(directory / WEIGHTS) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
-    values = config_to_json(model.config, **heads) | extra
     write_text(directory / CONFIG, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 
 # Present in many files, never ours: optimizer slots, buffers, and the output matrix tied to the embedding.
-TOLERATED = ("embeddings.position_ids", "cls.predictions.decoder.")
-HEADS = ("pooler.", "cls.")
+TOLERATED = ("embeddings.position_ids", "cls.predictions.decoder.", "encoder.embed_positions.")
+HEADS = ("pooler.", "cls.", "discriminator_predictions.", "generator")
+RELATIVE_TABLE = "encoder.relative_positions"
 TIED = {
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -33,7 +35,8 @@ def weight_table(model: Transformer) -> list[Slot]:
     slots = [Slot(embeddings.token.embeddings, "embeddings.word_embeddings.weight")]
     if embeddings.segment is not None:
         slots.append(Slot(embeddings.segment.embeddings, "embeddings.token_type_embeddings.weight"))
-    slots.append(Slot(embeddings.position.embeddings, "embeddings.position_embeddings.weight"))
+    if embeddings.position is not None:
+        slots.append(Slot(embeddings.position.embeddings, "embeddings.position_embeddings.weight"))
     slots += _norm(embeddings.norm, "embeddings.LayerNorm")
     if embeddings.mapping is not None:
         slots += _dense(embeddings.mapping, "encoder.embedding_hidden_mapping_in")
@@ -47,6 +50,9 @@ def weight_table(model: Transformer) -> list[Slot]:
         slots += _dense(block.ffn.inner, prefix + "intermediate.dense")
         slots += _dense(block.ffn.outer, prefix + "output.dense")
         slots += _norm(block.ffn_norm, prefix + "output.LayerNorm")
+        if block.attention.talking_heads:
+            slots.append(Slot(block.attention.score_mixing, prefix + "attention.self.score_mixing"))
+            slots.append(Slot(block.attention.probability_mixing, prefix + "attention.self.probability_mixing"))
     if model.pooler is not None:
         slots += _dense(model.pooler, "pooler.dense")
     if model.nsp is not None:
@@ -55,6 +61,9 @@ def weight_table(model: Transformer) -> list[Slot]:
         slots += _dense(model.mlm.dense, "cls.predictions.transform.dense")
         slots += _norm(model.mlm.norm, "cls.predictions.transform.LayerNorm")
         slots.append(Slot(model.mlm.bias, "cls.predictions.bias"))
+    if model.discriminator is not None:
+        slots += _dense(model.discriminator.dense, "discriminator_predictions.dense")
+        slots += _dense(model.discriminator.prediction, "discriminator_predictions.dense_prediction")
     return slots
 
 
@@ -96,7 +105,8 @@ def assign_weights(
         ValueError: lists what the model wanted and did not find, what was left over, and what has another shape.
     """
     skip = tuple(skip)
-    slots = weight_table(model)
+    slots, arrays = weight_table(model), dict(arrays)
+    other_positions = _other_relative_positions(model.config, arrays.pop(RELATIVE_TABLE, None))
     wanted = {slot.name for slot in slots}
     missing = [slot.name for slot in slots if slot.name not in arrays and not slot.name.startswith(skip or ("\0",))]
     left = [name for name in arrays if name not in wanted and not name.startswith((*TOLERATED, *HEADS, *skip))]
@@ -112,6 +122,7 @@ def assign_weights(
         values.append((slot.variable, value))
     untied = [name for name, tied in TIED.items() if name in arrays and tied in arrays and _differ(arrays, name, tied)]
     problems = [("missing", missing), ("left over", left), ("of another shape", misfits), ("not tied", untied)]
+    problems.append(("not the sinusoids that NEZHA fixes", other_positions))
     told = "; ".join(f"{kind}: {_short(names)}" for kind, names in problems if names)
     if told:
         raise ValueError(
@@ -120,6 +131,24 @@ def assign_weights(
         )
     for variable, value in values:
         variable.assign(value)
+
+
+def unshared(arrays: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.ndarray]:
+    """ALBERT's one layer as `num_layers` layers of their own; arrays that hold several are returned as they are."""
+    first, more = "encoder.layer.0.", dict(arrays)
+    if not any(name.startswith("encoder.layer.1.") for name in arrays):
+        for name, value in arrays.items():
+            if name.startswith(first):
+                more |= {f"encoder.layer.{i}.{name[len(first) :]}": value for i in range(num_layers)}
+    return more
+
+
+def _other_relative_positions(config, table):
+    if table is None:
+        return []
+    fixed = sinusoid_table(2 * config.relative_distance + 1, config.key_size)
+    same = config.position == "relative" and table.shape == fixed.shape and np.allclose(table, fixed, atol=1e-5)
+    return [] if same else [RELATIVE_TABLE]
 
 
 def _differ(arrays, name, tied):

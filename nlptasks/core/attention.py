@@ -9,6 +9,8 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from nlptasks.core.positions import rotated
+
 # Finite, so that a fully masked row stays a number; far below any real score.
 MASKED_SCORE = -1e9
 
@@ -24,6 +26,10 @@ class KeyValues(NamedTuple):
 class MultiHeadAttention(keras.layers.Layer):
     """Scaled dot-product self-attention (arXiv 1706.03762) with independent key and value sizes.
 
+    With `talking_heads` the scores of all heads are mixed by a matrix before the softmax, and the probabilities by
+    another after it (arXiv 2003.02436, equations of section 3 with as many heads at every stage). Both start as the
+    identity, so that a fresh layer equals plain attention.
+
     Args:
         hidden_size: width of inputs and outputs.
         num_heads: number of heads.
@@ -31,21 +37,37 @@ class MultiHeadAttention(keras.layers.Layer):
         value_size: size of a head's values.
         dropout: rate on the attention probabilities.
         initializer_range: standard deviation of the kernels' truncated normal.
+        position: "rotary" or "relative" where positions are part of attention.
+        talking_heads: mix the heads.
 
     Call arguments:
         hidden_BTD: inputs.
         mask_BTS: bool, True where position T may look at position S; T may be 1 (the same for all).
-        with_cache: also return the keys and values, for `step`.
+        position: `(1, T, H)` sinusoids where it is rotary, `(1, T, S, H)` vectors where it is relative, else None.
+        scores_BNTS: scores to add before the softmax (residual attention, arXiv 2012.11747), or None.
+        with_state: also return the keys and values, for `step`, and the layer's own scores `(B, N, T, S)`.
 
     Returns:
-        `(B, T, D)`, or `((B, T, D), KeyValues)` with `with_cache`.
+        `(B, T, D)`, or `((B, T, D), KeyValues, scores)` with `with_state`.
     """
 
-    def __init__(self, hidden_size, num_heads, key_size, value_size, dropout=0.0, initializer_range=0.02, **kwargs):
+    def __init__(
+        self,
+        hidden_size,
+        num_heads,
+        key_size,
+        value_size,
+        dropout=0.0,
+        initializer_range=0.02,
+        position="learned",
+        talking_heads=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.hidden_size, self.num_heads = hidden_size, num_heads
         self.key_size, self.value_size = key_size, value_size
         self.dropout, self.initializer_range = dropout, initializer_range
+        self.position, self.talking_heads = position, talking_heads
         self.query = self._dense(num_heads * key_size, "query")
         self.key = self._dense(num_heads * key_size, "key")
         self.value = self._dense(num_heads * value_size, "value")
@@ -60,16 +82,27 @@ class MultiHeadAttention(keras.layers.Layer):
         for layer in (self.query, self.key, self.value):
             layer.build(hidden_shape)
         self.output_dense.build((*hidden_shape[:-1], self.num_heads * self.value_size))
+        if self.talking_heads:
+            square = {"shape": (self.num_heads, self.num_heads), "initializer": "identity"}
+            self.score_mixing = self.add_weight(name="score_mixing", **square)
+            self.probability_mixing = self.add_weight(name="probability_mixing", **square)
 
-    def call(self, hidden_BTD, mask_BTS, training=None, with_cache=False):
-        query_BNTH, key_BNSH, value_BNSJ = (ops.transpose(x, (0, 2, 1, 3)) for x in self._project(hidden_BTD))
+    def call(self, hidden_BTD, mask_BTS, position=None, scores_BNTS=None, training=None, with_state=False):
+        query_BNTH, key_BNSH, value_BNSJ = (ops.transpose(x, (0, 2, 1, 3)) for x in self._project(hidden_BTD, position))
         cache = KeyValues(ops.transpose(key_BNSH, (0, 1, 3, 2)), value_BNSJ)
-        probability_BNTS = self._look(ops.matmul(query_BNTH, cache.keys), mask_BTS[:, None])
+        own_BNTS = ops.matmul(query_BNTH, cache.keys)
+        if self.position == "relative":
+            vectors_TSH = ops.cast(position[0], self.compute_dtype)
+            own_BNTS = own_BNTS + ops.einsum("BNTH,TSH->BNTS", query_BNTH, vectors_TSH)
+        probability_BNTS = self._look(own_BNTS, scores_BNTS, mask_BTS[:, None])
         probability_BNTS = self.probability_dropout(probability_BNTS, training=training)
-        output_BTD = self._mix(ops.matmul(probability_BNTS, value_BNSJ))
-        return (output_BTD, cache) if with_cache else output_BTD
+        mixed_BNTJ = ops.matmul(probability_BNTS, value_BNSJ)
+        if self.position == "relative":
+            mixed_BNTJ = mixed_BNTJ + ops.einsum("BNTS,TSJ->BNTJ", probability_BNTS, vectors_TSH)
+        output_BTD = self._mix(mixed_BNTJ)
+        return (output_BTD, cache, own_BNTS) if with_state else output_BTD
 
-    def step(self, hidden_RKD, mask_R1S, prefix, generated, time):
+    def step(self, hidden_RKD, mask_R1S, prefix, generated, time, position=None, scores_RNKS=None):
         """One new token for each of the K continuations of each row.
 
         The prefix of a row is stored once and read by all its continuations; S = P + A.
@@ -79,43 +112,59 @@ class MultiHeadAttention(keras.layers.Layer):
             prefix: `KeyValues` of the prefixes, `(R, N, H, P)` and `(R, N, P, J)`.
             generated: `KeyValues` of the generated tokens, `(R, K, N, A, H)` and `(R, K, N, A, J)`.
             time: slot of the new token among the generated ones.
+            position: `(R, 1, H)` sinusoids where it is rotary, `(R, 1, S, H)` vectors where it is relative, else None.
+            scores_RNKS: scores to add before the softmax, or None.
 
         Returns:
-            `(R, K, D)` and `generated` with the new token written in.
+            `(R, K, D)`, `generated` with the new token written in, and the layer's own scores `(R, N, K, S)`.
         """
-        query_RKNH, key_RKNH, value_RKNJ = self._project(hidden_RKD)
+        query_RKNH, key_RKNH, value_RKNJ = self._project(hidden_RKD, position)
         first = (0, 0, 0, time, 0)
         generated = KeyValues(
             ops.slice_update(generated.keys, first, key_RKNH[:, :, :, None]),
             ops.slice_update(generated.values, first, value_RKNJ[:, :, :, None]),
         )
         recent_RKNA = ops.matmul(generated.keys, query_RKNH[..., None])[..., 0]
-        score_RNKS = ops.concatenate(
+        own_RNKS = ops.concatenate(
             [
                 ops.matmul(ops.transpose(query_RKNH, (0, 2, 1, 3)), prefix.keys),
                 ops.transpose(recent_RKNA, (0, 2, 1, 3)),
             ],
             axis=-1,
         )
-        probability_RNKS = self._look(score_RNKS, mask_R1S[:, None])
+        if self.position == "relative":
+            vectors_RSH = ops.cast(position[:, 0], self.compute_dtype)
+            own_RNKS = own_RNKS + ops.einsum("RKNH,RSH->RNKS", query_RKNH, vectors_RSH)
+        probability_RNKS = self._look(own_RNKS, scores_RNKS, mask_R1S[:, None])
         length = prefix.values.shape[2]
         mixed_RNKJ = ops.matmul(probability_RNKS[..., :length], prefix.values)
         recent_RKNA = ops.transpose(probability_RNKS[..., length:], (0, 2, 1, 3))
         recent_RKNJ = ops.matmul(recent_RKNA[..., None, :], generated.values)[..., 0, :]
-        return self._mix(mixed_RNKJ + ops.transpose(recent_RKNJ, (0, 2, 1, 3))), generated
+        mixed_RNKJ = mixed_RNKJ + ops.transpose(recent_RKNJ, (0, 2, 1, 3))
+        if self.position == "relative":
+            mixed_RNKJ = mixed_RNKJ + ops.einsum("RNKS,RSJ->RNKJ", probability_RNKS, vectors_RSH)
+        return self._mix(mixed_RNKJ), generated, own_RNKS
 
-    def _project(self, hidden_BTD):
+    def _project(self, hidden_BTD, position):
         length = ops.shape(hidden_BTD)[1]
 
         def heads(projected, size):
             return ops.reshape(projected, (-1, length, self.num_heads, size))
 
         query_BTNH = heads(self.query(hidden_BTD), self.key_size) * self.key_size**-0.5
-        return query_BTNH, heads(self.key(hidden_BTD), self.key_size), heads(self.value(hidden_BTD), self.value_size)
+        key_BTNH = heads(self.key(hidden_BTD), self.key_size)
+        if self.position == "rotary":
+            query_BTNH, key_BTNH = rotated(query_BTNH, position), rotated(key_BTNH, position)
+        return query_BTNH, key_BTNH, heads(self.value(hidden_BTD), self.value_size)
 
-    def _look(self, score_BNTS, mask_B1TS):
+    def _look(self, score_BNTS, added_BNTS, mask_B1TS):
+        if added_BNTS is not None:
+            score_BNTS = score_BNTS + added_BNTS
+        if self.talking_heads:
+            score_BNTS = _mixed_heads(score_BNTS, self.score_mixing)
         score_BNTS = ops.where(mask_B1TS, ops.cast(score_BNTS, "float32"), MASKED_SCORE)
-        return ops.cast(ops.softmax(score_BNTS), self.compute_dtype)
+        probability_BNTS = ops.cast(ops.softmax(score_BNTS), self.compute_dtype)
+        return _mixed_heads(probability_BNTS, self.probability_mixing) if self.talking_heads else probability_BNTS
 
     def _mix(self, mixed_BNTJ):
         length = ops.shape(mixed_BNTJ)[2]
@@ -133,4 +182,14 @@ class MultiHeadAttention(keras.layers.Layer):
             "value_size": self.value_size,
             "dropout": self.dropout,
             "initializer_range": self.initializer_range,
+            "position": self.position,
+            "talking_heads": self.talking_heads,
         }
+
+
+def _mixed_heads(x_BNTS, kernel_NM):
+    """Every new head M as the sum of the heads N, weighted by `kernel`."""
+    length = ops.shape(x_BNTS)[2]
+    flat_BNX = ops.reshape(x_BNTS, (-1, x_BNTS.shape[1], length * ops.shape(x_BNTS)[3]))
+    mixed_BMX = ops.matmul(ops.transpose(ops.cast(kernel_NM, x_BNTS.dtype)), flat_BNX)
+    return ops.reshape(mixed_BMX, (-1, x_BNTS.shape[1], length, ops.shape(x_BNTS)[3]))

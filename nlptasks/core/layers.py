@@ -85,7 +85,7 @@ class FeedForward(keras.layers.Layer):
 
 
 class Embeddings(keras.layers.Layer):
-    """Token + segment + position embeddings, normalised; mapped to the hidden size where that differs."""
+    """Token + segment + learned position embeddings, normalised; mapped to the hidden size where that differs."""
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
@@ -94,7 +94,9 @@ class Embeddings(keras.layers.Layer):
         settings = {"output_dim": config.embedding_size, "embeddings_initializer": initializer}
         settings["dtype"] = self.dtype_policy
         self.token = keras.layers.Embedding(config.vocab_size, name="token", **settings)
-        self.position = keras.layers.Embedding(config.max_positions, name="position", **settings)
+        self.position = None
+        if config.position == "learned":
+            self.position = keras.layers.Embedding(config.max_positions, name="position", **settings)
         self.segment = None
         if config.segment_vocab_size:
             self.segment = keras.layers.Embedding(config.segment_vocab_size, name="segment", **settings)
@@ -115,15 +117,45 @@ class Embeddings(keras.layers.Layer):
             self.mapping.build((None, None, self.config.embedding_size))
 
     def call(self, token_ids_BT, segment_ids_BT=None, position_ids_BT=None, training=None):
-        if position_ids_BT is None:
-            position_ids_BT = ops.arange(ops.shape(token_ids_BT)[1])[None, :]
-        x_BTE = self.token(token_ids_BT) + self.position(position_ids_BT)
+        x_BTE = self.token(token_ids_BT)
+        if self.position is not None:
+            if position_ids_BT is None:
+                position_ids_BT = ops.arange(ops.shape(token_ids_BT)[1])[None, :]
+            x_BTE = x_BTE + self._positions(position_ids_BT)
         if self.segment is not None:
             if segment_ids_BT is None:
                 segment_ids_BT = ops.zeros_like(token_ids_BT)
             x_BTE = x_BTE + self.segment(segment_ids_BT)
         x_BTE = self.dropout(self.norm(x_BTE), training=training)
         return x_BTE if self.mapping is None else self.mapping(x_BTE)
+
+    def _positions(self, position_ids_BT):
+        share, rows = self.config.hierarchical_position, self.config.max_positions
+        if share is None:
+            return self.position(position_ids_BT)
+        # bert4keras: the table r becomes e = (r - share r[0]) / (1 - share), so that the first rows stay what they were
+        first_11E = self.position(ops.zeros((1, 1), "int32"))
+        high_BTE, low_BTE = self.position(position_ids_BT // rows), self.position(position_ids_BT % rows)
+        return (low_BTE - share * first_11E) + share / (1 - share) * (high_BTE - share * first_11E)
+
+
+class DiscriminatorHead(keras.layers.Layer):
+    """ELECTRA's logit (arXiv 2003.10555) that a token was replaced, `(B, T, 1)`: dense, activation, dense."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        settings = {"kernel_initializer": _normal(config.initializer_range), "dtype": self.dtype_policy}
+        act = activation(config.hidden_act)
+        self.dense = keras.layers.Dense(config.hidden_size, activation=act, name="dense", **settings)
+        self.prediction = keras.layers.Dense(1, name="prediction", **settings)
+
+    def build(self, input_shape=None):
+        self.dense.build((None, None, self.config.hidden_size))
+        self.prediction.build((None, None, self.config.hidden_size))
+
+    def call(self, hidden_BTD):
+        return ops.cast(self.prediction(self.dense(hidden_BTD)), "float32")
 
 
 class MaskedLMHead(keras.layers.Layer):

@@ -8,8 +8,9 @@ from keras import ops
 
 from nlptasks.core.attention import MultiHeadAttention
 from nlptasks.core.config import TransformerConfig
-from nlptasks.core.layers import Embeddings, FeedForward, LayerNorm, MaskedLMHead
+from nlptasks.core.layers import DiscriminatorHead, Embeddings, FeedForward, LayerNorm, MaskedLMHead
 from nlptasks.core.masks import attention_mask
+from nlptasks.core.positions import relative_vectors, sinusoids
 
 
 class TransformerBlock(keras.layers.Layer):
@@ -25,6 +26,8 @@ class TransformerBlock(keras.layers.Layer):
             config.value_size,
             config.attention_dropout,
             config.initializer_range,
+            config.position,
+            config.talking_heads,
             name="attention",
             dtype=self.dtype_policy,
         )
@@ -44,16 +47,17 @@ class TransformerBlock(keras.layers.Layer):
         for layer in (self.attention, self.attention_norm, self.ffn, self.ffn_norm):
             layer.build(hidden_shape)
 
-    def call(self, hidden_BTD, mask_BTS, training=None, with_cache=False):
-        mixed = self.attention(hidden_BTD, mask_BTS, training=training, with_cache=with_cache)
-        mixed_BTD, cache = mixed if with_cache else (mixed, None)
+    def call(self, hidden_BTD, mask_BTS, position=None, scores_BNTS=None, training=None, with_state=False):
+        """Takes and returns what `MultiHeadAttention` does."""
+        mixed = self.attention(hidden_BTD, mask_BTS, position, scores_BNTS, training=training, with_state=with_state)
+        mixed_BTD, *state = mixed if with_state else (mixed,)
         hidden_BTD = self._after_attention(hidden_BTD, mixed_BTD, training)
-        return (hidden_BTD, cache) if with_cache else hidden_BTD
+        return (hidden_BTD, *state) if with_state else hidden_BTD
 
-    def step(self, hidden_RKD, mask_R1S, prefix, generated, time):
+    def step(self, hidden_RKD, *arguments):
         """One new token a continuation: `MultiHeadAttention.step` and the rest of the block."""
-        mixed_RKD, generated = self.attention.step(hidden_RKD, mask_R1S, prefix, generated, time)
-        return self._after_attention(hidden_RKD, mixed_RKD, False), generated
+        mixed_RKD, generated, scores_RNKS = self.attention.step(hidden_RKD, *arguments)
+        return self._after_attention(hidden_RKD, mixed_RKD, False), generated, scores_RNKS
 
     def _after_attention(self, hidden_BTD, mixed_BTD, training):
         hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training))
@@ -66,33 +70,38 @@ class TransformerBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("nlptasks")
 class Transformer(keras.Model):
-    """BERT (arXiv 1810.04805) whose attention mask is bidirectional, causal or UNILM.
+    """BERT (arXiv 1810.04805) whose attention mask is bidirectional, causal or UNILM, and what its config makes of it:
+    ALBERT, ELECTRA, NEZHA, RoFormer (see `TransformerConfig`).
 
     Args:
-        config: sizes and attention kind.
+        config: sizes, attention kind, positions.
         with_pool: add the pooler (dense + tanh on the first position); a string names another activation.
         with_nsp: add next-sentence probabilities (implies the pooler).
         with_mlm: True for masked-LM probabilities, "linear" for logits.
+        with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
 
     Called on `[token_ids, segment_ids]`, both int `(B, T)` (or on `token_ids` alone: all segment 0), it
     returns what bert4keras returns, in its order: the hidden states `(B, T, D)` if no head was asked for,
     else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then masked-LM probabilities or
-    logits `(B, T, V)`; one tensor when there is one, else a list.
+    logits `(B, T, V)`, then the discriminator's `(B, T, 1)`; one tensor when there is one, else a list.
 
     Raises:
-        ValueError: T is more than `max_positions`.
+        ValueError: T is more than the positions reach.
     """
 
-    def __init__(self, config, with_pool=False, with_nsp=False, with_mlm=False, **kwargs):
+    def __init__(self, config, with_pool=False, with_nsp=False, with_mlm=False, with_discriminator=False, **kwargs):
         super().__init__(**kwargs)
-        if with_mlm not in (False, True, "linear"):
-            raise ValueError(f'with_mlm must be False, True or "linear". Received: with_mlm={with_mlm!r}.')
+        for name, value in (("with_mlm", with_mlm), ("with_discriminator", with_discriminator)):
+            if value not in (False, True, "linear"):
+                raise ValueError(f'{name} must be False, True or "linear". Received: {name}={value!r}.')
         self.config = config
-        self.with_pool, self.with_nsp, self.with_mlm = with_pool, with_nsp, with_mlm
+        self.with_pool, self.with_nsp = with_pool, with_nsp
+        self.with_mlm, self.with_discriminator = with_mlm, with_discriminator
         dtype, normal = self.dtype_policy, keras.initializers.TruncatedNormal(stddev=config.initializer_range)
         self.embeddings = Embeddings(config, name="embeddings", dtype=dtype)
-        self.blocks = [TransformerBlock(config, name=f"block_{i}", dtype=dtype) for i in range(config.num_layers)]
-        self.pooler = self.nsp = self.mlm = None
+        count = 1 if config.shared_layers else config.num_layers
+        self.blocks = [TransformerBlock(config, name=f"block_{i}", dtype=dtype) for i in range(count)]
+        self.pooler = self.nsp = self.mlm = self.discriminator = None
         if with_pool or with_nsp:
             pool_act = with_pool if isinstance(with_pool, str) else "tanh"
             self.pooler = keras.layers.Dense(
@@ -102,6 +111,13 @@ class Transformer(keras.Model):
             self.nsp = keras.layers.Dense(2, kernel_initializer=normal, name="nsp", dtype=dtype)
         if with_mlm:
             self.mlm = MaskedLMHead(config, name="mlm", dtype=dtype)
+        if with_discriminator:
+            self.discriminator = DiscriminatorHead(config, name="discriminator", dtype=dtype)
+
+    @property
+    def layer_sequence(self):
+        """The blocks in the order in which they run: `num_layers` of them, or one `num_layers` times (ALBERT)."""
+        return self.blocks * self.config.num_layers if self.config.shared_layers else self.blocks
 
     def build(self, input_shape=None):
         if self.built:
@@ -112,8 +128,9 @@ class Transformer(keras.Model):
         for head in (self.pooler, self.nsp):
             if head is not None:
                 head.build((None, self.config.hidden_size))
-        if self.mlm is not None:
-            self.mlm.build()
+        for head in (self.mlm, self.discriminator):
+            if head is not None:
+                head.build()
         self.built = True
 
     def call(self, inputs, training=None):
@@ -126,6 +143,9 @@ class Transformer(keras.Model):
         if self.mlm is not None:
             logits_BTV = self.token_logits(hidden_BTD)
             outputs.append(logits_BTV if self.with_mlm == "linear" else ops.softmax(logits_BTV))
+        if self.discriminator is not None:
+            logits_BT1 = self.discriminator(hidden_BTD)
+            outputs.append(logits_BT1 if self.with_discriminator == "linear" else ops.sigmoid(logits_BT1))
         if not outputs:
             return hidden_BTD
         return outputs[0] if len(outputs) == 1 else outputs
@@ -134,41 +154,58 @@ class Transformer(keras.Model):
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
         (a list of `KeyValues`) if `with_cache`.
         """
-        length = token_ids_BT.shape[1]
-        if isinstance(length, int) and length > self.config.max_positions:
+        config, length = self.config, token_ids_BT.shape[1]
+        if isinstance(length, int) and length > config.position_reach:
             raise ValueError(
-                f"The position table reaches {self.config.max_positions} tokens. Received a sequence of {length}: "
+                f"The position table reaches {config.position_reach} tokens. Received a sequence of {length}: "
                 "cut the text (a smaller --seq-length or max_length) or load a model with more positions."
             )
         if segment_ids_BT is None:
             segment_ids_BT = ops.zeros_like(token_ids_BT)
-        mask_BTS = attention_mask(self.config.attention, token_ids_BT, segment_ids_BT)
-        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, training=training)
-        caches = []
-        for block in self.blocks:
-            hidden_BTD = block(hidden_BTD, mask_BTS, training=training, with_cache=with_cache)
-            if with_cache:
-                hidden_BTD, cache = hidden_BTD
-                caches.append(cache)
+        mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT)
+        position_ids_1T = ops.arange(ops.shape(token_ids_BT)[1])[None]
+        position = self._attention_position(position_ids_1T, position_ids_1T)
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, training=training)
+        caches, added, residual = [], None, config.residual_attention_scores
+        for block in self.layer_sequence:
+            if not (with_cache or residual):
+                hidden_BTD = block(hidden_BTD, mask_BTS, position, training=training)
+                continue
+            hidden_BTD, cache, own = block(hidden_BTD, mask_BTS, position, added, training=training, with_state=True)
+            caches.append(cache)
+            added = _added_scores(residual, added, own)
         return (hidden_BTD, caches) if with_cache else hidden_BTD
 
-    def encode_step(self, token_ids_RK, segment_ids_RK, position_ids_RK, mask_R1S, prefix, generated, time):
+    def encode_step(self, token_ids_RK, segment_ids_RK, position_ids_R1, mask_R1S, prefix, generated, time):
         """Hidden states `(R, K, D)` of one new token for each of the K continuations of R prefixes.
 
         Args:
             mask_R1S: bool, which prefix slots and generated slots (the new token's own included) may be looked at.
-            prefix, generated: one `KeyValues` a block, as `MultiHeadAttention.step` takes them.
+            prefix, generated: one `KeyValues` a layer, as `MultiHeadAttention.step` takes them.
             time: slot of the new token among the generated ones.
 
         Returns:
             The hidden states, and `generated` with the new token written in.
         """
-        hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_RK)
-        updated = []
-        for block, seen, recent in zip(self.blocks, prefix, generated, strict=True):
-            hidden_RKD, recent = block.step(hidden_RKD, mask_R1S, seen, recent, time)
+        slots_P, slots_A = (ops.arange(x[0].values.shape[-2])[None] for x in (prefix, generated))
+        slots_RP = ops.broadcast_to(slots_P, (ops.shape(position_ids_R1)[0], slots_P.shape[1]))
+        key_ids_RS = ops.concatenate([slots_RP, position_ids_R1 - time + slots_A], axis=1)
+        position = self._attention_position(position_ids_R1, key_ids_RS)
+        hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_R1)
+        updated, added = [], None
+        for block, seen, recent in zip(self.layer_sequence, prefix, generated, strict=True):
+            hidden_RKD, recent, own = block.step(hidden_RKD, mask_R1S, seen, recent, time, position, added)
             updated.append(recent)
+            added = _added_scores(self.config.residual_attention_scores, added, own)
         return hidden_RKD, updated
+
+    def _attention_position(self, query_ids_BT, key_ids_BS):
+        config = self.config
+        if config.position == "rotary":
+            return sinusoids(query_ids_BT, config.key_size)
+        if config.position == "relative":
+            return relative_vectors(query_ids_BT, key_ids_BS, config.relative_distance, config.key_size)
+        return None
 
     def token_logits(self, hidden_BMD):
         """Masked-LM logits `(B, M, V)`, float32, of the hidden states at chosen positions."""
@@ -193,6 +230,7 @@ class Transformer(keras.Model):
             "with_pool": self.with_pool,
             "with_nsp": self.with_nsp,
             "with_mlm": self.with_mlm,
+            "with_discriminator": self.with_discriminator,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
@@ -202,3 +240,10 @@ class Transformer(keras.Model):
         config = dict(config)
         config["config"] = TransformerConfig(**config["config"])
         return cls(**config)
+
+
+def _added_scores(residual, added, own):
+    """What residual attention hands on to the next layer."""
+    if residual == "running" and added is not None:
+        return added + own
+    return own if residual else None

@@ -149,7 +149,7 @@ class Generator:
         sources = [call.sources[row] if row >= 0 else [] for row in all_rows]
         batch = c.Batch(sources, all_rows, self.config.vocab_size, self.end_id)
         state = loop.start(
-            call.arrays(rows, count, self.config.max_positions),
+            call.arrays(rows, count, self.config.position_reach),
             search.inputs(all_rows, call.limits, capacity),
             tuple(start(batch) for start in restrictions),
             np.array([row >= 0 for row in all_rows]),
@@ -178,19 +178,19 @@ class _Call:
                     f"source {row}: token ids must be 1 to {config.vocab_size - 1} (0 is padding). "
                     f"Received: {ids[(ids < 1) | (ids >= config.vocab_size)][0]}."
                 )
-            if len(ids) + self.limits.max_length - 1 > config.max_positions:
+            if len(ids) + self.limits.max_length - 1 > config.position_reach:
                 raise ValueError(
                     f"source {row}: {len(ids)} tokens and max_length={self.limits.max_length} do not fit into the "
-                    f"model's {config.max_positions} positions; shorten the source or generate less."
+                    f"model's {config.position_reach} positions; shorten the source or generate less."
                 )
             if self.segment_ids is not None and len(self.segment_ids[row]) != len(ids):
                 raise ValueError(
                     f"source {row} has {len(ids)} tokens and {len(self.segment_ids[row])} segment ids; give one each."
                 )
 
-    def arrays(self, rows, count, max_positions):
+    def arrays(self, rows, count, longest_allowed):
         longest = max(len(self.sources[row]) for row in rows)
-        token_ids = np.zeros((count, min(round_width(longest), max_positions)), "int32")
+        token_ids = np.zeros((count, min(round_width(longest), longest_allowed)), "int32")
         segment_ids = np.zeros_like(token_ids)
         for i, row in enumerate(rows):
             token_ids[i, : len(self.sources[row])] = self.sources[row]

@@ -74,10 +74,10 @@ class Reader:
                 f"The tokenizer (vocab.txt) has {tokenizer.vocab_size} tokens and the model (config.json) "
                 f"{model.config.vocab_size}; give the vocabulary that the model was trained with."
             )
-        if self.lengths.total > model.config.max_positions:
+        if self.lengths.total > model.config.position_reach:
             raise ValueError(
                 f"passage_length + question_length + answer_length = {self.lengths.total} is more than the model's "
-                f"{model.config.max_positions} positions; make one of them smaller."
+                f"{model.config.position_reach} positions; make one of them smaller."
             )
         self._decoder = AnswerDecoder(model, tokenizer.sep_id)
 
@@ -195,7 +195,7 @@ class Reader:
             )
         model = Transformer(config_from_json(values, directory / CONFIG), with_mlm="linear")
         model.build()
-        assign_weights(model, read_huggingface(directory), str(directory), transposed=True)
+        assign_weights(model, read_huggingface(directory, model.config), str(directory), transposed=True)
         tokenizer = Tokenizer.from_directory(directory)
         try:
             return cls(model, tokenizer, ReadingLengths(**settings))

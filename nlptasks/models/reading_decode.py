@@ -138,7 +138,7 @@ class AnswerDecoder:
         rows = [ids for question in sources for ids in question]
         owners = [q for q, question in enumerate(sources) for _ in question]
         row_count, count = round_rows(len(rows)), round_rows(len(sources))
-        width = min(round_width(max(map(len, rows))), self.model.config.max_positions)
+        width = min(round_width(max(map(len, rows))), self.model.config.position_reach)
         token_ids_RT = pad(rows, width, row_count)
         texts = [ids for question in passages for ids in question]
         inputs = {

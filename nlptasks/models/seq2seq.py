@@ -11,6 +11,7 @@ from keras import ops
 
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.layers import at_positions
+from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 from nlptasks.text.batches import round_up
 
@@ -28,16 +29,15 @@ class TargetBatch(TypedDict):
 def model_from_scratch(config: TransformerConfig) -> Transformer:
     """A model with fresh weights and the masked-LM head, for training without a checkpoint.
 
-    Its position table starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from the first
-    step, and a small model learns sooner to look at the token before. Queries and keys start equal, so that attention
-    begins with looking at equal tokens; what this adds was not measured apart.
+    Its table of learned positions starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from
+    the first step, and a small model learns sooner to look at the token before. Queries and keys start equal, so that
+    attention begins with looking at equal tokens; what this adds was not measured apart.
     """
     model = Transformer(config, with_mlm="linear")
     model.build()
-    table, size = model.embeddings.position.embeddings, config.embedding_size
-    angles = np.arange(config.max_positions)[:, None] * 10000.0 ** (-np.arange(0, size, 2) / size)
-    waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(config.max_positions, -1)[:, :size]
-    table.assign((config.initializer_range * waves).astype("float32"))
+    if model.embeddings.position is not None:
+        waves = sinusoid_table(config.max_positions, config.embedding_size)
+        model.embeddings.position.embeddings.assign(config.initializer_range * waves)
     for block in model.blocks:
         query = np.array(ops.convert_to_numpy(block.attention.query.kernel))  # a copy: JAX donates each buffer once
         block.attention.key.kernel.assign(query)

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 import nlptasks
-from tests.golden.bert4keras_cases import CASES
+from tests.golden.bert4keras_cases import CASES, GOOGLE
 from tests.parity import TOLERANCE, at_real_positions, distance
 
 
@@ -44,8 +44,9 @@ def test_hdf5_weights_of_bert4keras_give_its_outputs(case, golden, outputs):
     assert largest_distance(golden / "bert4keras", case, f"{case}.h5", outputs) < TOLERANCE
 
 
-def test_a_google_checkpoint_gives_the_outputs_of_bert4keras(golden, outputs):
-    assert largest_distance(golden / "bert4keras", "pool_nsp_mlm", "google.ckpt", outputs) < TOLERANCE
+@pytest.mark.parametrize("case", GOOGLE)
+def test_a_google_checkpoint_gives_the_outputs_of_bert4keras(case, golden, outputs):
+    assert largest_distance(golden / "bert4keras", case, GOOGLE[case], outputs) < TOLERANCE
 
 
 def test_googles_directory_layout_loads_as_a_directory(golden, outputs, tmp_path):

@@ -12,6 +12,25 @@ CASES = {
     "key_and_head_size": {"application": "lm"},
     "embedding_size": {"with_mlm": "linear"},
     "roberta": {"model": "roberta", "with_mlm": "linear"},
+    "albert": {"model": "albert", "with_pool": True, "with_nsp": True, "with_mlm": True},
+    "albert_lm": {"model": "albert", "application": "lm"},
+    "albert_unilm": {"model": "albert", "application": "unilm"},
+    "albert_unshared": {"model": "albert_unshared", "with_mlm": "linear"},
+    "albert_unshared_lm": {"model": "albert_unshared", "application": "lm"},
+    "albert_unshared_unilm": {"model": "albert_unshared", "application": "unilm"},
+    "electra": {"model": "electra"},
+    "electra_discriminator": {"model": "electra", "with_discriminator": True},
+    "nezha": {"model": "nezha", "with_pool": True, "with_nsp": True, "with_mlm": True},
+    "nezha_lm": {"model": "nezha", "application": "lm"},
+    "nezha_unilm": {"model": "nezha", "application": "unilm", "with_mlm": "linear"},
+    "roformer": {"model": "roformer", "with_mlm": "linear"},
+    "roformer_lm": {"model": "roformer", "application": "lm"},
+    "roformer_unilm": {"model": "roformer", "application": "unilm"},
+    "roformer_key_size": {"model": "roformer", "application": "unilm", "with_mlm": "linear"},
+    "residual_scores": {"with_mlm": "linear"},
+    "residual_scores_nezha": {"model": "nezha"},
+    "hierarchical": {"with_mlm": "linear"},
+    "hierarchical_share": {"application": "unilm"},
 }
 # what the case adds to the config file
 EXTRA_CONFIG = {
@@ -19,4 +38,20 @@ EXTRA_CONFIG = {
     "head_size": {"attention_head_size": 7},
     "key_and_head_size": {"attention_key_size": 5, "attention_head_size": 11},
     "embedding_size": {"embedding_size": 13},
+    "albert": {"embedding_size": 13},
+    "albert_lm": {"embedding_size": 13},
+    "albert_unshared": {"embedding_size": 13},
+    "electra": {"embedding_size": 13},
+    "roformer_key_size": {"attention_key_size": 10, "attention_head_size": 7},
+    "residual_scores": {"residual_attention_scores": True, "num_hidden_layers": 4},
+    "residual_scores_nezha": {"residual_attention_scores": True, "num_hidden_layers": 3},
+    "hierarchical": {"hierarchical_position": True, "max_position_embeddings": 7},
+    "hierarchical_share": {"hierarchical_position": 0.3, "max_position_embeddings": 11},
+}
+# cases whose weights are also recorded as a TensorFlow checkpoint in the layout of the family's authors: case -> file
+GOOGLE = {
+    "pool_nsp_mlm": "google.ckpt",
+    "albert": "albert.ckpt",
+    "electra_discriminator": "electra.ckpt",
+    "nezha": "nezha.ckpt",
 }

@@ -15,7 +15,7 @@ os.environ["TF_KERAS"] = "1"
 import numpy as np
 from bert4keras.backend import K, set_gelu, tf
 from bert4keras.models import build_transformer_model
-from bert4keras_cases import CASES, EXTRA_CONFIG
+from bert4keras_cases import CASES, EXTRA_CONFIG, GOOGLE
 
 set_gelu("erf")
 V, D, L, N, F, P = 67, 18, 2, 3, 31, 29  # vocabulary, hidden, layers, heads, feed-forward, positions
@@ -50,7 +50,7 @@ def inputs():
 def randomise(model):
     """Weights that make every term matter: norms away from 1 and 0, biases away from 0."""
     random = np.random.RandomState(11)
-    for weight in model.weights:
+    for weight in model.trainable_weights:
         shape = K.int_shape(weight)
         name = weight.name.split("/")[-1]
         spread = 0.25 if len(shape) == 2 else 0.3
@@ -75,20 +75,22 @@ def main(output):
         predicted = predicted if isinstance(predicted, list) else [predicted]
         for i, value in enumerate(predicted):
             results[f"{name}_{i}"] = value.astype("float32")
-        if name == "pool_nsp_mlm":
+        if name in GOOGLE:
             values = {}
             for layer, names in transformer.variable_mapping().items():
                 if layer in transformer.layers:
                     weights = K.batch_get_value(transformer.layers[layer].trainable_weights)
                     values.update(zip(names, weights, strict=True))
-            values["cls/seq_relationship/output_weights"] = values["cls/seq_relationship/output_weights"].T
-            values["bert/pooler/dense/kernel/adam_m"] = np.zeros((D, D), "float32")
+            if "cls/seq_relationship/output_weights" in values:
+                values["cls/seq_relationship/output_weights"] = values["cls/seq_relationship/output_weights"].T
+            if name == "pool_nsp_mlm":
+                values["bert/pooler/dense/kernel/adam_m"] = np.zeros((D, D), "float32")
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 for key, value in values.items():
                     tf.compat.v1.get_variable(key, initializer=value)
                 tf.compat.v1.get_variable("global_step", initializer=np.int64(3))
                 session.run(tf.compat.v1.global_variables_initializer())
-                tf.compat.v1.train.Saver().save(session, str(output / "google.ckpt"), write_meta_graph=False)
+                tf.compat.v1.train.Saver().save(session, str(output / GOOGLE[name]), write_meta_graph=False)
             (output / "checkpoint").unlink()
     np.savez_compressed(str(output / "outputs.npz"), **results)
 

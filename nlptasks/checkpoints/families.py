@@ -1,0 +1,144 @@
+"""The families that share this core: what their configs fix, and what their weights are called elsewhere.
+
+Canonical names are Hugging Face's for BERT, without the `bert.` prefix.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from nlptasks.core.config import TransformerConfig
+
+# `model` of `build_transformer_model`: the config fields it stands for
+MODELS: dict[str, dict[str, object]] = {
+    "bert": {},
+    "roberta": {},  # Chinese RoBERTa has BERT's layout
+    "albert": {"shared_layers": True},
+    "albert_unshared": {"shared_layers": False},
+    "electra": {},
+    "nezha": {"position": "relative"},
+    "roformer": {"position": "rotary"},
+}
+
+
+class Family(NamedTuple):
+    """How transformers lays out the directories of one family."""
+
+    encoder: str  # class without a head
+    masked_lm: str | None
+    pretraining: str | None
+    causal_lm: str | None
+    renamed: Sequence[tuple[str, str]] = ()  # beginnings of names: canonical, theirs
+
+
+_ALBERT_LAYER = "encoder.albert_layer_groups.0.albert_layers.0."
+# what transformers can open, by `model_type`
+FAMILIES = {
+    "bert": Family("BertModel", "BertForMaskedLM", "BertForPreTraining", "BertLMHeadModel"),
+    "albert": Family(
+        "AlbertModel",
+        "AlbertForMaskedLM",
+        "AlbertForPreTraining",
+        None,
+        (
+            ("encoder.layer.0.attention.self.", _ALBERT_LAYER + "attention."),
+            ("encoder.layer.0.attention.output.dense.", _ALBERT_LAYER + "attention.dense."),
+            ("encoder.layer.0.attention.output.LayerNorm.", _ALBERT_LAYER + "attention.LayerNorm."),
+            ("encoder.layer.0.intermediate.dense.", _ALBERT_LAYER + "ffn."),
+            ("encoder.layer.0.output.dense.", _ALBERT_LAYER + "ffn_output."),
+            ("encoder.layer.0.output.LayerNorm.", _ALBERT_LAYER + "full_layer_layer_norm."),
+            ("pooler.dense.", "pooler."),
+            ("cls.predictions.transform.", "predictions."),
+            ("cls.predictions.bias", "predictions.bias"),
+            ("cls.predictions.decoder.", "predictions.decoder."),
+            ("cls.seq_relationship.", "sop_classifier.classifier."),
+        ),
+    ),
+    "electra": Family(
+        "ElectraModel",
+        "ElectraForMaskedLM",
+        "ElectraForPreTraining",
+        "ElectraForCausalLM",
+        (
+            ("encoder.embedding_hidden_mapping_in.", "embeddings_project."),
+            ("cls.predictions.transform.", "generator_predictions."),
+            ("cls.predictions.bias", "generator_lm_head.bias"),
+            ("cls.predictions.decoder.", "generator_lm_head."),
+        ),
+    ),
+    "roformer": Family(
+        "RoFormerModel",
+        "RoFormerForMaskedLM",
+        None,
+        "RoFormerForCausalLM",
+        (("encoder.embedding_hidden_mapping_in.", "embeddings_project."),),
+    ),
+}
+_HEADS = ("cls.", "discriminator_predictions.")
+_PREFIX = re.compile(r"^(bert|albert|electra|nezha|roformer)[./]")
+
+
+def canonical_name(name: str) -> str:
+    """The canonical name of a tensor in a Hugging Face file of any family."""
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", _PREFIX.sub("", name))
+    name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+    for family in ("electra", "albert"):
+        # from the longest: `predictions.bias` before `predictions.`
+        for ours, theirs in sorted(FAMILIES[family].renamed, key=lambda pair: -len(pair[1])):
+            if name.startswith(theirs) and not name.startswith(ours):
+                return ours + name[len(theirs) :]
+    return name
+
+
+def family_name(name: str, model_type: str) -> str:
+    """The name that transformers' `model_type` has for a canonical name."""
+    theirs = name
+    for ours, their in FAMILIES[model_type].renamed:
+        if name.startswith(ours):
+            theirs = their + name[len(ours) :]
+    return theirs if name.startswith(_HEADS) else f"{model_type}.{theirs}"
+
+
+def check_family(names: Iterable[str], config: TransformerConfig, source: str) -> None:
+    """Refuses a checkpoint whose own names say that it belongs to a family that `config` does not compute.
+
+    Raises:
+        ValueError: names the family and the argument that loads it.
+    """
+    names = list(names)
+    found = {match[1] for name in names if (match := _PREFIX.match(name))}
+    if any("albert_layer_groups" in name or "inner_group_0" in name for name in names):
+        found = {"albert"}
+    for model in sorted(found):
+        wrong = [field for field, value in MODELS[model].items() if getattr(config, field) != value]
+        if wrong:
+            has = ", ".join(f"{field}={getattr(config, field)!r}" for field in wrong)
+            more = ' (or "albert_unshared")' if model == "albert" else ""
+            raise ValueError(
+                f'{source}: an {model} checkpoint, but the config says {has}; build the model with model="{model}"{more}.'
+            )
+
+
+def transformers_family(config: TransformerConfig, with_pool, with_nsp, with_mlm, with_discriminator) -> str | None:
+    """The `model_type` under which transformers computes the same function, or None."""
+    plain = (
+        config.key_size == config.value_size == config.hidden_size / config.num_heads
+        and config.segment_vocab_size > 0
+        and config.attention != "unilm"
+        and config.hidden_act in ("gelu", "gelu_new", "relu", "silu", "swish", "tanh", "sigmoid")
+        and config.hierarchical_position is None
+        and config.residual_attention_scores is None
+        and not config.talking_heads
+        and with_pool in (False, True, "tanh")
+    )
+    mapped, causal = config.embedding_size != config.hidden_size, config.attention == "causal"
+    if not plain or config.position == "relative" or (with_mlm and with_discriminator):
+        return None
+    if config.position == "rotary":
+        return None if config.shared_layers or with_pool or with_nsp or with_discriminator else "roformer"
+    if config.shared_layers:
+        return "albert" if mapped and not causal and not with_discriminator else None
+    if with_discriminator or mapped:
+        exact_gelu = config.hidden_act == "gelu" or not with_mlm  # its generator head knows no other activation
+        return None if with_pool or with_nsp or not exact_gelu else "electra"
+    return "bert"
