@@ -74,6 +74,8 @@ FAMILIES = {
         (("encoder.embedding_hidden_mapping_in.", "embeddings_project."),),
     ),
 }
+# parts of names that one family alone has; ALBERT's own files say `bert`
+_TELLTALE = {"albert_layer_groups": "albert", "inner_group_0": "albert", "encoder.embed_positions": "roformer"}
 _HEADS = ("cls.", "discriminator_predictions.")
 _PREFIX = re.compile(r"^(bert|albert|electra|nezha|roformer)[./]")
 
@@ -107,15 +109,14 @@ def check_family(names: Iterable[str], config: TransformerConfig, source: str) -
     """
     names = list(names)
     found = {match[1] for name in names if (match := _PREFIX.match(name))}
-    if any("albert_layer_groups" in name or "inner_group_0" in name for name in names):
-        found = {"albert"}
-    for model in sorted(found):
+    told = {model for part, model in _TELLTALE.items() if any(part in name for name in names)}
+    for model in sorted(told or found):
         wrong = [field for field, value in MODELS[model].items() if getattr(config, field) != value]
         if wrong:
             has = ", ".join(f"{field}={getattr(config, field)!r}" for field in wrong)
             more = ' (or "albert_unshared")' if model == "albert" else ""
             raise ValueError(
-                f'{source}: an {model} checkpoint, but the config says {has}; build the model with model="{model}"{more}.'
+                f'{source}: a checkpoint of the {model} family, but the config says {has}; pass model="{model}"{more}.'
             )
 
 

@@ -11,6 +11,7 @@ from nlptasks.checkpoints.configs import config_to_json
 from nlptasks.checkpoints.families import FAMILIES, canonical_name, check_family, family_name
 from nlptasks.checkpoints.weights import export_weights
 from nlptasks.core.config import TransformerConfig
+from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import atomic_path, write_text
 
@@ -65,6 +66,10 @@ def save_directory(model: Transformer, directory: str | Path, **extra: object) -
     values = config_to_json(model.config, **heads) | extra
     model_type = values["model_type"] if values["model_type"] in FAMILIES else "bert"
     tensors = {family_name(name, model_type): array for name, array in export_weights(model).items()}
+    if model_type == "roformer":  # which stores its sinusoids, all sines first
+        table = sinusoid_table(model.config.max_positions, model.config.key_size)
+        halves = np.concatenate([table[:, 0::2], table[:, 1::2]], axis=1)
+        tensors["roformer.encoder.embed_positions.weight"] = halves
     with atomic_path(directory / WEIGHTS) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_text(directory / CONFIG, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

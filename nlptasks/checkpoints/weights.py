@@ -13,6 +13,7 @@ from nlptasks.core.transformer import Transformer
 
 # Present in many files, never ours: optimizer slots, buffers, and the output matrix tied to the embedding.
 TOLERATED = ("embeddings.position_ids", "cls.predictions.decoder.", "encoder.embed_positions.")
+TOLERATED_ENDS = (".relative_positions_encoding.positions_encoding",)  # NEZHA's vectors, spread over all positions
 HEADS = ("pooler.", "cls.", "discriminator_predictions.", "generator")
 RELATIVE_TABLE = "encoder.relative_positions"
 TIED = {
@@ -109,7 +110,8 @@ def assign_weights(
     other_positions = _other_relative_positions(model.config, arrays.pop(RELATIVE_TABLE, None))
     wanted = {slot.name for slot in slots}
     missing = [slot.name for slot in slots if slot.name not in arrays and not slot.name.startswith(skip or ("\0",))]
-    left = [name for name in arrays if name not in wanted and not name.startswith((*TOLERATED, *HEADS, *skip))]
+    known = (*TOLERATED, *HEADS, *skip)
+    left = [n for n in arrays if not (n in wanted or n.startswith(known) or n.endswith(TOLERATED_ENDS))]
     values, misfits = [], []
     for slot in slots:
         if slot.name not in arrays:

@@ -24,8 +24,9 @@ class TransformerConfig:
     hierarchical_position: learned positions past the table, up to its size squared: position i x max_positions + j is
         the sum of rows i and j, weighted by this share for i (bert4keras; True is its default, 0.4).
     shared_layers: one block run `num_layers` times (ALBERT, arXiv 1909.11942).
-    residual_attention_scores: scores of the layer below are added before the softmax: "previous", that layer's own (what
-        bert4keras computes; True means it), or "running", their sum over all layers below (RealFormer, arXiv 2012.11747).
+    residual_attention_scores: scores of the layer below are added before the softmax: "previous", that layer's own
+        (what bert4keras computes; True means it), or "running", the sum over all layers below (RealFormer, arXiv
+        2012.11747).
     talking_heads: heads are mixed before and after the softmax (arXiv 2003.02436).
 
     Raises:

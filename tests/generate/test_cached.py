@@ -36,6 +36,19 @@ def compiled(model, segment=None):
         ("causal", {}, 1),
         ("unilm", {"key_size": 5, "value_size": 7}, None),
         ("causal", {"segment_vocab_size": 0, "embedding_size": 13}, None),
+        ("unilm", {"talking_heads": True}, None),
+        ("unilm", {"residual_attention_scores": "previous", "num_layers": 3}, None),
+        ("causal", {"residual_attention_scores": "running", "num_layers": 3}, None),
+        ("unilm", {"position": "relative", "relative_distance": 5}, None),
+        ("causal", {"position": "relative", "relative_distance": 64}, None),
+        ("unilm", {"position": "rotary", "key_size": 10}, None),
+        ("unilm", {"hierarchical_position": 0.4, "max_positions": 5}, None),
+        ("unilm", {"shared_layers": True, "embedding_size": 13}, None),
+        (
+            "causal",
+            {"position": "relative", "shared_layers": True, "talking_heads": True, "residual_attention_scores": True},
+            None,
+        ),
     ],
 )
 def test_cached_logits_equal_uncached_ones_at_every_step(attention, changes, segment, rng):
