@@ -7,41 +7,57 @@ test extra). The bound of every row is 1e-5; the loss curve's is 1e-4.
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
+
+from record import surroundings
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = ("tensorflow", "jax")
 
 
-def measure() -> list[tuple[str, str, float]]:
-    """(model, reference, distance) on the backend of this process."""
+class Row(NamedTuple):
+    """One figure."""
+
+    case: str
+    model: str
+    application: str
+    reference: str
+    distance: float
+
+
+def measure() -> list[Row]:
+    """Every figure on the backend of this process."""
     from tests.checkpoints import test_bert4keras_parity as golden_test
-    from tests.golden.bert4keras_cases import CASES
+    from tests.golden.bert4keras_cases import CASES, GOOGLE
+    from tests.models.test_reading_golden import loss_differences
 
     folder = ROOT / "tests" / "golden" / "bert4keras"
     outputs = golden_test.golden_outputs(folder)
+    files = [(case, f"{case}.h5", "bert4keras, HDF5") for case in CASES]
+    files += [(case, file, "bert4keras, TensorFlow checkpoint") for case, file in GOOGLE.items()]
     rows = [
-        (case, "bert4keras HDF5", golden_test.largest_distance(folder, case, f"{case}.h5", outputs)) for case in CASES
+        Row(
+            case,
+            CASES[case].get("model", "bert"),
+            CASES[case].get("application", "encoder"),
+            reference,
+            golden_test.largest_distance(folder, case, file, outputs),
+        )
+        for case, file, reference in files
     ]
-    case = "pool_nsp_mlm"
-    rows.append((case, "Google checkpoint", golden_test.largest_distance(folder, case, "google.ckpt", outputs)))
-    rows += transformers_rows()
-    from tests.models.test_reading_golden import loss_differences
-
-    rows.append(("200 training steps, loss", "bert4keras", float(loss_differences(folder).max())))
-    return rows
+    rows += bert_rows() + family_rows()
+    steps = float(loss_differences(folder).max())
+    return [*rows, Row("200 training steps, loss", "bert", "unilm", "bert4keras", steps)]
 
 
-def transformers_rows() -> list[tuple[str, str, float]]:
-    """Their random models through our loader, and ours through theirs."""
+def bert_rows() -> list[Row]:
+    """Their random BERTs through our loader, and ours through theirs."""
     import transformers
 
     from nlptasks import build_transformer_model
@@ -56,41 +72,70 @@ def transformers_rows() -> list[tuple[str, str, float]]:
         "lm": (transformers.BertLMHeadModel, {"application": "lm", "with_mlm": "linear"}, "logits"),
     }
     for name, (kind, arguments, field) in kinds.items():
-        causal = {"is_decoder": True} if name == "lm" else {}
+        causal, application = ({"is_decoder": True} if name == "lm" else {}), arguments.get("application", "encoder")
         with tempfile.TemporaryDirectory() as directory:
             theirs = live.their_model(kind, **causal)
             theirs.save_pretrained(directory)
             ours = build_transformer_model(directory, directory, **arguments)
             reference = getattr(live.theirs(theirs, inputs), field)
-            rows.append((name, "transformers, we load theirs", live.compare(ours(list(inputs)), reference, inputs[0])))
+            figure = live.compare(ours(list(inputs)), reference, inputs[0])
+            rows.append(Row(name, "bert", application, "transformers, we load theirs", figure))
         with tempfile.TemporaryDirectory() as directory:
             save_directory(ours, directory)
             loaded = kind.from_pretrained(directory)
             reference = getattr(live.theirs(loaded, inputs), field)
-            rows.append((name, "transformers, they load ours", live.compare(ours(list(inputs)), reference, inputs[0])))
+            figure = live.compare(ours(list(inputs)), reference, inputs[0])
+            rows.append(Row(name, "bert", application, "transformers, they load ours", figure))
+    return rows
+
+
+def family_rows() -> list[Row]:
+    """The same for the other families."""
+    import transformers
+
+    from nlptasks import build_transformer_model
+    from nlptasks.checkpoints.huggingface import save_directory
+    from tests.checkpoints import test_families as families
+    from tests.checkpoints.test_huggingface import compare, some_inputs
+
+    inputs, rows = some_inputs(), []
+    for case, (kind, _, arguments, _) in families.CASES.items():
+        model, application = arguments.get("model", case.split("_")[0]), arguments.get("application", "encoder")
+        with tempfile.TemporaryDirectory() as directory:
+            theirs = families.saved(case, directory)
+            ours = build_transformer_model(directory, directory, **arguments)
+        pairs = [("transformers, we load theirs", theirs)]
+        if model != "albert_unshared":
+            with tempfile.TemporaryDirectory() as directory:
+                save_directory(ours, directory)
+                pairs.append(("transformers, they load ours", getattr(transformers, kind).from_pretrained(directory)))
+        for reference, their_model in pairs:
+            figure = compare(*families.ours_and_theirs(case, their_model, ours, inputs), inputs[0])
+            rows.append(Row(case, model, application, reference, figure))
     return rows
 
 
 def table(results: dict[str, list]) -> str:
     """The rows of all backends side by side."""
-    names = ("keras", "tensorflow", "jax", "transformers", "torch")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     lines = [
         "# Parity",
         "",
-        f"Made by `python benchmarks/parity.py --output docs/parity.md`, {datetime.date.today()}, "
-        f"{platform.machine()}, Python {platform.python_version()}, {versions};",
+        "Made by `python benchmarks/parity.py --output docs/parity.md`,",
+        f"{surroundings('keras', 'tensorflow', 'jax', 'transformers', 'torch')};",
         "bert4keras 0.11.5 on tensorflow-cpu 2.12.1.",
         "",
         "Largest |ours - theirs| / max(1, |theirs|) at real (unpadded) positions, float32, small random models of",
         "irregular sizes through the real loaders; transformers computes in float64, so that the figure is our own",
         "rounding. Bound 1e-5; for the loss curve 1e-4, in nats.",
         "",
-        "| model | reference | " + " | ".join(results) + " |",
-        "|---|---|" + "---|" * len(results),
+        "| case | model | application | reference | " + " | ".join(results) + " |",
+        "|---|---|---|---|" + "---|" * len(results),
     ]
     for rows in zip(*results.values(), strict=True):
-        lines.append(f"| {rows[0][0]} | {rows[0][1]} | " + " | ".join(f"{row[2]:.1e}" for row in rows) + " |")
+        figures = " | ".join(f"{row[-1]:.1e}" for row in rows)
+        lines.append(f"| {' | '.join(rows[0][:-1])} | {figures} |")
+    worst = max(row[-1] for rows in results.values() for row in rows[:-1])
+    lines += ["", f"Largest of {sum(map(len, results.values())) - len(results)} outputs: {worst:.1e}."]
     return "\n".join(lines) + "\n"
 
 
