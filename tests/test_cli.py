@@ -123,6 +123,10 @@ def test_tags_stand_behind_characters(model, tmp_path):
     words.write_text("今天天气,inf\n好,inf\n真\n", encoding="utf-8")
     out, _ = run("--model", model, "--tags", "--user-dict", words, data="今天天气 好\n\n")
     assert out.decode() == "今/b 天/m 天/m 气/e 好/s\n\n"
+    words.write_text("天 气,inf\n好,inf\n", encoding="utf-8")
+    out, _ = run("--model", model, "--tags", "--user-dict", words, data="好 \ufeff\u3000天 气\n")
+    assert out.decode().split(" ")[-2:] == ["天/b", "气/e\n"]
+    assert [token[1] for token in out.decode().rstrip("\n").split(" ")] == ["/"] * 4  # with \ufeff, which is none
 
 
 def test_lines_come_out_as_they_come_in(model):
@@ -186,6 +190,14 @@ def test_mistakes_are_one_line_and_status_2(model, arguments, message):
     assert err.startswith(message)
     assert err.count("\n") == 1
     assert out == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by /dev/full")
+def test_a_full_disk_is_one_line(model):
+    with open("/dev/full", "wb") as full:
+        command = [*COMMAND, "--model", str(model)]
+        done = subprocess.run(command, input="好\n".encode(), stdout=full, stderr=-1, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr.decode()) == (2, "error: No space left on device\n")
 
 
 def test_a_model_that_is_none_is_refused(tmp_path, capsys):
