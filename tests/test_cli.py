@@ -78,6 +78,17 @@ def test_lines_come_out_with_spaces_between_words_and_otherwise_byte_for_byte(mo
     assert again != out
 
 
+def test_spaces_stand_between_characters_where_most_are_ascii(model, segmenter):
+    line = "a plain sentence with 今天 and éß我们 inside"
+    assert run("--model", model, data=line)[0].decode() == spaced(segmenter, line)
+
+
+def test_a_bad_line_far_down_is_named_by_its_number(model):
+    data = b"ab\n" * 100_000 + b"\xff\n"
+    err = run("--model", model, data=data, expected=2)[1]
+    assert err.startswith("error: standard input:100001: expected UTF-8, received byte 0xff at byte offset 300000;")
+
+
 def test_processes_and_files_change_nothing(model, tmp_path):
     plain, packed = tmp_path / "a.txt", tmp_path / "b.gz"
     plain.write_text(TEXT * 700, encoding="utf-8")
