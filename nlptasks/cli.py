@@ -40,9 +40,6 @@ class Segment:
     def run(self) -> None:
         if self.processes < 1:
             raise ValueError(f"--processes must be at least 1. Received: {self.processes}.")
-        # Read when NumPy is imported, which is next: threads for such small products cost more than they save, and
-        # several times as much where another program has a core; --processes shares the work better.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from nlptasks.models import segmentation_lines as lines
 
         forms = {(False, False): lines.SPACED, (True, False): lines.TAGGED, (False, True): lines.JSON}
@@ -113,7 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is quiet too
         return BROKEN_PIPE
     except (ValueError, OSError) as error:
-        text = f"{error.filename}: {error.strerror}" if getattr(error, "strerror", None) else str(error)
+        text = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "filename", None):
+            text = f"{error.filename}: {text}"
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         return USAGE
     return OK

@@ -78,6 +78,17 @@ def test_lines_come_out_with_spaces_between_words_and_otherwise_byte_for_byte(mo
     assert again != out
 
 
+def test_spaces_stand_between_characters_where_most_are_ascii(model, segmenter):
+    line = "a plain sentence with 今天 and éß我们 inside"
+    assert run("--model", model, data=line)[0].decode() == spaced(segmenter, line)
+
+
+def test_a_bad_line_far_down_is_named_by_its_number(model):
+    data = b"ab\n" * 100_000 + b"\xff\n"
+    err = run("--model", model, data=data, expected=2)[1]
+    assert err.startswith("error: standard input:100001: expected UTF-8, received byte 0xff at byte offset 300000;")
+
+
 def test_processes_and_files_change_nothing(model, tmp_path):
     plain, packed = tmp_path / "a.txt", tmp_path / "b.gz"
     plain.write_text(TEXT * 700, encoding="utf-8")
@@ -123,6 +134,10 @@ def test_tags_stand_behind_characters(model, tmp_path):
     words.write_text("今天天气,inf\n好,inf\n真\n", encoding="utf-8")
     out, _ = run("--model", model, "--tags", "--user-dict", words, data="今天天气 好\n\n")
     assert out.decode() == "今/b 天/m 天/m 气/e 好/s\n\n"
+    words.write_text("天 气,inf\n好,inf\n", encoding="utf-8")
+    out, _ = run("--model", model, "--tags", "--user-dict", words, data="好 \ufeff\u3000天 气\n")
+    assert out.decode().split(" ")[-2:] == ["天/b", "气/e\n"]
+    assert [token[1] for token in out.decode().rstrip("\n").split(" ")] == ["/"] * 4  # with \ufeff, which is none
 
 
 def test_lines_come_out_as_they_come_in(model):
@@ -186,6 +201,14 @@ def test_mistakes_are_one_line_and_status_2(model, arguments, message):
     assert err.startswith(message)
     assert err.count("\n") == 1
     assert out == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by /dev/full")
+def test_a_full_disk_is_one_line(model):
+    with open("/dev/full", "wb") as full:
+        command = [*COMMAND, "--model", str(model)]
+        done = subprocess.run(command, input="好\n".encode(), stdout=full, stderr=-1, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr.decode()) == (2, "error: No space left on device\n")
 
 
 def test_a_model_that_is_none_is_refused(tmp_path, capsys):

@@ -383,8 +383,11 @@ def commands_in(text: str) -> list[str]:
     blocks = re.findall(r"^```(?:|sh|bash|shell|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()] + inline
-    lines = [re.sub(r"^\s*(?:[$>] )?(?:[A-Z_]+=\S+ +)*(?:\S*/)?(?=python|make\b)", "", line) for line in lines]
-    return [line for line in lines if re.match(r"(?:python3?|make)\s+\S", line)]
+    lines = [part for line in lines for part in re.split(r"\s\|\s", line)]
+    lines = [
+        re.sub(r"^\s*(?:[$>] )?(?:[A-Z_]+=\S+ +)*(?:\S*/)?(?=python|make\b|nlptasks\s)", "", line) for line in lines
+    ]
+    return [line for line in lines if re.match(r"(?:python3?|make|nlptasks)\s+\S", line)]
 
 
 def make(target: str) -> list[str]:
@@ -431,7 +434,11 @@ def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPat
 
 def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *words = shlex.split(command, comments=True)
-    if program == "make":
+    if program == "nlptasks":
+        check_script(ROOT / "nlptasks" / "cli.py", words, monkeypatch)
+        paths = [word for word in words if word.startswith(("tests/", *(f"{folder}/" for folder in SCRIPT_FOLDERS)))]
+        assert [path for path in paths if not (ROOT / path).exists()] == [], command
+    elif program == "make":
         for word in words:
             for inner in make(word):
                 check_command(inner, monkeypatch)
@@ -450,6 +457,7 @@ def test_commands_of_the_readme_name_files_and_options_that_exist(name, monkeypa
     scripts = {command.split()[1] for command in commands if command.startswith("python")}
     assert {"make demo", "make test"} <= set(commands)
     assert "tasks/reading_comprehension.py" in scripts
+    assert any(command.startswith("nlptasks segment") for command in commands)
     for command in commands:
         try:
             check_command(command, monkeypatch)
@@ -465,6 +473,10 @@ def test_commands_of_the_readme_name_files_and_options_that_exist(name, monkeypa
         ("python tasks/reading_comprehension.py predict --model a --beam-size many", SystemExit),
         ("python data/make_reading_questions.py --output a --questions 3", SystemExit),
         ("python -m pytest tests/nothing_here", AssertionError),
+        ("nlptasks cut data/segmentation_sample.txt", SystemExit),
+        ("nlptasks segment --tag", SystemExit),
+        ("nlptasks segment --processes many", SystemExit),
+        ("nlptasks segment data/nothing_here.txt", AssertionError),
         ("make nothing", AssertionError),
     ],
 )
@@ -475,9 +487,10 @@ def test_a_command_that_does_not_exist_is_found(command, error, monkeypatch, cap
 
 def test_commands_are_found_in_blocks_and_in_inline_code():
     text = "a `make lint` b\n```\n$ A=1 .venv/bin/python x.py \\\n  --b 1\nls\n```\n"
-    text += "```python\nmake = 1\n```\n`python y.py`\n"
+    text += "```python\nmake = 1\n```\n`python y.py`\n`nlptasks.load`\n```sh\necho 好 | nlptasks segment --tags\n```\n"
     assert [re.sub(" +", " ", command) for command in commands_in(text)] == [
         "python x.py --b 1",
+        "nlptasks segment --tags",
         "make lint",
         "python y.py",
     ]

@@ -10,7 +10,7 @@ from typing import NamedTuple, overload
 import numpy as np
 
 from nlptasks.models.segmentation_config import TASK, load_segmenter
-from nlptasks.models.segmentation_decode import B, E, M, S, best_words, decode
+from nlptasks.models.segmentation_decode import FORBIDDEN, B, E, M, S, best_words, decode
 from nlptasks.models.segmentation_dictionary import ALWAYS, NEVER, UserDictionary
 from nlptasks.models.segmentation_runtime import Runtime
 from nlptasks.text.units import LINE_END, SPACE, Units, code_points, split_units
@@ -19,8 +19,8 @@ CHUNK = 1 << 17
 """characters worked on at a time; a longer line goes in stretches of so many"""
 LOOK_AHEAD = 1024
 """characters behind a stretch that are read with it"""
-CERTAIN = 1e6
-"""log weight, a unit, that no sum of tag scores outweighs"""
+CERTAIN, STRONGEST = 1e6, 1e3
+"""log weights, a unit: of a word that always comes out, and of any other at most"""
 SEARCHED = 96
 """units around a forbidden word that are searched again"""
 ALWAYS_APART = "，。、；！？“”《》（）【】"
@@ -183,7 +183,7 @@ class Segmenter:
         matches = _in_units(matches, units)
         scores = _add_weights(scores.astype("float64"), matches, apart)
         tags = self._decode(scores, apart)
-        never = matches.weights == NEVER
+        never = (matches.weights == NEVER) & (matches.ends - matches.starts > 1)  # one unit has its weight already
         if never.any():
             forbidden = set(zip(matches.starts[never].tolist(), matches.ends[never].tolist(), strict=True))
             self._without(forbidden, scores, apart, tags)
@@ -231,13 +231,15 @@ def _in_units(matches: Matches, units: Units) -> Matches:
 
 def _add_weights(scores: np.ndarray, matches: Matches, apart: np.ndarray) -> np.ndarray:
     """Adds the weights of dictionary words to the scores of their tags; what a favoured word holds is not `apart`."""
-    some = matches.weights != NEVER
-    starts, ends, weights = matches.starts[some], matches.ends[some], matches.weights[some].clip(max=CERTAIN)
+    single = matches.ends - matches.starts == 1
+    never, always = matches.weights == NEVER, matches.weights == ALWAYS
+    some = single | ~never
+    weights = np.select([never, always], [FORBIDDEN, CERTAIN], matches.weights.clip(-STRONGEST, STRONGEST))
+    starts, ends, weights, single = matches.starts[some], matches.ends[some], weights[some], single[some]
     covered = np.zeros(len(scores) + 1, "int64")
     np.add.at(covered, starts[weights > 0], 1)
     np.add.at(covered, ends[weights > 0], -1)
     apart[np.cumsum(covered)[:-1] > 0] = False
-    single = ends - starts == 1
     np.add.at(scores[:, S], starts[single], weights[single])
     starts, ends, weights = starts[~single], ends[~single], weights[~single]
     np.add.at(scores[:, B], starts, weights)

@@ -12,7 +12,8 @@ FIRST_FROM = np.array([S, S, B, B])
 """by tag: the two tags that may stand before it, first ..."""
 SECOND_FROM = np.array([E, E, M, M])
 """... and second"""
-IMPOSSIBLE = -1e18
+IMPOSSIBLE, FORBIDDEN = -1e18, -1e4
+"""scores of an illegal tag, and of a word that must not come out: it does all the same where nothing else is left"""
 LONGEST_LANE, FEW_UNITS = 128, 160
 """longer pieces, and pieces of fewer units together, are decoded one by one: a loop in Python is faster then"""
 
@@ -143,7 +144,7 @@ def best_words(scores_NK: np.ndarray, transitions: np.ndarray, forbidden: set[tu
                 else:
                     score += transitions[B, M] + inside[j - 1] - inside[i + 1] - transitions[M, M] + transitions[M, E]
             if (i, j) in forbidden:
-                score += IMPOSSIBLE
+                score += FORBIDDEN
             before = best[i] + (step[:, kind] if i else 0.0)
             last = int(before[1] > before[0])
             if before[last] + score > best[j, kind]:

@@ -13,7 +13,8 @@ from nlptasks.text.units import LINE_ENDS
 ALWAYS, NEVER = math.inf, -math.inf
 JIEBA_WEIGHT = 10.0
 """log weight, a unit, of a word of jieba's format: it comes out but in the strangest surroundings"""
-_JIEBA_TAG = re.compile(r"[A-Za-z]+")
+_JIEBA = re.compile(r"(?P<word>\S+|.+?(?=\s+\d))(?:\s+(?P<frequency>\d+))?(?:\s+[A-Za-z]+)?")
+"""white space may stand in a word where a frequency tells its end"""
 _FORMATS = "`word,multiplier`, or jieba's `word`, `word frequency`, `word tag` or `word frequency tag`"
 
 
@@ -87,18 +88,21 @@ class UserDictionary:
 
 
 def _parse(line: str) -> tuple[str, float]:
-    word, comma, number = line.rpartition(",")
-    if comma:
+    word, comma, number = (part.strip() for part in line.rpartition(","))
+    multiplier = _number(number) if comma else None
+    if multiplier is not None:
         if not word:
             raise ValueError(f"expected {_FORMATS}; received no word before the comma.")
-        try:
-            multiplier = float(number)
-        except ValueError:
-            raise ValueError(f"expected {_FORMATS}; received {number!r} behind the comma.") from None
         return word, NEVER if multiplier <= 0 else math.log(multiplier)
-    fields = line.split()
-    word, *rest = fields
-    frequency = rest.pop(0) if rest and rest[0].isdecimal() else None
-    if len(rest) > 1 or (rest and not _JIEBA_TAG.fullmatch(rest[0])):
-        raise ValueError(f"expected {_FORMATS}; received {line!r}.")
-    return word, NEVER if frequency is not None and int(frequency) == 0 else JIEBA_WEIGHT
+    found = _JIEBA.fullmatch(line.strip())
+    if found and (found["frequency"] or not comma):
+        return found["word"], NEVER if found["frequency"] and int(found["frequency"]) == 0 else JIEBA_WEIGHT
+    received = f"{number!r} behind the comma" if comma else repr(line)
+    raise ValueError(f"expected {_FORMATS}; received {received}.")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -68,7 +68,7 @@ def word_tags(word: str) -> str:
 
 def _tagged_line(words):
     return " ".join(
-        f"{char}/{tag}" for word in words if not word.isspace() for char, tag in zip(word, word_tags(word), strict=True)
+        f"{char}/{tag}" for word in words for char, tag in zip(word, word_tags(word), strict=True) if not char.isspace()
     )
 
 

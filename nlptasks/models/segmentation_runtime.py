@@ -18,6 +18,8 @@ MARGIN = 2
 """rows of padding between two lines: the first convolution reads pairs up to two units away"""
 BLOCK = 2048
 """rows worked on at a time: they stay in the processor's cache"""
+ONE_THREAD = 1 << 19
+"""multiplications from which on OpenBLAS shares a matrix product between threads"""
 
 
 class Runtime:
@@ -81,9 +83,9 @@ class Runtime:
         padding = np.flatnonzero(units == PAD)
         x_RC = self._activate(taps, self._biases[0][standard_id], padding)
         for kernel, bias in zip(self._kernels, self._biases[1:], strict=True):
-            h_RC = self._activate(x_RC @ kernel, bias[standard_id], padding)
+            h_RC = self._activate(_product(x_RC, kernel), bias[standard_id], padding)
             x_RC = np.add(x_RC, h_RC, out=h_RC) if self.config.residual else h_RC
-        return _shifted_sum(x_RC @ self._head, 4) + self._head_bias[standard_id]
+        return _shifted_sum(_product(x_RC, self._head), 4) + self._head_bias[standard_id]
 
     @staticmethod
     def _activate(taps, bias, padding):
@@ -92,6 +94,23 @@ class Runtime:
         np.maximum(x_RC, np.zeros_like(x_RC), out=x_RC)  # four times as fast as with the number 0
         x_RC[padding] = 0.0
         return x_RC
+
+
+def _product(x_RC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """`x_RC @ matrix` in products of so few rows that OpenBLAS computes them on one thread.
+
+    Threads wait for each other after every layer: that costs more than they save, and many times as much where another
+    program has a core.
+    """
+    rows = max(1, (ONE_THREAD - 1) // matrix.size // 8 * 8)
+    if len(x_RC) <= rows:
+        return x_RC @ matrix
+    whole = len(x_RC) // rows * rows
+    out = np.empty((len(x_RC), matrix.shape[1]), "float32")
+    shape = whole // rows, rows, -1
+    np.matmul(x_RC[:whole].reshape(shape), matrix, out=out[:whole].reshape(shape))
+    np.matmul(x_RC[whole:], matrix, out=out[whole:])
+    return out
 
 
 def _side_by_side(kernel: np.ndarray) -> np.ndarray:

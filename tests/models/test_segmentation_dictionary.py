@@ -20,6 +20,7 @@ def write(path, text):
 def test_both_formats_are_read(tmp_path):
     lines = "机器学习,10\n云计算,0.5\n的话,0\nNew York,inf\n一,二,2\n"
     lines += "深度学习\n自然语言 5\n石墨烯 3 nz\n凱特琳 nr\n好了 0\n\n"
+    lines += "云 计算 ,\t4\nVisual Basic 5 nz\niPhone 15 0\n1,000 3 m\n"
     dictionary = UserDictionary.from_file(write(tmp_path / "words.txt", gzip.compress(lines.encode())))
     assert dictionary.words == {
         "机器学习": math.log(10),
@@ -32,6 +33,10 @@ def test_both_formats_are_read(tmp_path):
         "石墨烯": JIEBA_WEIGHT,
         "凱特琳": JIEBA_WEIGHT,
         "好了": NEVER,
+        "云 计算": math.log(4),
+        "Visual Basic": JIEBA_WEIGHT,
+        "iPhone 15": NEVER,
+        "1,000": JIEBA_WEIGHT,
     }
 
 
@@ -43,6 +48,7 @@ def test_both_formats_are_read(tmp_path):
         ("机器 3 n x", r"words\.txt:2: expected .*; received '机器 3 n x'\."),
         ("机器 3.5", r"words\.txt:2: expected .*; received '机器 3\.5'\."),
         ("机器 学习", r"words\.txt:2: expected .*; received '机器 学习'\."),
+        ("机器,3 n x", r"words\.txt:2: expected .*; received '3 n x' behind the comma"),
         (",5", r"words\.txt:2: expected .*; received no word before the comma\."),
     ],
 )
@@ -123,6 +129,29 @@ def test_weights_are_added_to_the_tags_of_a_word_and_undo_each_other():
     assert "大学" not in segmenter.segment(text)
     segmenter.dictionary = UserDictionary({"大学": 0.0})
     assert segmenter.segment(text) == plain
+
+
+@pytest.mark.parametrize("weight", [-1e30, 1e30])
+def test_no_finite_weight_loses_text_or_outweighs_a_word_that_always_comes_out(weight):
+    segmenter = random_segmenter()
+    segmenter.dictionary = UserDictionary({"今": weight, "天今": weight, "天今天": weight, "今天": ALWAYS})
+    assert segmenter.segment("今天今天今") in (["今天", "今天", "今"], ["今天", "今天今"])
+    assert segmenter.segment("今") == ["今"]
+
+
+def test_a_word_always_comes_out_beside_a_forbidden_one():
+    segmenter = random_segmenter()
+    segmenter.dictionary = UserDictionary({"大学": ALWAYS, "读书": ALWAYS, "的": NEVER, "书的": NEVER, "北京": NEVER})
+    assert segmenter.segment("大学的读书") == ["大学", "的", "读书"]
+    assert segmenter.segment("大学北京读书") == ["大学", "北", "京", "读书"]
+
+
+def test_forbidding_a_frequent_character_costs_no_search(monkeypatch):
+    segmenter, text = random_segmenter(), "今天我们在北京大学读书" * 50
+    assert "在" in segmenter.segment(text)
+    segmenter.dictionary = UserDictionary({"在": NEVER})
+    monkeypatch.setattr("nlptasks.models.segmentation.best_words", None)
+    assert "在" not in segmenter.segment(text)
 
 
 def test_a_weight_does_not_cut_a_run_but_always_does():

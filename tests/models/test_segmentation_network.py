@@ -1,5 +1,9 @@
 """The network on Keras and on NumPy: the same scores, on the backend of this process."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -57,6 +61,29 @@ def test_numpy_scores_lines_and_blocks_as_each_line_alone(monkeypatch, preset, f
         monkeypatch.setattr(segmentation_runtime, "BLOCK", block)
         unit_ids = ids_of(runtime.vocab, "\n\n".join(lines))
         np.testing.assert_allclose(runtime.scores(unit_ids, 2)[unit_ids != PAD], alone, rtol=0, atol=2e-5)
+
+
+def test_a_product_in_parts_is_the_product(rng, monkeypatch):
+    x, matrix = rng.normal(size=(101, 7)).astype("float32"), rng.normal(size=(7, 5)).astype("float32")
+    for multiplications in (1, 35 * 8 + 1, 35 * 24 + 1, 35 * 104 + 1):
+        monkeypatch.setattr(segmentation_runtime, "ONE_THREAD", multiplications)
+        for length in (1, 8, 9, 24, 96, 101):
+            found = segmentation_runtime._product(x[:length], matrix)
+            np.testing.assert_allclose(found, x[:length].astype("float64") @ matrix, rtol=0, atol=1e-5)
+
+
+def test_scores_are_computed_on_one_thread():
+    code = (
+        "import nlptasks, numpy, time\n"
+        "runtime = nlptasks.load('segmenter').runtime\n"
+        "ids = numpy.random.default_rng(0).integers(5, 2000, 20000).astype('int32')\n"
+        "all_threads, this_thread = time.process_time(), time.thread_time()\n"
+        "runtime.scores(ids, 0)\n"
+        "print((time.process_time() - all_threads) / (time.thread_time() - this_thread))\n"
+    )
+    variables = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=True)
+    assert float(done.stdout) < 1.1
 
 
 @pytest.mark.parametrize(("preset", "fields"), SHAPES)

@@ -12,7 +12,16 @@ from nlptasks.models.segmentation_samples import (
     long_words,
     undo_normalisation,
 )
-from nlptasks.models.segmentation_vocab import FIRST_CHARACTER, PAD, UNKNOWN, UNKNOWN_PAIR, build_unit_vocab
+from nlptasks.models.segmentation_vocab import (
+    DIGIT_ID,
+    FIRST_CHARACTER,
+    LETTER_ID,
+    PAD,
+    SPACE_ID,
+    UNKNOWN,
+    UNKNOWN_PAIR,
+    build_unit_vocab,
+)
 from nlptasks.text.units import code_points, split_units
 from tests.models.segmentation_cases import random_parts, sentences
 
@@ -46,6 +55,15 @@ def test_pairs_are_those_of_neighbours_and_of_the_ends():
     assert len(set(pairs[[0, 1, 2, 5]].tolist())) == 4
     assert pairs[-2:].tolist() == [0, 0]
     assert vocab.pair_ids(ids[[0, 0]])[1] == UNKNOWN_PAIR
+
+
+def test_runs_read_the_same_whatever_they_hold():
+    texts = [split_units(code_points(text)) for text in ("今2019天abc \n", "今７天Ｘyz\u3000\t\u2028", "今天0Xa8")]
+    vocab = build_unit_vocab(texts, 1, 1)
+    now, day = (FIRST_CHARACTER + vocab.characters.tolist().index(ord(char)) for char in "今天")
+    assert vocab.unit_count == FIRST_CHARACTER + 2
+    for text in texts[:2]:
+        assert vocab.unit_ids(text).tolist() == [now, DIGIT_ID, day, LETTER_ID, SPACE_ID, PAD]
 
 
 def test_rare_characters_and_pairs_have_no_id():
