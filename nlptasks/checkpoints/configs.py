@@ -84,8 +84,8 @@ def config_from_json(
     overrides = {ours[name]: value for name, value in overrides.items()}
     for name, value in fixed.items():
         if (fields | overrides).get(name, value) != value:
-            received = (fields | overrides)[name]
-            raise ValueError(f"{source}: model={model!r} means {name}={value!r}. Received: {name}={received!r}.")
+            received, meant = (fields | overrides)[name], model or values["model_type"]
+            raise ValueError(f"{source}: model={meant!r} means {name}={value!r}. Received: {name}={received!r}.")
     fields |= fixed | overrides
     if missing := [_NAMES[name][0] for name in _REQUIRED if name not in fields]:
         raise ValueError(f"{source}: lacks {', '.join(missing)}; is it a BERT config?")
