@@ -575,7 +575,7 @@ MISTAKES = {
     ),
     "checkpoint of another architecture": (
         training_from(change_config(model_type="t5")),
-        r"config\.json: model_type 't5' is another architecture; BERT-layout checkpoints",
+        r"config\.json: model_type 't5' is another architecture; known are bert",
     ),
     "config of another vocabulary size": (
         training_from(change_config(vocab_size=41)),
