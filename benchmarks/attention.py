@@ -43,7 +43,7 @@ def programs(config) -> dict:
         return ops.mean(ops.square(model.encode(batch["token_ids"], training=True)))
 
     train = compile_train_step(model, keras.optimizers.Adam(1e-4), loss_function)
-    forward = compile_function(model.encode, model)
+    forward = compile_function(lambda token_ids: model.encode(token_ids), model)
     return {"training step": lambda ids: train({"token_ids": ids}), "forward pass": forward}
 
 
