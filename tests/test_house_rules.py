@@ -413,6 +413,7 @@ def load_script(path: Path) -> ModuleType:
 
 def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a script read its command line, and do nothing else."""
+    monkeypatch.syspath_prepend(path.parent)  # as Python does for a script
     module, parse = load_script(path), argparse.ArgumentParser.parse_args
 
     def stop(*_: object) -> None:

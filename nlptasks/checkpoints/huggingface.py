@@ -67,7 +67,7 @@ def save_directory(model: Transformer, directory: str | Path, **extra: object) -
     model_type = values["model_type"] if values["model_type"] in FAMILIES else "bert"
     tensors = {family_name(name, model_type): array for name, array in export_weights(model).items()}
     if model_type == "roformer":  # which stores its sinusoids, all sines first
-        table = sinusoid_table(model.config.max_positions, model.config.key_size)
+        table = np.asarray(sinusoid_table(model.config.max_positions, model.config.key_size), "float32")
         halves = np.concatenate([table[:, 0::2], table[:, 1::2]], axis=1)
         tensors["roformer.encoder.embed_positions.weight"] = halves
     with atomic_path(directory / WEIGHTS) as temporary:

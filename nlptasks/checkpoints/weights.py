@@ -148,7 +148,7 @@ def unshared(arrays: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.
 def _other_relative_positions(config, table):
     if table is None:
         return []
-    fixed = sinusoid_table(2 * config.relative_distance + 1, config.key_size)
+    fixed = np.asarray(sinusoid_table(2 * config.relative_distance + 1, config.key_size))
     same = config.position == "relative" and table.shape == fixed.shape and np.allclose(table, fixed, atol=1e-5)
     return [] if same else [RELATIVE_TABLE]
 

@@ -4,15 +4,21 @@
 Legend: B batch, T query position, S key position, H key size.
 """
 
-import numpy as np
+import functools
+import math
+
 from keras import ops
 
 WAVELENGTH = 10000.0
 
 
+def _frequencies(size):
+    return [WAVELENGTH ** (-i / size) for i in range(0, size, 2)]
+
+
 def sinusoids(position_ids_BT, size: int):
     """Sine and cosine of every frequency, side by side: `(B, T, size)`, float32 (arXiv 1706.03762, section 3.5)."""
-    frequencies = (WAVELENGTH ** (-np.arange(0, size, 2) / size)).astype("float32")
+    frequencies = ops.convert_to_tensor(_frequencies(size), "float32")
     angles = ops.cast(position_ids_BT, "float32")[..., None] * frequencies
     pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
     return ops.reshape(pairs, (*ops.shape(position_ids_BT), size))
@@ -26,10 +32,11 @@ def rotated(x_BTNH, sinusoids_BTH):
     return ops.cast(ops.reshape(turned, ops.shape(x_BTNH)), x_BTNH.dtype)
 
 
-def sinusoid_table(rows: int, size: int) -> np.ndarray:
-    """`sinusoids` of positions 0 to rows - 1, computed in float64 and rounded: `(rows, size)`; `size` may be odd."""
-    angles = np.arange(rows)[:, None] * WAVELENGTH ** (-np.arange(0, size, 2) / size)
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(rows, -1)[:, :size].astype("float32")
+@functools.lru_cache(maxsize=8)
+def sinusoid_table(rows: int, size: int) -> tuple[tuple[float, ...], ...]:
+    """`sinusoids` of positions 0 to rows - 1 in float64: `rows` tuples of `size` numbers; `size` may be odd."""
+    waves = [[wave(row * f) for f in _frequencies(size) for wave in (math.sin, math.cos)] for row in range(rows)]
+    return tuple(tuple(of[:size]) for of in waves)
 
 
 def relative_vectors(query_ids_BT, key_ids_BS, distance: int, size: int):
@@ -38,4 +45,5 @@ def relative_vectors(query_ids_BT, key_ids_BS, distance: int, size: int):
     The vectors are fixed sinusoids, one for each distance from -`distance` to `distance` (NEZHA, arXiv 1909.00204).
     """
     offsets_BTS = ops.clip(key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -distance, distance)
-    return ops.take(sinusoid_table(2 * distance + 1, size), offsets_BTS + distance, axis=0)
+    table = ops.convert_to_tensor(sinusoid_table(2 * distance + 1, size), "float32")
+    return ops.take(table, offsets_BTS + distance, axis=0)

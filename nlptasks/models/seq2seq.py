@@ -36,8 +36,8 @@ def model_from_scratch(config: TransformerConfig) -> Transformer:
     model = Transformer(config, with_mlm="linear")
     model.build()
     if model.embeddings.position is not None:
-        waves = sinusoid_table(config.max_positions, config.embedding_size)
-        model.embeddings.position.embeddings.assign(config.initializer_range * waves)
+        waves = np.asarray(sinusoid_table(config.max_positions, config.embedding_size))
+        model.embeddings.position.embeddings.assign((config.initializer_range * waves).astype("float32"))
     for block in model.blocks:
         query = np.array(ops.convert_to_numpy(block.attention.query.kernel))  # a copy: JAX donates each buffer once
         block.attention.key.kernel.assign(query)
