@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nlptasks.checkpoints.weights import RELATIVE_TABLE
+from nlptasks.checkpoints.weights import CONDITION, RELATIVE_TABLE
 
 _ATTENTION = ("self.query", "self.key", "self.value", "output.dense")
 _LAYERS = {
@@ -66,11 +66,15 @@ def _layer_arrays(layer, names, values):
     modules = _modules(layer)
     if modules is None:
         return dict(zip(names, values, strict=True))
+    if layer.endswith("-Norm"):
+        # a conditional norm's kernels: of the hidden projection, if there is one, of beta, and of gamma
+        count = sum(name.split("/")[-1].startswith("kernel") for name in names)
+        modules = modules + tuple(f"{modules[0]}{CONDITION}{part}" for part in ("hidden", "beta", "gamma")[3 - count :])
     seen: dict[str, int] = {}
     arrays = {}
     for name, value in zip(names, values, strict=True):
         leaf = name.split("/")[-1].split(":")[0]
-        index = seen[leaf] = seen.get(leaf, -1) + 1
+        index = seen[leaf] = seen.get(leaf, 0 if leaf == "kernel" and layer.endswith("-Norm") else -1) + 1
         known = leaf in _LEAVES and index < len(modules)
         canonical = f"{modules[index]}.{_LEAVES[leaf]}" if known else name
         arrays[canonical] = value

@@ -31,6 +31,9 @@ _NAMES = {
     "shared_layers": ("shared_layers",),
     "residual_attention_scores": ("residual_attention_scores",),
     "talking_heads": ("talking_heads",),
+    "layer_norm_cond_size": ("layer_norm_cond_size",),
+    "layer_norm_cond_hidden_size": ("layer_norm_cond_hidden_size",),
+    "layer_norm_cond_hidden_act": ("layer_norm_cond_hidden_act",),
 }
 # those that transformers' files do not have
 _OWN_NAMES = (
@@ -43,6 +46,9 @@ _OWN_NAMES = (
     "shared_layers",
     "residual_attention_scores",
     "talking_heads",
+    "layer_norm_cond_size",
+    "layer_norm_cond_hidden_size",
+    "layer_norm_cond_hidden_act",
 )
 _REQUIRED = ("vocab_size", "hidden_size", "num_layers", "num_heads", "ffn_size")
 # what other programs can switch on in such a file and this core does not compute: (key, harmless values)

@@ -130,6 +130,7 @@ def transformers_family(config: TransformerConfig, with_pool, with_nsp, with_mlm
         and config.hierarchical_position is None
         and config.residual_attention_scores is None
         and not config.talking_heads
+        and config.layer_norm_cond_size is None
         and with_pool in (False, True, "tanh")
     )
     mapped, causal = config.embedding_size != config.hidden_size, config.attention == "causal"

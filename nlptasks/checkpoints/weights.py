@@ -15,6 +15,7 @@ from nlptasks.core.transformer import Transformer
 TOLERATED = ("embeddings.position_ids", "cls.predictions.decoder.", "encoder.embed_positions.")
 TOLERATED_ENDS = (".relative_positions_encoding.positions_encoding",)  # NEZHA's vectors, spread over all positions
 HEADS = ("pooler.", "cls.", "discriminator_predictions.", "generator")
+CONDITION = ".condition_"
 RELATIVE_TABLE = "encoder.relative_positions"
 TIED = {
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
@@ -73,7 +74,9 @@ def _dense(layer, name):
 
 
 def _norm(layer, name):
-    return [Slot(layer.gamma, f"{name}.weight"), Slot(layer.beta, f"{name}.bias")]
+    slots = [Slot(layer.gamma, f"{name}.weight"), Slot(layer.beta, f"{name}.bias")]
+    kernels = {"hidden": layer.condition_hidden, "beta": layer.condition_beta, "gamma": layer.condition_gamma}
+    return slots + [Slot(v, f"{name}{CONDITION}{part}.weight", True) for part, v in kernels.items() if v is not None]
 
 
 def export_weights(model: Transformer) -> dict[str, np.ndarray]:
@@ -110,6 +113,8 @@ def assign_weights(
     other_positions = _other_relative_positions(model.config, arrays.pop(RELATIVE_TABLE, None))
     wanted = {slot.name for slot in slots}
     missing = [slot.name for slot in slots if slot.name not in arrays and not slot.name.startswith(skip or ("\0",))]
+    if not any(CONDITION in name for name in arrays):  # a plain checkpoint: conditional norms stay as they start
+        missing = [name for name in missing if CONDITION not in name]
     known = (*TOLERATED, *HEADS, *skip)
     left = [n for n in arrays if not (n in wanted or n.startswith(known) or n.endswith(TOLERATED_ENDS))]
     values, misfits = [], []

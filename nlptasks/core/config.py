@@ -28,6 +28,8 @@ class TransformerConfig:
         (what bert4keras computes; True means it), or "running", the sum over all layers below (RealFormer, arXiv
         2012.11747).
     talking_heads: heads are mixed before and after the softmax (arXiv 2003.02436).
+    layer_norm_cond_size: width of a condition that every norm takes (Conditional LayerNorm, bert4keras), projected
+        first to `layer_norm_cond_hidden_size` with `layer_norm_cond_hidden_act` if that is given. None: no condition.
 
     Raises:
         ValueError: two fields contradict each other, or one is out of its range.
@@ -55,6 +57,9 @@ class TransformerConfig:
     attention_dropout: float = 0.1
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02
+    layer_norm_cond_size: int | None = None
+    layer_norm_cond_hidden_size: int | None = None
+    layer_norm_cond_hidden_act: str = "linear"
 
     def __post_init__(self) -> None:
         if self.value_size is None and isinstance(self.hidden_size, int) and self.num_heads:
@@ -92,6 +97,18 @@ class TransformerConfig:
                 f"Received: attention='unilm', segment_vocab_size={self.segment_vocab_size}."
             )
         self._check_positions()
+        self._check_condition()
+
+    def _check_condition(self) -> None:
+        for name in ("layer_norm_cond_size", "layer_norm_cond_hidden_size"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be a positive integer or None. Received: {name}={value!r}.")
+        if self.layer_norm_cond_hidden_size is not None and self.layer_norm_cond_size is None:
+            raise ValueError(
+                "layer_norm_cond_hidden_size projects a condition, so layer_norm_cond_size must be given. "
+                f"Received: layer_norm_cond_hidden_size={self.layer_norm_cond_hidden_size}, layer_norm_cond_size=None."
+            )
 
     def _check_positions(self) -> None:
         if self.position != "learned" and self.key_size % 2:

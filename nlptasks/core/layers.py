@@ -3,6 +3,8 @@
 Legend: B batch, T position, D hidden, E embedding, M chosen positions, V vocabulary.
 """
 
+from typing import NamedTuple
+
 import keras
 from keras import ops
 
@@ -27,30 +29,105 @@ def _normal(initializer_range):
     return keras.initializers.TruncatedNormal(stddev=initializer_range)
 
 
+class Affine(NamedTuple):
+    """What a norm multiplies by and adds: `(D,)`, or `(B, 1, D)` or `(B, T, D)` under a condition; float32."""
+
+    gamma: object
+    beta: object
+
+
 @keras.saving.register_keras_serializable("nlptasks")
 class LayerNorm(keras.layers.Layer):
-    """Layer normalisation over the last axis (arXiv 1607.06450), computed in float32."""
+    """Layer normalisation over the last axis (arXiv 1607.06450), computed in float32.
 
-    def __init__(self, epsilon=1e-12, **kwargs):
+    With a `condition_size` C it is conditional: gamma + W_gamma c and beta + W_beta c for a condition vector c. Both
+    matrices start at zero, so that a plain checkpoint computes what it did.
+
+    Args:
+        epsilon: added to the variance.
+        condition_size: C; None: no condition.
+        condition_hidden_size: width of a projection of the condition before both matrices; None: no projection.
+        condition_hidden_act: its activation.
+        initializer_range: standard deviation of the projection's truncated normal.
+    """
+
+    def __init__(
+        self,
+        epsilon=1e-12,
+        condition_size=None,
+        condition_hidden_size=None,
+        condition_hidden_act="linear",
+        initializer_range=0.02,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.epsilon = epsilon
+        self.epsilon, self.condition_size = epsilon, condition_size
+        self.condition_hidden_size, self.condition_hidden_act = condition_hidden_size, condition_hidden_act
+        self.initializer_range = initializer_range
+        self.condition_hidden = self.condition_gamma = self.condition_beta = None
 
     def build(self, input_shape):
-        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+        width = input_shape[-1]
+        self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
+        if (size := self.condition_size) is None:
+            return
+        if self.condition_hidden_size is not None:
+            shape = (size, self.condition_hidden_size)
+            normal = _normal(self.initializer_range)
+            self.condition_hidden = self.add_weight(name="condition_hidden", shape=shape, initializer=normal)
+            size = self.condition_hidden_size
+        self.condition_gamma = self.add_weight(name="condition_gamma", shape=(size, width), initializer="zeros")
+        self.condition_beta = self.add_weight(name="condition_beta", shape=(size, width), initializer="zeros")
 
-    def call(self, x):
+    def affine(self, condition=None):
+        """The norm's `Affine` under a condition, `(B, C)` or one a position `(B, T, C)`, or without any."""
+        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        if condition is None:
+            return Affine(gamma, beta)
+        condition = ops.cast(condition, "float32")
+        if self.condition_hidden is not None:
+            act = activation(self.condition_hidden_act)
+            condition = act(ops.matmul(condition, ops.cast(self.condition_hidden, "float32")))
+        if len(condition.shape) == 2:
+            condition = condition[:, None]
+        return Affine(
+            gamma + ops.matmul(condition, ops.cast(self.condition_gamma, "float32")),
+            beta + ops.matmul(condition, ops.cast(self.condition_beta, "float32")),
+        )
+
+    def call(self, x, affine=None):
         x = ops.cast(x, "float32")
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
         normal = centred * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(normal * ops.cast(self.gamma, "float32") + ops.cast(self.beta, "float32"), self.compute_dtype)
+        gamma, beta = self.affine() if affine is None else affine
+        return ops.cast(normal * gamma + beta, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape, *args, **kwargs):
         return input_shape
 
     def get_config(self):
-        return super().get_config() | {"epsilon": self.epsilon}
+        return super().get_config() | {
+            "epsilon": self.epsilon,
+            "condition_size": self.condition_size,
+            "condition_hidden_size": self.condition_hidden_size,
+            "condition_hidden_act": self.condition_hidden_act,
+            "initializer_range": self.initializer_range,
+        }
+
+
+def layer_norm(config, name, dtype):
+    """A norm as the config has them."""
+    return LayerNorm(
+        config.layer_norm_epsilon,
+        config.layer_norm_cond_size,
+        config.layer_norm_cond_hidden_size,
+        config.layer_norm_cond_hidden_act,
+        config.initializer_range,
+        name=name,
+        dtype=dtype,
+    )
 
 
 @keras.saving.register_keras_serializable("nlptasks")
@@ -100,7 +177,7 @@ class Embeddings(keras.layers.Layer):
         self.segment = None
         if config.segment_vocab_size:
             self.segment = keras.layers.Embedding(config.segment_vocab_size, name="segment", **settings)
-        self.norm = LayerNorm(config.layer_norm_epsilon, name="norm", dtype=self.dtype_policy)
+        self.norm = layer_norm(config, "norm", self.dtype_policy)
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
         self.mapping = None
         if config.embedding_size != config.hidden_size:
@@ -116,7 +193,7 @@ class Embeddings(keras.layers.Layer):
         if self.mapping is not None:
             self.mapping.build((None, None, self.config.embedding_size))
 
-    def call(self, token_ids_BT, segment_ids_BT=None, position_ids_BT=None, training=None):
+    def call(self, token_ids_BT, segment_ids_BT=None, position_ids_BT=None, affine=None, training=None):
         x_BTE = self.token(token_ids_BT)
         if self.position is not None:
             if position_ids_BT is None:
@@ -126,7 +203,7 @@ class Embeddings(keras.layers.Layer):
             if segment_ids_BT is None:
                 segment_ids_BT = ops.zeros_like(token_ids_BT)
             x_BTE = x_BTE + self.segment(segment_ids_BT)
-        x_BTE = self.dropout(self.norm(x_BTE), training=training)
+        x_BTE = self.dropout(self.norm(x_BTE, affine), training=training)
         return x_BTE if self.mapping is None else self.mapping(x_BTE)
 
     def _positions(self, position_ids_BT):
@@ -171,15 +248,15 @@ class MaskedLMHead(keras.layers.Layer):
             name="dense",
             dtype=self.dtype_policy,
         )
-        self.norm = LayerNorm(config.layer_norm_epsilon, name="norm", dtype=self.dtype_policy)
+        self.norm = layer_norm(config, "norm", self.dtype_policy)
 
     def build(self, input_shape=None):
         self.dense.build((None, None, self.config.hidden_size))
         self.norm.build((None, None, self.config.embedding_size))
         self.bias = self.add_weight(name="bias", shape=(self.config.vocab_size,), initializer="zeros")
 
-    def call(self, hidden_BMD, table_VE):
-        x_BME, table_VE = self.norm(self.dense(hidden_BMD)), ops.cast(table_VE, self.compute_dtype)
+    def call(self, hidden_BMD, table_VE, affine=None):
+        x_BME, table_VE = self.norm(self.dense(hidden_BMD), affine), ops.cast(table_VE, self.compute_dtype)
         x_EN = ops.transpose(ops.reshape(x_BME, (-1, self.config.embedding_size)))
         if self.compute_dtype == "float32":
             # the table as it is stored on the left: 1.5 to 5 times as fast on CPU as the plain product, for few tokens

@@ -8,7 +8,7 @@ from keras import ops
 
 from nlptasks.core.attention import MultiHeadAttention
 from nlptasks.core.config import TransformerConfig
-from nlptasks.core.layers import DiscriminatorHead, Embeddings, FeedForward, LayerNorm, MaskedLMHead
+from nlptasks.core.layers import DiscriminatorHead, Embeddings, FeedForward, MaskedLMHead, layer_norm
 from nlptasks.core.masks import attention_mask
 from nlptasks.core.positions import relative_vectors, sinusoids
 
@@ -31,7 +31,7 @@ class TransformerBlock(keras.layers.Layer):
             name="attention",
             dtype=self.dtype_policy,
         )
-        self.attention_norm = LayerNorm(config.layer_norm_epsilon, name="attention_norm", dtype=self.dtype_policy)
+        self.attention_norm = layer_norm(config, "attention_norm", self.dtype_policy)
         self.ffn = FeedForward(
             config.hidden_size,
             config.ffn_size,
@@ -40,29 +40,38 @@ class TransformerBlock(keras.layers.Layer):
             name="ffn",
             dtype=self.dtype_policy,
         )
-        self.ffn_norm = LayerNorm(config.layer_norm_epsilon, name="ffn_norm", dtype=self.dtype_policy)
+        self.ffn_norm = layer_norm(config, "ffn_norm", self.dtype_policy)
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
 
     def build(self, hidden_shape):
         for layer in (self.attention, self.attention_norm, self.ffn, self.ffn_norm):
             layer.build(hidden_shape)
 
-    def call(self, hidden_BTD, mask_BTS, position=None, scores_BNTS=None, training=None, with_state=False):
-        """Takes and returns what `MultiHeadAttention` does."""
+    def call(
+        self,
+        hidden_BTD,
+        mask_BTS,
+        position=None,
+        scores_BNTS=None,
+        affines=(None, None),
+        training=None,
+        with_state=False,
+    ):
+        """Takes and returns what `MultiHeadAttention` does; `affines` are those of both norms under a condition."""
         mixed = self.attention(hidden_BTD, mask_BTS, position, scores_BNTS, training=training, with_state=with_state)
         mixed_BTD, *state = mixed if with_state else (mixed,)
-        hidden_BTD = self._after_attention(hidden_BTD, mixed_BTD, training)
+        hidden_BTD = self._after_attention(hidden_BTD, mixed_BTD, affines, training)
         return (hidden_BTD, *state) if with_state else hidden_BTD
 
-    def step(self, hidden_RKD, *arguments):
+    def step(self, hidden_RKD, *arguments, affines=(None, None)):
         """One new token a continuation: `MultiHeadAttention.step` and the rest of the block."""
         mixed_RKD, generated, scores_RNKS = self.attention.step(hidden_RKD, *arguments)
-        return self._after_attention(hidden_RKD, mixed_RKD, False), generated, scores_RNKS
+        return self._after_attention(hidden_RKD, mixed_RKD, affines, False), generated, scores_RNKS
 
-    def _after_attention(self, hidden_BTD, mixed_BTD, training):
-        hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training))
+    def _after_attention(self, hidden_BTD, mixed_BTD, affines, training):
+        hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training), affines[0])
         changed_BTD = self.dropout(self.ffn(hidden_BTD), training=training)
-        return self.ffn_norm(hidden_BTD + changed_BTD)
+        return self.ffn_norm(hidden_BTD + changed_BTD, affines[1])
 
     def compute_output_shape(self, hidden_shape, *args, **kwargs):
         return hidden_shape
@@ -80,13 +89,15 @@ class Transformer(keras.Model):
         with_mlm: True for masked-LM probabilities, "linear" for logits.
         with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
 
-    Called on `[token_ids, segment_ids]`, both int `(B, T)` (or on `token_ids` alone: all segment 0), it
+    Called on `[token_ids, segment_ids]`, both int `(B, T)` (or on `token_ids` alone: all segment 0), or on
+    `[token_ids, segment_ids, condition]` where the config has a `layer_norm_cond_size` C, with a condition `(B, C)`
+    or one a position `(B, T, C)`, it
     returns what bert4keras returns, in its order: the hidden states `(B, T, D)` if no head was asked for,
     else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then masked-LM probabilities or
     logits `(B, T, V)`, then the discriminator's `(B, T, 1)`; one tensor when there is one, else a list.
 
     Raises:
-        ValueError: T is more than the positions reach.
+        ValueError: T is more than the positions reach; a condition that the config does not have, or of another size.
     """
 
     def __init__(self, config, with_pool=False, with_nsp=False, with_mlm=False, with_discriminator=False, **kwargs):
@@ -134,14 +145,16 @@ class Transformer(keras.Model):
         self.built = True
 
     def call(self, inputs, training=None):
-        token_ids_BT, segment_ids_BT = inputs if isinstance(inputs, list | tuple) else (inputs, None)
-        hidden_BTD = self.encode(token_ids_BT, segment_ids_BT, training=training)
+        inputs = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        token_ids_BT, segment_ids_BT, condition = inputs + [None] * (3 - len(inputs))
+        affines = self.affines(condition)
+        hidden_BTD = self.encode(token_ids_BT, segment_ids_BT, affines, training=training)
         outputs = []
         if self.pooler is not None:
             pooled_BD = self.pooler(hidden_BTD[:, 0])
             outputs.append(pooled_BD if self.nsp is None else ops.softmax(ops.cast(self.nsp(pooled_BD), "float32")))
         if self.mlm is not None:
-            logits_BTV = self.token_logits(hidden_BTD)
+            logits_BTV = self.token_logits(hidden_BTD, affines)
             outputs.append(logits_BTV if self.with_mlm == "linear" else ops.softmax(logits_BTV))
         if self.discriminator is not None:
             logits_BT1 = self.discriminator(hidden_BTD)
@@ -150,9 +163,25 @@ class Transformer(keras.Model):
             return hidden_BTD
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def encode(self, token_ids_BT, segment_ids_BT=None, training=None, with_cache=False):
+    def affines(self, condition=None):
+        """What every norm multiplies by and adds under a condition, for `encode`, `encode_step` and `token_logits`: a
+        forward pass, or all steps of decoding, compute it once. None without a condition.
+        """
+        if condition is None:
+            return None
+        size, shape = self.config.layer_norm_cond_size, tuple(condition.shape)
+        if len(shape) not in (2, 3) or size is None or shape[-1] not in (size, None):
+            raise ValueError(
+                "A condition must be (batch, size) or (batch, length, size), of the model's layer_norm_cond_size. "
+                f"Received: condition of shape {shape}, layer_norm_cond_size={size}."
+            )
+        blocks = [(b.attention_norm.affine(condition), b.ffn_norm.affine(condition)) for b in self.blocks]
+        found = {"embeddings": self.embeddings.norm.affine(condition), "blocks": blocks}
+        return found if self.mlm is None else found | {"mlm": self.mlm.norm.affine(condition)}
+
+    def encode(self, token_ids_BT, segment_ids_BT=None, affines=None, training=None, with_cache=False):
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
-        (a list of `KeyValues`) if `with_cache`.
+        (a list of `KeyValues`) if `with_cache`. `affines` are those of a condition.
         """
         config, length = self.config, token_ids_BT.shape[1]
         if isinstance(length, int) and length > config.position_reach:
@@ -165,24 +194,30 @@ class Transformer(keras.Model):
         mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT)
         position_ids_1T = ops.arange(ops.shape(token_ids_BT)[1])[None]
         position = self._attention_position(position_ids_1T, position_ids_1T)
-        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, training=training)
+        of_embeddings, of_layers = self._affines_in_order(affines)
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
         caches, added, residual = [], None, config.residual_attention_scores
-        for block in self.layer_sequence:
+        for block, pair in zip(self.layer_sequence, of_layers, strict=True):
             if not (with_cache or residual):
-                hidden_BTD = block(hidden_BTD, mask_BTS, position, training=training)
+                hidden_BTD = block(hidden_BTD, mask_BTS, position, affines=pair, training=training)
                 continue
-            hidden_BTD, cache, own = block(hidden_BTD, mask_BTS, position, added, training=training, with_state=True)
+            hidden_BTD, cache, own = block(
+                hidden_BTD, mask_BTS, position, added, affines=pair, training=training, with_state=True
+            )
             caches.append(cache)
             added = _added_scores(residual, added, own)
         return (hidden_BTD, caches) if with_cache else hidden_BTD
 
-    def encode_step(self, token_ids_RK, segment_ids_RK, position_ids_R1, mask_R1S, prefix, generated, time):
+    def encode_step(
+        self, token_ids_RK, segment_ids_RK, position_ids_R1, mask_R1S, prefix, generated, time, affines=None
+    ):
         """Hidden states `(R, K, D)` of one new token for each of the K continuations of R prefixes.
 
         Args:
             mask_R1S: bool, which prefix slots and generated slots (the new token's own included) may be looked at.
             prefix, generated: one `KeyValues` a layer, as `MultiHeadAttention.step` takes them.
             time: slot of the new token among the generated ones.
+            affines: those of a condition `(R, C)`.
 
         Returns:
             The hidden states, and `generated` with the new token written in.
@@ -191,13 +226,24 @@ class Transformer(keras.Model):
         slots_RP = ops.broadcast_to(slots_P, (ops.shape(position_ids_R1)[0], slots_P.shape[1]))
         key_ids_RS = ops.concatenate([slots_RP, position_ids_R1 - time + slots_A], axis=1)
         position = self._attention_position(position_ids_R1, key_ids_RS)
-        hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_R1)
+        of_embeddings, of_layers = self._affines_in_order(affines)
+        hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_R1, of_embeddings)
         updated, added = [], None
-        for block, seen, recent in zip(self.layer_sequence, prefix, generated, strict=True):
-            hidden_RKD, recent, own = block.step(hidden_RKD, mask_R1S, seen, recent, time, position, added)
+        for block, seen, recent, pair in zip(self.layer_sequence, prefix, generated, of_layers, strict=True):
+            hidden_RKD, recent, own = block.step(
+                hidden_RKD, mask_R1S, seen, recent, time, position, added, affines=pair
+            )
             updated.append(recent)
             added = _added_scores(self.config.residual_attention_scores, added, own)
         return hidden_RKD, updated
+
+    def _affines_in_order(self, affines):
+        """Those of the embeddings, and a pair for each layer."""
+        count = self.config.num_layers
+        if affines is None:
+            return None, [(None, None)] * count
+        pairs = affines["blocks"]
+        return affines["embeddings"], pairs * count if self.config.shared_layers else pairs
 
     def _attention_position(self, query_ids_BT, key_ids_BS):
         config = self.config
@@ -207,9 +253,9 @@ class Transformer(keras.Model):
             return relative_vectors(query_ids_BT, key_ids_BS, config.relative_distance, config.key_size)
         return None
 
-    def token_logits(self, hidden_BMD):
+    def token_logits(self, hidden_BMD, affines=None):
         """Masked-LM logits `(B, M, V)`, float32, of the hidden states at chosen positions."""
-        return self.mlm(hidden_BMD, self.embeddings.token.embeddings)
+        return self.mlm(hidden_BMD, self.embeddings.token.embeddings, affines and affines["mlm"])
 
     def stored_as(self, dtype):
         """This model if its weights are stored in `dtype` ("float32", "bfloat16"), else a copy whose weights are.

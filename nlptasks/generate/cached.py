@@ -50,17 +50,21 @@ class CachedSteps:
         """Encodes the prefixes.
 
         Args:
-            inputs: `{"token_ids": (R, T), "segment_ids": (R, T)}`, int32, id 0 pads on the right.
+            inputs: `{"token_ids": (R, T), "segment_ids": (R, T)}`, int32, id 0 pads on the right; and, for a model with
+                conditional norms, `"condition": (R, C)`; and `"guidance": ()` where that is to be strengthened.
             width: K.
             capacity: A.
 
         Returns:
             Logits `(R, 1, V)` of the token after each prefix, and the state that `__call__` and `follow` take.
         """
-        token_ids_RT, config = inputs["token_ids"], self.model.config
+        config, guidance = self.model.config, inputs.get("guidance")
+        token_ids_RT, segment_ids_RT = inputs["token_ids"], inputs["segment_ids"]
+        affines = self.model.affines(_with_zeros(inputs.get("condition"), guidance))
+        token_ids_RT, segment_ids_RT = _twice(token_ids_RT, guidance), _twice(segment_ids_RT, guidance)
         real_RT = padding_mask(token_ids_RT)
         lengths_R = ops.sum(ops.cast(real_RT, "int32"), axis=1)
-        hidden_RTD, prefix = self.model.encode(token_ids_RT, inputs["segment_ids"], with_cache=True)
+        hidden_RTD, prefix = self.model.encode(token_ids_RT, segment_ids_RT, affines, with_cache=True)
         shape = (ops.shape(token_ids_RT)[0], width, config.num_heads, capacity)
         generated = [
             KeyValues(*(ops.zeros((*shape, size), x.dtype) for size, x in zip(_sizes(config), cache, strict=True)))
@@ -68,19 +72,23 @@ class CachedSteps:
         ]
         last_R1D = at_positions(hidden_RTD, (lengths_R - 1)[:, None])
         state = {"real": real_RT, "lengths": lengths_R, "prefix": prefix, "generated": generated}
-        return self.model.token_logits(last_R1D), state
+        state |= {} if affines is None else {"affines": affines}
+        state |= {} if guidance is None else {"guidance": guidance}
+        return _guided(self.model.token_logits(last_R1D, affines), guidance), state
 
     def __call__(self, tokens_RK, state, time):
         """Feeds token `time` (from 0) of every continuation: logits `(R, K, V)` of the next one, and the state."""
+        affines, guidance = state.get("affines"), state.get("guidance")
+        tokens_RK = _twice(tokens_RK, guidance)
         real_RT, capacity = state["real"], state["generated"][0].keys.shape[3]
         recent_RA = ops.broadcast_to(ops.arange(capacity)[None] <= time, (ops.shape(real_RT)[0], capacity))
         mask_R1S = ops.concatenate([real_RT, recent_RA], axis=1)[:, None]
         segments_RK = ops.full_like(tokens_RK, self.generated_segment)
         positions_R1 = state["lengths"][:, None] + time
         hidden_RKD, generated = self.model.encode_step(
-            tokens_RK, segments_RK, positions_R1, mask_R1S, state["prefix"], state["generated"], time
+            tokens_RK, segments_RK, positions_R1, mask_R1S, state["prefix"], state["generated"], time, affines
         )
-        return self.model.token_logits(hidden_RKD), state | {"generated": generated}
+        return _guided(self.model.token_logits(hidden_RKD, affines), guidance), state | {"generated": generated}
 
     def follow(self, state, tokens_RK, parents_RK):
         """The state after continuation k of each row went on from its former continuation `parents[r, k]`.
@@ -89,6 +97,7 @@ class CachedSteps:
         """
         if parents_RK is None:
             return state
+        parents_RK = _twice(parents_RK, state.get("guidance"))
         generated = [KeyValues(*(take_continuations(x, parents_RK) for x in cache)) for cache in state["generated"]]
         return state | {"generated": generated}
 
@@ -101,3 +110,20 @@ def cache_bytes(config, prefixes: int, prefix_length: int, generated_length: int
 
 def _sizes(config):
     return config.key_size, config.value_size
+
+
+def _twice(rows, guidance):
+    """With guidance every row is decoded twice: under its condition, and, further down, under none."""
+    return rows if guidance is None else ops.concatenate([rows, rows], axis=0)
+
+
+def _with_zeros(condition_RC, guidance):
+    return condition_RC if guidance is None else ops.concatenate([condition_RC, ops.zeros_like(condition_RC)], axis=0)
+
+
+def _guided(logits_RKV, guidance):
+    """Classifier-free guidance (arXiv 2207.12598): away from what is likely without the condition."""
+    if guidance is None:
+        return logits_RKV
+    under_RKV, without_RKV = ops.split(logits_RKV, 2, axis=0)
+    return without_RKV + guidance * (under_RKV - without_RKV)

@@ -61,6 +61,8 @@ class Generator:
         repetition_penalty: float = 1.0,
         constraints: Sequence[c.Constraint] = (),
         segment_ids: Sequence[Sequence[int]] | None = None,
+        conditions: np.ndarray | None = None,
+        guidance: float = 1.0,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> list[list[Hypothesis]]:
         """Continues every source.
@@ -72,15 +74,19 @@ class Generator:
             repetition_penalty: above 1, tokens of the source and those generated become less likely.
             constraints: what else may not come next (nlptasks/generate/constraints.py).
             segment_ids: of the sources; None: all 0.
+            conditions: `(sources, C)`, one vector a source, for a model with conditional norms.
+            guidance: above 1 the condition counts for more: logits go from those under the zero condition towards and
+                beyond those under the source's (arXiv 2207.12598), at twice the work.
             progress: wraps the iteration over batches (`tqdm`, say).
 
         Returns:
             For each source as many hypotheses as the search returns, best first.
 
         Raises:
-            ValueError: an empty source, ids outside the vocabulary, or more tokens than the model has positions.
+            ValueError: an empty source, ids outside the vocabulary, more tokens than the model has positions, or
+                conditions that do not fit.
         """
-        call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length))
+        call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length), conditions, guidance)
         call.check(self.config)
         restrictions = self._restrictions(call, repetition_penalty, constraints)
         results: list[list[Hypothesis]] = [[] for _ in sources]
@@ -102,6 +108,8 @@ class Generator:
         repetition_penalty: float = 1.0,
         constraints: Sequence[c.Constraint] = (),
         segment_ids: Sequence[Sequence[int]] | None = None,
+        conditions: np.ndarray | None = None,
+        guidance: float = 1.0,
         chunk: int = 4,
     ) -> Iterator[list[list[int]]]:
         """Yields the tokens as they come: for each source those of the last `chunk` steps, end tokens left out.
@@ -109,7 +117,7 @@ class Generator:
         The pieces joined are what `generate` returns. All sources are decoded as one batch; the search is `Greedy()`
         or `Sampling(count=1)`.
         """
-        call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length))
+        call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length), conditions, guidance)
         call.check(self.config)
         if call.search.width != 1 or call.search.revises:
             raise ValueError(f"Only greedy search and sampling with count=1 can be streamed. Received: {search}.")
@@ -160,8 +168,10 @@ class Generator:
 class _Call:
     """The arguments of one call, checked."""
 
-    def __init__(self, sources, segment_ids, search, limits):
+    def __init__(self, sources, segment_ids, search, limits, conditions, guidance):
         self.sources, self.segment_ids, self.search, self.limits = sources, segment_ids, search, limits
+        self.conditions = None if conditions is None else np.asarray(conditions, "float32")
+        self.guidance = guidance
 
     def check(self, config):
         if not 1 <= self.limits.min_length <= self.limits.max_length:
@@ -188,6 +198,21 @@ class _Call:
                     f"source {row} has {len(ids)} tokens and {len(self.segment_ids[row])} segment ids; give one each."
                 )
 
+        self._check_conditions(config)
+
+    def _check_conditions(self, config):
+        size, given = config.layer_norm_cond_size, self.conditions
+        if given is not None and (size is None or given.shape != (len(self.sources), size)):
+            raise ValueError(
+                f"conditions must be ({len(self.sources)}, {size}): one vector a source, of the model's "
+                f"layer_norm_cond_size. Received: shape {given.shape}."
+            )
+        if not self.guidance >= 0 or (self.guidance != 1 and given is None):
+            raise ValueError(
+                f"guidance must be at least 0 and goes with conditions. Received: guidance={self.guidance}, "
+                f"conditions {'not ' if given is None else ''}given."
+            )
+
     def arrays(self, rows, count, longest_allowed):
         longest = max(len(self.sources[row]) for row in rows)
         token_ids = np.zeros((count, min(round_width(longest), longest_allowed)), "int32")
@@ -196,4 +221,10 @@ class _Call:
             token_ids[i, : len(self.sources[row])] = self.sources[row]
             if self.segment_ids is not None:
                 segment_ids[i, : len(self.segment_ids[row])] = self.segment_ids[row]
-        return {"token_ids": token_ids, "segment_ids": segment_ids}
+        arrays = {"token_ids": token_ids, "segment_ids": segment_ids}
+        if self.conditions is not None:
+            arrays["condition"] = np.zeros((count, self.conditions.shape[1]), "float32")
+            arrays["condition"][: len(rows)] = self.conditions[rows]
+            if self.guidance != 1:
+                arrays["guidance"] = np.float32(self.guidance)
+        return arrays

@@ -17,11 +17,17 @@ def golden_outputs(folder):
         return dict(file)
 
 
+def fed(case, outputs):
+    """What the case's model was called on."""
+    condition = [outputs[name] for name in (f"{case}_condition",) if name in outputs]
+    return [outputs["token_ids"], outputs["segment_ids"], *condition]
+
+
 def largest_distance(folder, case, checkpoint, outputs):
     """The largest distance of any output of the case at real positions."""
     model = nlptasks.build_transformer_model(folder / f"{case}.json", folder / checkpoint, **CASES[case])
     token_ids = outputs["token_ids"]
-    values = model([token_ids, outputs["segment_ids"]])
+    values = model(fed(case, outputs))
     values = values if isinstance(values, list) else [values]
     recorded = [name for name in outputs if name.rpartition("_")[0] == case and name.rpartition("_")[2].isdigit()]
     assert len(values) == len(recorded) > 0

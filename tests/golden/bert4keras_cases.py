@@ -31,6 +31,10 @@ CASES = {
     "residual_scores_nezha": {"model": "nezha"},
     "hierarchical": {"with_mlm": "linear"},
     "hierarchical_share": {"application": "unilm"},
+    "condition": {"with_pool": True},
+    "condition_lm": {"application": "lm"},
+    "condition_hidden": {"application": "unilm", "with_mlm": "linear"},
+    "condition_albert": {"model": "albert", "with_mlm": "linear"},
 }
 # what the case adds to the config file
 EXTRA_CONFIG = {
@@ -47,6 +51,14 @@ EXTRA_CONFIG = {
     "residual_scores_nezha": {"residual_attention_scores": True, "num_hidden_layers": 3},
     "hierarchical": {"hierarchical_position": True, "max_position_embeddings": 7},
     "hierarchical_share": {"hierarchical_position": 0.3, "max_position_embeddings": 11},
+    "condition": {"layer_norm_cond_size": 5},
+    "condition_lm": {"layer_norm_cond_size": 5},
+    "condition_hidden": {
+        "layer_norm_cond_size": 5,
+        "layer_norm_cond_hidden_size": 8,
+        "layer_norm_cond_hidden_act": "tanh",
+    },
+    "condition_albert": {"layer_norm_cond_size": 3},
 }
 # cases whose weights are also recorded as a TensorFlow checkpoint in the layout of the family's authors: case -> file
 GOOGLE = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 os.environ["TF_KERAS"] = "1"
 import numpy as np
-from bert4keras.backend import K, set_gelu, tf
+from bert4keras.backend import K, keras, set_gelu, tf
 from bert4keras.models import build_transformer_model
 from bert4keras_cases import CASES, EXTRA_CONFIG, GOOGLE
 
@@ -67,11 +67,18 @@ def main(output):
         config = {**BASE, **EXTRA_CONFIG.get(name, {})}
         config_path = output / (name + ".json")
         config_path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        fed, arguments = [token_ids, segment_ids], dict(arguments)
+        if size := config.get("layer_norm_cond_size"):
+            condition = np.random.RandomState(5).normal(size=(len(token_ids), size)).astype("float32")
+            fed.append(condition)
+            results[f"{name}_condition"] = condition
+            layer = keras.layers.Input((size,))
+            arguments |= {"layer_norm_cond": layer, "additional_input_layers": layer}
         transformer = build_transformer_model(str(config_path), return_keras_model=False, **arguments)
         model = transformer.model
         randomise(model)
         model.save_weights(str(output / (name + ".h5")))
-        predicted = model.predict([token_ids, segment_ids], verbose=0)
+        predicted = model.predict(fed, verbose=0)
         predicted = predicted if isinstance(predicted, list) else [predicted]
         for i, value in enumerate(predicted):
             results[f"{name}_{i}"] = value.astype("float32")
