@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +62,17 @@ def _weight_files(path: Path) -> list[Path]:
     raise FileNotFoundError(f"{path}: no {WEIGHTS} in this directory.")
 
 
-def save_directory(model: Transformer, directory: str | Path, **extra: object) -> None:
-    """Writes `model.safetensors`, then `config.json` (with `extra` keys); each file appears whole or not at all."""
+def save_directory(
+    model: Transformer, directory: str | Path, tensors: Mapping[str, np.ndarray] | None = None, **extra: object
+) -> None:
+    """Writes `model.safetensors` (with more `tensors`), then `config.json` (with `extra` keys); each file appears whole
+    or not at all.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     heads = {"with_pool": model.with_pool, "with_nsp": model.with_nsp, "with_mlm": model.with_mlm}
-    tensors = {name if name.startswith("cls.") else f"bert.{name}": a for name, a in export_weights(model).items()}
+    own = {name if name.startswith("cls.") else f"bert.{name}": a for name, a in export_weights(model).items()}
     with atomic_path(directory / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        save_file(own | dict(tensors or {}), temporary, metadata={"format": "pt"})
     values = config_to_json(model.config, **heads) | extra
     write_text(directory / CONFIG, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

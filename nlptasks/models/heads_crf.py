@@ -1,6 +1,6 @@
 """Linear-chain conditional random field (Lafferty, McCallum, Pereira 2001): a score for every path of tags.
 
-Legend: B batch, T position, K tag.
+Legend: B batch, T position, K tag, X a tag's score and then the mask.
 """
 
 import keras
@@ -50,10 +50,10 @@ class LinearChainCRF(keras.layers.Layer):
         """Log of the sum of exp(score) over all paths, `(B,)`."""
         scores_BTK, mask_BT, first_K, transitions_KK, last_K = self._parts(scores_BTK, mask_BT)
 
-        def step(state_BK, inputs):
-            score_BK, real_B = inputs
+        def step(state_BK, later_BX):
+            score_BK, real_B1 = _split(later_BX)
             following_BK = ops.logsumexp(state_BK[:, :, None] + transitions_KK, axis=1) + score_BK
-            return ops.where(real_B[:, None], following_BK, state_BK), state_BK
+            return ops.where(real_B1, following_BK, state_BK), state_BK
 
         state_BK, _ = ops.scan(step, first_K + scores_BTK[:, 0], _later(scores_BTK, mask_BT))
         return ops.where(mask_BT[:, 0], ops.logsumexp(state_BK + last_K, axis=1), 0.0)
@@ -88,24 +88,25 @@ class LinearChainCRF(keras.layers.Layer):
             transitions_KK = ops.where(allowed_KK, transitions_KK, MASKED_SCORE)
         transposed_KK = ops.transpose(transitions_KK)
 
-        def forward(state_BK, inputs):
-            score_BK, real_B = inputs
+        def forward(state_BK, later_BX):
+            score_BK, real_B1 = _split(later_BX)
             following_BK = ops.max(state_BK[:, :, None] + transitions_KK, axis=1) + score_BK
-            return ops.where(real_B[:, None], following_BK, state_BK), state_BK
+            return ops.where(real_B1, following_BK, state_BK), state_BK
 
-        def backward(tag_B, inputs):
-            state_BK, real_B = inputs  # of a position, and whether the one behind it, which has tag_B, is real
+        def backward(tag_B, state_BX):
+            state_BK, real_B1 = _split(state_BX)  # of a position, and whether the next one, which has tag_B, is real
             origin_BK = state_BK + ops.take(transposed_KK, tag_B, axis=0)
-            tag_B = ops.where(real_B, ops.cast(ops.argmax(origin_BK, axis=1), "int32"), tag_B)
+            tag_B = ops.where(real_B1[:, 0], ops.cast(ops.argmax(origin_BK, axis=1), "int32"), tag_B)
             return tag_B, tag_B
 
-        score_TBK, later_TB = _later(scores_BTK, mask_BT)
-        state_BK, state_TBK = ops.scan(forward, first_K + scores_BTK[:, 0], (score_TBK, later_TB))
+        later_TBX = _later(scores_BTK, mask_BT)
+        state_BK, state_TBK = ops.scan(forward, first_K + scores_BTK[:, 0], later_TBX)
         state_BK = state_BK + last_K
         final_B = ops.cast(ops.argmax(state_BK, axis=1), "int32")
-        _, tags_TB = ops.scan(backward, final_B, (state_TBK, later_TB), reverse=True)
+        state_TBX = ops.concatenate([state_TBK, later_TBX[:, :, -1:]], axis=2)
+        _, tags_TB = ops.scan(backward, final_B, state_TBX, reverse=True)
         score_B = ops.where(mask_BT[:, 0], ops.max(state_BK, axis=1), 0.0)
-        return ops.where(mask_BT, ops.transpose(tags_TB), 0), score_B
+        return ops.where(mask_BT, _transposed(tags_TB), 0), score_B
 
     def _parts(self, scores_BTK, mask_BT):
         scores_BTK = ops.convert_to_tensor(scores_BTK)
@@ -123,9 +124,20 @@ class LinearChainCRF(keras.layers.Layer):
 
 
 def _later(scores_BTK, mask_BT):
-    """Scores and mask of all positions but the first, positions in front, and one masked position behind the last:
-    so that a row of one position is no special case.
+    """Scores and mask of all positions but the first, as one array with positions in front, X = K + 1 (keras.ops.scan
+    takes only one whose length is not known on TensorFlow); one masked position stands behind the last, so that a row
+    of one position is no special case.
     """
-    scores_BTK = ops.concatenate([scores_BTK[:, 1:], ops.zeros_like(scores_BTK[:, :1])], axis=1)
-    mask_BT = ops.concatenate([mask_BT[:, 1:], ops.zeros_like(mask_BT[:, :1])], axis=1)
-    return ops.transpose(scores_BTK, (1, 0, 2)), ops.transpose(mask_BT)
+    both_BTX = ops.concatenate([scores_BTK, ops.cast(mask_BT, scores_BTK.dtype)[:, :, None]], axis=2)
+    both_BTX = ops.concatenate([both_BTX[:, 1:], ops.zeros_like(both_BTX[:, :1])], axis=1)
+    return ops.transpose(both_BTX, (1, 0, 2))
+
+
+def _split(both_BX):
+    """Scores `(B, K)` and mask `(B, 1)`."""
+    return both_BX[:, :-1], both_BX[:, -1:] > 0.5
+
+
+def _transposed(tags_TB):
+    """By way of float32: on processors without AVX-512 TensorFlow prints an error where it transposes integers."""
+    return ops.cast(ops.transpose(ops.cast(tags_TB, "float32")), "int32")

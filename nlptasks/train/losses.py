@@ -49,8 +49,9 @@ def sparse_multilabel_categorical_crossentropy(positive_ids, y_pred):
         `(...)` in nats.
     """
     y_pred = _at_least_float32(y_pred)
-    classes, most = y_pred.shape[-1] or ops.shape(y_pred)[-1], positive_ids.shape[-1]
-    ids_RM = ops.reshape(ops.cast(positive_ids, "int32"), (-1, most))
+    positive_ids = ops.convert_to_tensor(positive_ids, "int32")
+    classes, most = ops.shape(y_pred)[-1], ops.shape(positive_ids)[-1]
+    ids_RM = ops.reshape(positive_ids, (-1, most))
     rows = ops.shape(ids_RM)[0]
     ids_RM = ops.where(ids_RM < 0, classes, ids_RM)  # a column of its own, cut off below
     first_R1 = ops.arange(rows, dtype="int32")[:, None] * (classes + 1)
