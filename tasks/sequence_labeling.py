@@ -1,11 +1,11 @@
 """Sequence labelling: train, score and use a model that finds the entities of texts.
 
-    python tasks/sequence_labeling.py train --train A.jsonl --valid B.jsonl --head crf --checkpoint DIR --output runs/ner
+    python tasks/sequence_labeling.py train --train A.jsonl --valid B.jsonl --checkpoint DIR --output runs/ner
     python tasks/sequence_labeling.py evaluate --model runs/ner --data test.jsonl
     python tasks/sequence_labeling.py predict --model runs/ner --texts 第一句 第二句
 
-Files are CLUENER's JSON lines, or columns of characters with BIO tags; plain or gzip. Heads: crf, global-pointer (entities
-may nest) and efficient-global-pointer. Scores beside a linear baseline: docs/labeling.md.
+Files are CLUENER's JSON lines, or columns of characters with BIO tags; plain or gzip. Heads: --head crf, global-pointer
+(entities may nest) or efficient-global-pointer. Scores beside a linear baseline: docs/labeling.md.
 """
 
 import dataclasses

@@ -4,8 +4,8 @@
     python tasks/text_classification.py evaluate --model runs/classifier --data test.jsonl
     python tasks/text_classification.py predict --model runs/classifier --texts 第一句 第二句
 
-Files are JSON lines, CSV or tab-separated, plain or gzip; columns are chosen by name. A file without a line of names has
-them named: --columns label text. Scores beside a linear baseline: docs/classification.md.
+Files are JSON lines, CSV or tab-separated, plain or gzip; columns are chosen by name. A file without a line of
+names has them named: --columns label text. Scores beside a linear baseline: docs/classification.md.
 """
 
 import dataclasses
@@ -193,7 +193,8 @@ class Evaluate(FileColumns):
         scores = score_labels([text.labels for text in texts], [result.labels for result in found])
         if self.predictions is not None:
             _write(
-                self.predictions, [_row(text, one) | {"gold": list(text.labels)} for text, one in _both(texts, found)]
+                self.predictions,
+                [_row(text, one) | {"gold": list(text.labels)} for text, one in zip(texts, found, strict=True)],
             )
         print(_table(scores))
         if self.json:
@@ -228,7 +229,7 @@ class Predict(FileColumns):
         else:
             texts = self._given(classifier.pair)
         found = _predict(classifier, texts)
-        rows = [_row(text, result) for text, result in _both(texts, found)]
+        rows = [_row(text, result) for text, result in zip(texts, found, strict=True)]
         if self.output is not None:
             _write(self.output, rows)
             return
@@ -272,10 +273,6 @@ def _load(path: Path, columns: FileColumns) -> Classifier:
 
 def _texts(texts: list[LabelledText]) -> list:
     return [text.text if text.second_text is None else (text.text, text.second_text) for text in texts]
-
-
-def _both(texts, found):
-    return zip(texts, found, strict=True)
 
 
 def _predict(classifier: Classifier, texts: list[LabelledText], bar: bool = True):

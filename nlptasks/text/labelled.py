@@ -1,4 +1,4 @@
-"""Readers of labelled texts: a label or several for a text or a pair of texts, in tab-separated, CSV or JSON-lines files.
+"""Readers of labelled texts: labels of a text or of a pair of texts, in tab-separated, CSV or JSON-lines files.
 
 Whatever is wrong with a file is one line that names the file, the line and what to do.
 """
