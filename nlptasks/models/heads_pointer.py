@@ -11,6 +11,7 @@ from nlptasks.core.attention import MASKED_SCORE
 
 def rotate(x_BTH):
     """Rotary positions (arXiv 2104.09864): pairs of neighbouring features turned by the position times a frequency."""
+    x_BTH = ops.convert_to_tensor(x_BTH)
     size = x_BTH.shape[-1]
     position_T1 = ops.arange(ops.shape(x_BTH)[1], dtype=x_BTH.dtype)[:, None]
     frequency_P = 10000.0 ** (-2.0 / size * ops.arange(size // 2, dtype=x_BTH.dtype))

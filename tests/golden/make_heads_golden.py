@@ -19,7 +19,6 @@ from bert4keras.backend import (
 )
 from bert4keras.layers import ConditionalRandomField, EfficientGlobalPointer, GlobalPointer
 from heads_cases import H, N, inputs, weight
-from heads_cases import K as TAGS
 
 
 class WithMask(keras.layers.Layer):
@@ -37,7 +36,7 @@ def run(layer, x, mask, names):
     first, second = keras.layers.Input(x.shape[1:]), keras.layers.Input(mask.shape[1:])
     model = keras.models.Model([first, second], layer(WithMask()([first, second])))
     assert len(layer.weights) == len(names), [w.name for w in layer.weights]
-    for variable, name in zip(layer.weights, names):
+    for variable, name in zip(layer.weights, names, strict=True):
         K.set_value(variable, weight(name, tuple(variable.shape)))
     return model.predict([x, mask.astype("float32")], verbose=0)
 
