@@ -86,7 +86,7 @@ def _checked(text: str, kind: str, name: str, span: Any, place: str) -> Entity:
     first, last = span
     if not 0 <= first <= last < len(text):
         raise ValueError(
-            f"{place}: the span {span} of {name!r} ({kind}) is not in the text of {len(text)} characters; correct first "
+            f"{place}: the span {span} of {name!r} ({kind}) leaves the text of {len(text)} characters; correct first "
             f"and last character, which count from 0 to {len(text) - 1}."
         )
     if text[first : last + 1] != name:
