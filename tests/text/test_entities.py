@@ -69,7 +69,11 @@ def test_two_entities_side_by_side_stay_two(tmp_path):
 @pytest.mark.parametrize(
     ("text", "at", "message"),
     [
-        (line({}) + line({"name": {"沈月": [[0, 10]]}}), 2, r"the span \[0, 10\] of '沈月' \(name\) leaves the text of 10"),
+        (
+            line({}) + line({"name": {"沈月": [[0, 10]]}}),
+            2,
+            r"the span \[0, 10\] of '沈月' \(name\) leaves the text of 10",
+        ),
         (line({"name": {"沈月": [[1, 0]]}}), 1, r"leaves the text .*count from 0 to 9"),
         (line({"name": {"沈月": [[-1, 0]]}}), 1, "leaves the text"),
         (line({"name": {"沈月": [[1, 2]]}}), 1, r"the span \[1, 2\] of '沈月' \(name\) reads '月去'; correct"),
