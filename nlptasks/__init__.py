@@ -14,6 +14,8 @@ _PUBLIC = {
     "TransformerConfig": "nlptasks.core",
     "Generator": "nlptasks.generate",
     "AutoRegressiveDecoder": "nlptasks.generate",
+    "Classifier": "nlptasks.models.classification",
+    "Labeler": "nlptasks.models.labeling",
     "Reader": "nlptasks.models.reading",
     "Segmenter": "nlptasks.models.segmentation",
     "Tokenizer": "nlptasks.text",

@@ -10,6 +10,8 @@ BUNDLED = {"segmenter": Path(__file__).parent / "pretrained" / "segmenter"}
 _APPLICATIONS = {
     "reading_comprehension": ("nlptasks.models.reading", "Reader"),
     "word_segmentation": ("nlptasks.models.segmentation", "Segmenter"),
+    "text_classification": ("nlptasks.models.classification", "Classifier"),
+    "sequence_labeling": ("nlptasks.models.labeling", "Labeler"),
 }
 _CONFIGS = ("config.json", "bert_config.json")
 
@@ -17,7 +19,8 @@ _CONFIGS = ("config.json", "bert_config.json")
 def load(directory: str | Path):
     """The application saved in `directory`, ready to use.
 
-    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`.
+    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `Classifier` `.classify(text)` and
+    `.predict(texts)`, a `Labeler` `.label(text)` and `.predict(texts)`.
 
     Args:
         directory: what a training run has written, or the name of a model that comes with the package: "segmenter".

@@ -1,6 +1,7 @@
 """Directories laid out as Hugging Face lays them (`config.json`, `model.safetensors`); ours are such directories."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -58,18 +59,21 @@ def _weight_files(path: Path) -> list[Path]:
     raise FileNotFoundError(f"{path}: no {WEIGHTS} in this directory.")
 
 
-def save_directory(model: Transformer, directory: str | Path, **extra: object) -> None:
-    """Writes `model.safetensors`, then `config.json` (with `extra` keys); each file appears whole or not at all."""
+def save_directory(
+    model: Transformer, directory: str | Path, tensors: Mapping[str, np.ndarray] | None = None, **extra: object
+) -> None:
+    """Writes `model.safetensors` (with more `tensors`), then `config.json` (with `extra` keys); each file appears whole
+    or not at all.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     heads = {name: getattr(model, name) for name in ("with_pool", "with_nsp", "with_mlm", "with_discriminator")}
     values = config_to_json(model.config, **heads) | extra
     model_type = values["model_type"] if values["model_type"] in FAMILIES else "bert"
-    tensors = {family_name(name, model_type): array for name, array in export_weights(model).items()}
+    own = {family_name(name, model_type): array for name, array in export_weights(model).items()}
     if model_type == "roformer":  # which stores its sinusoids, all sines first
         table = np.asarray(sinusoid_table(model.config.max_positions, model.config.key_size), "float32")
-        halves = np.concatenate([table[:, 0::2], table[:, 1::2]], axis=1)
-        tensors["roformer.encoder.embed_positions.weight"] = halves
+        own["roformer.encoder.embed_positions.weight"] = np.concatenate([table[:, 0::2], table[:, 1::2]], axis=1)
     with atomic_path(directory / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        save_file(own | dict(tensors or {}), temporary, metadata={"format": "pt"})
     write_text(directory / CONFIG, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

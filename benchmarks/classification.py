@@ -1,0 +1,309 @@
+"""Classifiers and labelers from scratch beside character TF-IDF with a linear model: three seeds, mean and spread.
+
+    pip install scikit-learn
+    NLPTASKS_DATA=... python benchmarks/classification.py --output docs/classification_scores.md
+
+Both are fitted to the same training lines; the best epoch, or the strength of the linear model's penalty, is chosen on
+every tenth line of the training file, and the development file is read once, for the score. LCQMC has a development
+file only: every fifth pair of it is the test, and pairs that share a sentence with a test pair are not trained on.
+A run that is interrupted keeps the scores it has: give the same --work again.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nlptasks.files import write_text
+from nlptasks.metrics.classification import score_labels
+from nlptasks.metrics.entities import score_entities
+from nlptasks.text.entities import EntityText, read_entities
+from nlptasks.text.labelled import Columns, read_labelled
+
+ROOT = Path(__file__).parent.parent
+SEEDS = (1, 2, 3)
+SCRATCH = ("--checkpoint", "none", "--warmup-share", "0.1", "--decay", "--clip-norm", "1")
+CLASSIFIER = (*SCRATCH, "--learning-rate", "1e-3", "--pooling", "mean")
+
+
+class Task(NamedTuple):
+    """A data set: its files, the options of its columns, and of training."""
+
+    title: str
+    train: str
+    test: str | None
+    columns: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+TASKS = {
+    "chnsenticorp": Task(
+        "ChnSentiCorp, 2 classes",
+        "classification/chnsenticorp_train.tsv",
+        "classification/chnsenticorp_dev.tsv",
+        ("--columns", "label", "text"),
+        (*CLASSIFIER, "--max-length", "96", "--epochs", "2", "--batch-size", "32"),
+    ),
+    "iflytek": Task(
+        "iflytek, 119 classes",
+        "classification/iflytek_train.jsonl",
+        "classification/iflytek_dev.jsonl",
+        (),
+        (*CLASSIFIER, "--max-length", "128", "--epochs", "8", "--batch-size", "32"),
+    ),
+    "lcqmc": Task(
+        "LCQMC pairs, 2 classes",
+        "similarity/lcqmc_dev.tsv",
+        None,
+        ("--columns", "a", "b", "label", "--text", "a", "--second-text", "b"),
+        (*CLASSIFIER, "--max-length", "64", "--epochs", "5", "--batch-size", "32"),
+    ),
+    "cluener": Task(
+        "CLUENER, 10 types",
+        "sequence_labeling/cluener_train.jsonl",
+        "sequence_labeling/cluener_dev.jsonl",
+        (),
+        (*SCRATCH, "--learning-rate", "2e-3", "--max-length", "64", "--epochs", "4", "--batch-size", "64"),
+    ),
+}
+HEADS = ("crf", "global-pointer", "efficient-global-pointer")
+
+
+def split(task: Task, data: Path, folder: Path) -> dict[str, Path]:
+    """Writes the training, validation and test lines; returns their files."""
+    lines = (data / task.train).read_text(encoding="utf-8").splitlines()
+    if task.test is None:
+        test, lines = lines[::5], [line for i, line in enumerate(lines) if i % 5]
+        sentences = {sentence for line in test for sentence in line.split("\t")[:2]}
+        lines = [line for line in lines if not sentences & set(line.split("\t")[:2])]
+    else:
+        test = (data / task.test).read_text(encoding="utf-8").splitlines()
+    parts = {"train": [line for i, line in enumerate(lines) if i % 10], "valid": lines[::10], "test": test}
+    files = {}
+    for name, part in parts.items():
+        files[name] = folder / f"{name}{Path(task.train).suffix}"
+        write_text(files[name], "".join(f"{line}\n" for line in part))
+    return files
+
+
+def network_score(name: str, head: str | None, seed: int, files: dict[str, Path], folder: Path) -> dict:
+    """Trains with the script, scores on the test file with the script, and counts the seconds of processor time."""
+    task = TASKS[name]
+    script = ROOT / "tasks" / ("sequence_labeling.py" if head else "text_classification.py")
+    run = folder / f"run_{head}_{seed}_{os.getpid()}"
+    special = ("--head", head) if head else ()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    arguments = ["train", "--train", files["train"], "--valid", files["valid"], "--output", run, "--seed", seed]
+    _call(script, *arguments, *special, *task.columns, *task.options)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    columns = () if head else task.columns
+    output = _call(script, "evaluate", "--model", run, "--data", files["test"], "--json", *columns)
+    scores = json.loads(output.splitlines()[-1])["scores"]
+    return {
+        "scores": {key: value for key, value in scores.items() if isinstance(value, float)},
+        "processor_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "seconds": time.monotonic() - started,
+        "best_epoch": json.loads((run / "scores.json").read_text(encoding="utf-8"))["best"]["epoch"],
+    }
+
+
+def _call(script: Path, *arguments: object) -> str:
+    command = [sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def classification_baseline(name: str, files: dict[str, Path]) -> dict:
+    """Character 1- to 3-grams, TF-IDF, linear SVM. Of a pair: |a - b| and a * b of the two sentences' weights."""
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.svm import LinearSVC
+
+    pair = "--second-text" in TASKS[name].columns
+    names = {"chnsenticorp": ("label", "text"), "iflytek": None, "lcqmc": ("text", "second", "label")}[name]
+    columns = Columns(second_text="second" if pair else None, names=names)
+    parts = {part: read_labelled(path, columns) for part, path in files.items()}
+    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=2)
+    train = parts["train"]
+    vectorizer.fit([text.text for text in train] + ([text.second_text for text in train] if pair else []))
+
+    def features(texts):
+        first = vectorizer.transform([text.text for text in texts])
+        if not pair:
+            return first
+        second = vectorizer.transform([text.second_text for text in texts])
+        return sparse.hstack([abs(first - second), first.multiply(second)]).tocsr()
+
+    found = {part: features(texts) for part, texts in parts.items()}
+    gold = {part: [text.labels for text in texts] for part, texts in parts.items()}
+    best = None
+    for strength in (0.03, 0.1, 0.3, 1.0, 3.0):
+        model = LinearSVC(C=strength).fit(found["train"], [labels[0] for labels in gold["train"]])
+        scores = score_labels(gold["valid"], [(label,) for label in model.predict(found["valid"])])
+        if best is None or scores["accuracy"] > best[0]:
+            best = scores["accuracy"], strength, model
+    scores = score_labels(gold["test"], [(label,) for label in best[2].predict(found["test"])])
+    return {"scores": {k: v for k, v in scores.items() if isinstance(v, float)}, "chosen": f"C={best[1]}"}
+
+
+def character_features(text: str) -> list[list[str]]:
+    """For each character the characters and pairs of two to its left and right, each with its place."""
+    padded = f"··{text}··"
+    rows = []
+    for i in range(2, len(padded) - 2):
+        row = [f"{k}{padded[i + k]}" for k in range(-2, 3)]
+        row += [f"{k}{padded[i + k : i + k + 2]}" for k in range(-2, 2)]
+        rows.append([*row, f"t{padded[i - 1 : i + 2]}"])
+    return rows
+
+
+def character_tags(text: EntityText) -> list[str]:
+    """BIO tags; of entities that overlap the longest stays."""
+    tags = ["O"] * len(text.text)
+    for entity in sorted(text.entities, key=lambda e: (e.start - e.end, e)):
+        if set(tags[entity.start : entity.end]) == {"O"}:
+            tags[entity.start : entity.end] = [f"I-{entity.type}"] * (entity.end - entity.start)
+            tags[entity.start] = f"B-{entity.type}"
+    return tags
+
+
+def entities_of_tags(tags: list[str]) -> list[tuple[int, int, str]]:
+    """The entities of BIO tags; an I that continues nothing begins one."""
+    found: list[tuple[int, int, str]] = []
+    for i, tag in enumerate(tags):
+        kind = tag[2:]
+        if tag.startswith("I") and found and found[-1][1:] == (i, kind):
+            found[-1] = (found[-1][0], i + 1, kind)
+        elif tag != "O":
+            found.append((i, i + 1, kind))
+    return found
+
+
+def labeling_baseline(files: dict[str, Path], seed: int) -> dict:
+    """Each character by itself: TF-IDF of the n-grams around it, linear SVM (by SGD) over the BIO tags."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import SGDClassifier
+
+    parts = {part: read_entities(path) for part, path in files.items()}
+    rows = {part: [row for text in texts for row in character_features(text.text)] for part, texts in parts.items()}
+    vectorizer = TfidfVectorizer(analyzer=lambda row: row, min_df=2)
+    found = {"train": vectorizer.fit_transform(rows["train"])}
+    found |= {part: vectorizer.transform(rows[part]) for part in ("valid", "test")}
+    tags = np.array([tag for text in parts["train"] for tag in character_tags(text)])
+
+    def score(model, part):
+        predicted, at, entities = model.predict(found[part]).tolist(), 0, []
+        for text in parts[part]:
+            entities.append(entities_of_tags(predicted[at : at + len(text.text)]))
+            at += len(text.text)
+        return score_entities([[(e.start, e.end, e.type) for e in text.entities] for text in parts[part]], entities)
+
+    best = None
+    for alpha in (1e-6, 3e-6, 1e-5):
+        model = SGDClassifier(alpha=alpha, max_iter=8, tol=None, random_state=seed).fit(found["train"], tags)
+        f1 = score(model, "valid")["f1"]
+        if best is None or f1 > best[0]:
+            best = f1, alpha, model
+    scores = score(best[2], "test")
+    return {"scores": {k: v for k, v in scores.items() if isinstance(v, float)}, "chosen": f"alpha={best[1]}"}
+
+
+def measured(name: str, system: str, seed: int, files: dict[str, Path], folder: Path) -> dict:
+    """The result of one run, from `folder` where it is there already."""
+    path = folder / f"{system}_{seed}.json"
+    if not path.is_file():
+        print(f"{name}: {system}, seed {seed}", file=sys.stderr, flush=True)
+        before = time.process_time()
+        if system != "baseline":
+            result = network_score(name, system if system in HEADS else None, seed, files, folder)
+        elif name == "cluener":
+            result = labeling_baseline(files, seed)
+        else:
+            result = classification_baseline(name, files)
+        result.setdefault("processor_seconds", time.process_time() - before)
+        write_text(path, json.dumps(result))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def table(name: str, results: dict[str, list[dict]], files: dict[str, Path]) -> list[str]:
+    """Mean and spread (lowest to highest) of each system on one data set."""
+    columns = ("precision", "recall", "f1") if name == "cluener" else ("accuracy", "macro_f1", "micro_f1")
+    counts = {part: sum(1 for _ in path.open(encoding="utf-8")) for part, path in files.items()}
+    lines = [
+        f"## {TASKS[name].title}",
+        "",
+        f"{counts['train']} training, {counts['valid']} validation and {counts['test']} test lines.",
+        "",
+        "| system | runs | " + " | ".join(columns) + " | processor seconds a run |",
+        "|---|---" + "|---" * len(columns) + "|---|",
+    ]
+    for system, runs in results.items():
+        cells = []
+        for column in columns:
+            values = [run["scores"][column] for run in runs]
+            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{spread}")
+        label = {"baseline": "character TF-IDF + linear SVM", "classifier": "Transformer from scratch"}.get(
+            system, system
+        )
+        seconds = statistics.mean(run["processor_seconds"] for run in runs)
+        lines.append(f"| {label} | {len(runs)} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+    return [*lines, "", f"Options of training: `{' '.join(TASKS[name].options)}`", ""]
+
+
+def hardware() -> str:
+    """Processor, cores, and the versions that matter."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        model = next((line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name")), model)
+    packages = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("keras", "scikit-learn", "numpy"))
+    return f"{os.cpu_count()} cores ({model}), no GPU; {packages}."
+
+
+def main() -> None:
+    """Measures what is not measured yet and writes the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True, help="Markdown file with the tables")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark_classification"), help="folder of the runs")
+    parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS), help="some of the data sets")
+    options = parser.parse_args()
+    folder = os.environ.get("NLPTASKS_DATA")
+    if not folder:
+        parser.error("NLPTASKS_DATA is not set: it names a folder of public data sets, see data/README.md")
+    lines = [
+        "# Scores of classifiers and labelers",
+        "",
+        "`NLPTASKS_DATA=... python benchmarks/classification.py --output docs/classification_scores.md`",
+        "",
+        f"{datetime.date.today()}, {hardware()} Percent; mean of the runs (lowest to highest).",
+        "The models are small Transformers trained from random weights: no pretrained checkpoint is used.",
+        "",
+    ]
+    for name in options.only:
+        work = options.work.resolve() / name
+        files = split(TASKS[name], Path(folder), work)
+        systems = {"baseline": SEEDS if name == "cluener" else SEEDS[:1]}
+        systems |= dict.fromkeys(HEADS if name == "cluener" else ("classifier",), SEEDS)
+        results = {}
+        for system, seeds in systems.items():
+            results[system] = [measured(name, system, seed, files, work) for seed in seeds]
+        lines += table(name, results, files)
+        write_text(options.output, "\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()

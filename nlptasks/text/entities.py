@@ -1,0 +1,154 @@
+"""Readers of texts with entities: CLUENER's JSON lines, and columns of characters with BIO tags.
+
+Offsets here are Python's: an entity is `text[start:end]`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nlptasks.files import PathLike, open_text, read_lines
+from nlptasks.text.readers import read_json_lines
+
+_BEGIN, _INSIDE, _END, _SINGLE = "B", ("I", "M"), "E", "S"
+
+
+@dataclass(frozen=True, order=True)
+class Entity:
+    """A piece of a text with its type.
+
+    Attributes:
+        start, end: the entity is `text[start:end]`.
+        type: for instance "company".
+        text: the piece itself.
+    """
+
+    start: int
+    end: int
+    type: str
+    text: str
+
+
+@dataclass(frozen=True)
+class EntityText:
+    """A text with its entities in their order, which may overlap and nest.
+
+    Attributes:
+        place: file and line where it starts, for errors.
+    """
+
+    text: str
+    entities: tuple[Entity, ...]
+    place: str
+
+
+def read_entities(path: PathLike) -> list[EntityText]:
+    """Read texts with entities.
+
+    A file whose first character is `{` holds JSON lines as CLUENER's: `text`, and `label`: for each type the entities
+    with their first and last character, both included, from 0. Any other file holds a character (or a word: the text is
+    then all words without spaces) and its tag on a line, with a tab or spaces between, other columns in the middle, and
+    an empty line behind each text. Tags: `O`, and with a type behind a hyphen `B`, `I` (or `M`), `E`, `S`; an `I` or
+    `E` that continues nothing begins an entity, as in CoNLL's scorer.
+
+    Args:
+        path: the file, UTF-8, plain or gzip.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an empty file, an empty text, a span that is not in the text, a tag that is none.
+    """
+    _, first = next(read_lines(path))
+    found = list(_read_json(path) if first.lstrip().startswith("{") else _read_columns(path))
+    return found
+
+
+def _read_json(path: PathLike) -> Iterator[EntityText]:
+    lines = (number for number, _ in read_lines(path))
+    for number, item in zip(lines, read_json_lines(path, {"text": str, "label": dict}), strict=True):
+        place, text = f"{path}:{number}", item["text"]
+        if not text.strip():
+            raise ValueError(f"{place}: the text is empty; write it, or leave the line out.")
+        entities = set()
+        for kind, names in item["label"].items():
+            if not isinstance(names, dict):
+                raise ValueError(f"{place}: {kind!r} must be an object from entities to spans, received {names!r}.")
+            for name, spans in names.items():
+                for span in spans if isinstance(spans, list) else [spans]:
+                    entities.add(_checked(text, kind, name, span, place))
+        yield EntityText(text, tuple(sorted(entities)), place)
+
+
+def _checked(text: str, kind: str, name: str, span: Any, place: str) -> Entity:
+    whole = isinstance(span, list) and len(span) == 2 and all(type(value) is int for value in span)
+    if not whole:
+        raise ValueError(f"{place}: a span of {name!r} must be [first, last], two whole numbers, received {span!r}.")
+    first, last = span
+    if not 0 <= first <= last < len(text):
+        raise ValueError(
+            f"{place}: the span {span} of {name!r} ({kind}) leaves the text of {len(text)} characters; correct first "
+            f"and last character, which count from 0 to {len(text) - 1}."
+        )
+    if text[first : last + 1] != name:
+        raise ValueError(
+            f"{place}: the span {span} of {name!r} ({kind}) reads {text[first : last + 1]!r}; correct the span or the "
+            "entity (first and last character, both included)."
+        )
+    return Entity(first, last + 1, kind, name)
+
+
+def _read_columns(path: PathLike) -> Iterator[EntityText]:
+    tokens: list[str] = []
+    tags: list[tuple[str, str]] = []
+    start = 1
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            line = line.rstrip("\r\n")
+            if not line.strip():
+                if tokens:
+                    yield _from_tags(tokens, tags, f"{path}:{start}")
+                tokens, tags = [], []
+                continue
+            if not tokens:
+                start = number
+            token, tag = _fields(line, f"{path}:{number}")
+            tokens.append(token)
+            tags.append(tag)
+    if tokens:
+        yield _from_tags(tokens, tags, f"{path}:{start}")
+
+
+def _fields(line: str, place: str) -> tuple[str, tuple[str, str]]:
+    fields = line.split("\t") if "\t" in line else line.split()
+    if len(fields) < 2 or not fields[0]:
+        raise ValueError(
+            f"{place}: expected a character and its tag, with a tab or a space between, received {line[:40]!r}."
+        )
+    letter, _, kind = fields[-1].partition("-")
+    known = letter in (_BEGIN, *_INSIDE, _END, _SINGLE) and kind
+    if fields[-1] != "O" and not known:
+        raise ValueError(
+            f"{place}: {fields[-1]!r} is not a tag; expected O, or B, I, M, E or S with a type, as in B-company."
+        )
+    return fields[0], (letter, kind)
+
+
+def _from_tags(tokens: list[str], tags: list[tuple[str, str]], place: str) -> EntityText:
+    text, entities = "".join(tokens), []
+    starts = [0]
+    for token in tokens:
+        starts.append(starts[-1] + len(token))
+    opened: int | None = None
+    for i, (letter, kind) in enumerate(tags):
+        if letter == "O":
+            opened = None
+            continue
+        if opened is None or letter in (_BEGIN, _SINGLE) or kind != tags[i - 1][1]:
+            opened = i
+        following = tags[i + 1] if i + 1 < len(tags) else ("O", "")
+        goes_on = letter not in (_END, _SINGLE) and following[0] in (*_INSIDE, _END) and following[1] == kind
+        if not goes_on:
+            start, end = starts[opened], starts[i + 1]
+            entities.append(Entity(start, end, kind, text[start:end]))
+            opened = None
+    return EntityText(text, tuple(entities), place)

@@ -1,0 +1,196 @@
+"""Readers of labelled texts: labels of a text or of a pair of texts, in tab-separated, CSV or JSON-lines files.
+
+Whatever is wrong with a file is one line that names the file, the line and what to do.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nlptasks.files import PathLike, open_text, read_lines
+from nlptasks.text.readers import read_json_lines
+
+_SHOWN = 20  # of the known labels, in an error
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text or a pair of texts with its labels.
+
+    Attributes:
+        text: the text.
+        second_text: the second one of a pair, None where there is none.
+        labels: its labels: one, or any number where a text may have several; empty where no labels were read.
+        place: file and line, for errors.
+    """
+
+    text: str
+    second_text: str | None
+    labels: tuple[str, ...]
+    place: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a file has what.
+
+    Attributes:
+        text, second_text, label: names of columns; None: there is no such column.
+        names: the names of all columns of a tab-separated or CSV file without a header; None: its first line has them.
+        separator: what stands between the labels of one text in such a file; None: a text has one label.
+    """
+
+    text: str = "text"
+    second_text: str | None = None
+    label: str | None = "label"
+    names: tuple[str, ...] | None = None
+    separator: str | None = None
+
+    def __post_init__(self) -> None:
+        wanted = self.wanted
+        if len(set(wanted)) < len(wanted):
+            raise ValueError(f"text, second text and label must be different columns, received {', '.join(wanted)}.")
+        for name in wanted if self.names is not None else ():
+            if self.names.count(name) != 1:
+                raise ValueError(
+                    f"the column {name!r} must stand once among the names of columns, received {', '.join(self.names)}."
+                )
+
+    @property
+    def wanted(self) -> list[str]:
+        """The names of the columns that are read."""
+        return [name for name in (self.text, self.second_text, self.label) if name is not None]
+
+
+def read_labelled(path: PathLike, columns: Columns | None = None) -> list[LabelledText]:
+    """Read labelled texts.
+
+    The format follows from the file's name, without `.gz`: `.jsonl` and `.json` JSON lines, `.csv` commas and quotes,
+    anything else tabs without quotes. In JSON a label may also be a number, and a list where a text has several.
+
+    Args:
+        path: the file, UTF-8, plain or gzip; blank lines are skipped.
+        columns: which columns to read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an empty file, a missing column, an empty text or label, a line with too few or too many fields.
+    """
+    columns = columns or Columns()
+    found = []
+    for place, row in _rows(path, columns):
+        texts = []
+        for name in (columns.text, columns.second_text):
+            text = None if name is None else row[name]
+            if text is not None and not isinstance(text, str):
+                raise ValueError(
+                    f"{place}: {name!r} must be a string, received {type(text).__name__}; put it in quotes."
+                )
+            if text is not None and not text.strip():
+                raise ValueError(f"{place}: {name!r} is empty; write the text, or leave the line out.")
+            texts.append(text)
+        labels = () if columns.label is None else _labels(row[columns.label], columns, place)
+        found.append(LabelledText(texts[0], texts[1], labels, place))
+    if not found:
+        raise ValueError(f"{path}: the file holds a header and no text; expected at least one line below it.")
+    return found
+
+
+def _labels(value: Any, columns: Columns, place: str) -> tuple[str, ...]:
+    several = columns.separator is not None
+    if isinstance(value, str) and several:
+        value = [part for part in value.split(columns.separator) if part.strip()]
+    if not isinstance(value, list):
+        value = [value]
+    elif not several:
+        raise ValueError(
+            f"{place}: {columns.label!r} must be one label, received a list of {len(value)}; for texts with several "
+            "labels say so (--multi-label)."
+        )
+    labels = []
+    for label in value:
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise ValueError(f"{place}: a label must be a string or a whole number, received {label!r}.")
+        if not str(label).strip():
+            raise ValueError(f"{place}: {columns.label!r} is empty; write the label, or leave the line out.")
+        labels.append(str(label).strip())
+    return tuple(dict.fromkeys(labels))
+
+
+def _rows(path: PathLike, columns: Columns) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    name = str(path).removesuffix(".gz")
+    if name.endswith((".jsonl", ".json")):
+        lines = (number for number, _ in read_lines(path))
+        for number, item in zip(lines, read_json_lines(path, columns.wanted), strict=True):
+            yield f"{path}:{number}", item
+        return
+    names = columns.names
+    for number, fields in _csv_fields(path) if name.endswith(".csv") else _tab_fields(path):
+        if names is None:
+            names = tuple(fields)
+            _require_columns(names, columns, f"{path}:{number}")
+            continue
+        if len(fields) != len(names):
+            raise ValueError(
+                f"{path}:{number}: expected {len(names)} fields ({', '.join(names)}), received {len(fields)}; correct "
+                "the line."
+            )
+        yield f"{path}:{number}", dict(zip(names, fields, strict=True))
+
+
+def _require_columns(names: Sequence[str], columns: Columns, place: str) -> None:
+    for name in columns.wanted:
+        if names.count(name) != 1:
+            shown = ", ".join(repr(n if len(n) < 20 else n[:20] + "…") for n in names)
+            raise ValueError(
+                f"{place}: the first line has no column {name!r} (it reads {shown}); choose among these with --text, "
+                "--second-text and --label, or name the columns of a file without such a line with --columns."
+            )
+
+
+def _tab_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:
+    for number, line in read_lines(path):
+        yield number, line.split("\t")
+
+
+def _csv_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the number of the line where each starts; fields in quotes may hold line ends."""
+    with open_text(path) as file:
+        reader, start, empty = csv.reader(file, strict=True), 1, True
+        try:
+            for fields in reader:
+                if any(field.strip() for field in fields):
+                    empty = False
+                    yield start, fields
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(f"{path}:{start}: not valid CSV ({error}); correct the quotes of the line.") from None
+    if empty:
+        raise ValueError(f"{path}: the file is empty; expected at least one line.")
+
+
+def require_known(labels: Iterable[tuple[str, str]], known: Iterable[str]) -> None:
+    """Refuse labels that training did not see.
+
+    Args:
+        labels: label and place of each.
+        known: the labels of the training files.
+
+    Raises:
+        ValueError: the first label that is not known, its place, and the known ones.
+    """
+    known = list(known)
+    for label, place in labels:
+        if label not in known:
+            shown = ", ".join(known[:_SHOWN]) + (f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else "")
+            raise ValueError(
+                f"{place}: the label {label!r} does not occur in the training files (known labels: {shown}); correct "
+                "it, leave the line out, or add examples of it to the training files."
+            )
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Distinct labels, whole numbers in their order before other labels."""
+    return tuple(sorted(set(labels), key=lambda x: (0, int(x), x) if re.fullmatch(r"-?[0-9]+", x) else (1, 0, x)))
