@@ -20,7 +20,7 @@ from nlptasks import Tokenizer, build_transformer_model, load
 from nlptasks.core import Transformer
 from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.entities import score_entities
-from nlptasks.models.encoder_head import encoder_from_scratch, scratch_config
+from nlptasks.models.encoder_head import HEAD, encoder_from_scratch, scratch_config
 from nlptasks.models.labeling import HEADS, Labeler, labeling_model
 from nlptasks.models.labeling_samples import LabelingExamples
 from nlptasks.text import build_character_vocab, read_texts
@@ -142,7 +142,7 @@ class Train:
     def _encoder(self, tokenizer: Tokenizer) -> Transformer:
         if self.checkpoint != "none":
             dropouts = {"dropout": self.dropout, "attention_dropout": self.dropout}
-            return build_transformer_model(self.checkpoint, self.checkpoint, **dropouts)
+            return build_transformer_model(self.checkpoint, self.checkpoint, skip=(HEAD,), **dropouts)
         sizes = (self.hidden_size, self.num_layers, self.num_heads, self.ffn_size)
         return encoder_from_scratch(scratch_config(tokenizer.vocab_size, self.max_length, *sizes, self.dropout))
 
