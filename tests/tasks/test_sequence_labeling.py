@@ -81,6 +81,8 @@ def test_predict_prints_the_entities_that_the_model_gives(run, tmp_path):
     assert call(script, "predict", "--model", run, "--data", data, "--output", output).status == 0
     rows = [json.loads(one) for one in output.read_text(encoding="utf-8").splitlines()]
     assert [[e["start"] for e in row["entities"]] for row in rows] == [[e.start for e in found] for found in wanted]
+    long = call(script, "predict", "--model", run, "--texts", texts[0] * 3, texts[0])
+    assert "1 of 2 texts are longer than 19 tokens and are read in several windows." in long.err
     as_json = call(script, "predict", "--model", run, "--texts", texts[0], "--json").out
     assert json.loads(as_json) == rows[0]
 
