@@ -1,6 +1,6 @@
 """Classifiers and labelers from scratch beside character TF-IDF with a linear model: three seeds, mean and spread.
 
-    pip install scikit-learn
+    pip install "nlptasks[benchmarks]"
     NLPTASKS_DATA=... python benchmarks/classification.py --output docs/classification_scores.md
 
 Both are fitted to the same training lines; the best epoch, or the strength of the linear model's penalty, is chosen on
@@ -60,7 +60,7 @@ TASKS = {
         "classification/iflytek_train.jsonl",
         "classification/iflytek_dev.jsonl",
         (),
-        (*CLASSIFIER, "--max-length", "128", "--epochs", "8", "--batch-size", "32"),
+        (*CLASSIFIER, "--max-length", "128", "--epochs", "6", "--batch-size", "32"),
     ),
     "lcqmc": Task(
         "LCQMC pairs, 2 classes",
@@ -82,13 +82,13 @@ HEADS = ("crf", "global-pointer", "efficient-global-pointer")
 
 def split(task: Task, data: Path, folder: Path) -> dict[str, Path]:
     """Writes the training, validation and test lines; returns their files."""
-    lines = (data / task.train).read_text(encoding="utf-8").splitlines()
+    lines = (data / task.train).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     if task.test is None:
         test, lines = lines[::5], [line for i, line in enumerate(lines) if i % 5]
         sentences = {sentence for line in test for sentence in line.split("\t")[:2]}
         lines = [line for line in lines if not sentences & set(line.split("\t")[:2])]
     else:
-        test = (data / task.test).read_text(encoding="utf-8").splitlines()
+        test = (data / task.test).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     parts = {"train": [line for i, line in enumerate(lines) if i % 10], "valid": lines[::10], "test": test}
     files = {}
     for name, part in parts.items():

@@ -20,7 +20,7 @@ from nlptasks import Tokenizer, build_transformer_model, load
 from nlptasks.core import Transformer
 from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.entities import score_entities
-from nlptasks.models.encoder_head import encoder_from_scratch, scratch_config
+from nlptasks.models.encoder_head import HEAD, encoder_from_scratch, scratch_config
 from nlptasks.models.labeling import HEADS, Labeler, labeling_model
 from nlptasks.models.labeling_samples import LabelingExamples
 from nlptasks.text import build_character_vocab, read_texts
@@ -142,7 +142,7 @@ class Train:
     def _encoder(self, tokenizer: Tokenizer) -> Transformer:
         if self.checkpoint != "none":
             dropouts = {"dropout": self.dropout, "attention_dropout": self.dropout}
-            return build_transformer_model(self.checkpoint, self.checkpoint, **dropouts)
+            return build_transformer_model(self.checkpoint, self.checkpoint, skip=(HEAD,), **dropouts)
         sizes = (self.hidden_size, self.num_layers, self.num_heads, self.ffn_size)
         return encoder_from_scratch(scratch_config(tokenizer.vocab_size, self.max_length, *sizes, self.dropout))
 
@@ -167,7 +167,7 @@ class Evaluate:
         labeler = load_labeler(self.model)
         require_known(((e.type, text.place) for text in texts for e in text.entities), labeler.types)
         started = time.monotonic()
-        found = labeler.predict([t.text for t in texts], progress=lambda items: progress_bar(items, "labelling"))
+        found = _predict(labeler, [text.text for text in texts])
         seconds = time.monotonic() - started
         say(f"{len(texts)} texts in {seconds:.1f} s")
         scores = score_entities([_keys(text.entities) for text in texts], [_keys(entities) for entities in found])
@@ -203,8 +203,7 @@ class Predict:
         if self.output is not None:
             require_writable(self.output)
         labeler = load_labeler(self.model)
-        bar = (lambda items: progress_bar(items, "labelling")) if self.data is not None else iter
-        found = labeler.predict(texts, progress=bar)
+        found = _predict(labeler, texts)
         rows = [_row(text, entities) for text, entities in zip(texts, found, strict=True)]
         if self.output is not None:
             _write(self.output, rows)
@@ -224,6 +223,14 @@ def load_labeler(path: Path) -> Labeler:
     if not isinstance(labeler, Labeler):
         raise ValueError(f"{path}: not a labeler; give the run directory of one.")
     return labeler
+
+
+def _predict(labeler: Labeler, texts: list[str]) -> list[list[Entity]]:
+    if long := sum(count > 1 for count in labeler.num_windows(texts)):
+        say(
+            f"{long} of {len(texts)} texts are longer than {labeler.max_length} tokens and are read in several windows."
+        )
+    return labeler.predict(texts, progress=lambda items: progress_bar(items, "labelling"))
 
 
 def _tell(examples: LabelingExamples, training: list[EntityText], max_length: int) -> None:

@@ -3,6 +3,7 @@
 Legend: B batch, T position behind [CLS], D hidden, K tag, N entity type.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -89,6 +90,11 @@ class Labeler:
             flat = ops.reshape(score_BNTS, (-1, len(self.types), length * length))
             loss_B = ops.mean(sparse_multilabel_categorical_crossentropy(batch["spans"], flat), axis=1)
         return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
+
+    def num_windows(self, texts: Sequence[str]) -> list[int]:
+        """In how many parts each text is read: 1 where it is not longer than `max_length`."""
+        of_text = Counter(window.text for window in cut_windows(self.tokenizer, texts, self.max_length))
+        return [of_text[number] for number in range(len(texts))]
 
     def label(self, text: str) -> list[Entity]:
         """The entities of one text."""

@@ -51,6 +51,7 @@ def test_a_text_of_several_windows_is_read_sentence_by_sentence(trained):
         wanted += [(e.start + start, e.end + start, e.type) for e in trained.label(sentence)]
         start += len(sentence)
     narrow = Labeler(trained.model, trained.tokenizer, trained.types, trained.head, max_length=15)
+    assert narrow.num_windows([long, "昨天"]) == [len(sentences), 1]
     found = narrow.label(long)
     assert [(e.start, e.end, e.type) for e in found] == wanted
     assert all(long[e.start : e.end] == e.text for e in found)

@@ -1,0 +1,39 @@
+"""Runs a task script in this process."""
+
+import contextlib
+import importlib.util
+import io
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def load_script(name: str) -> ModuleType:
+    """The module of `tasks/{name}.py`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tasks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(script: ModuleType, *arguments: object) -> Result:
+    """Its exit status and what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = script.main([str(argument) for argument in arguments])
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+def run_files(more: tuple[str, ...] = ()) -> list[str]:
+    """What a training run with an encoder leaves behind."""
+    names = ["config.json", "curve.png", "log.json", "model.safetensors", "options.json", "resume.safetensors"]
+    return sorted([*names, "scores.json", "tokenizer_config.json", "vocab.txt", *more])
