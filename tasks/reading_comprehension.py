@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlptasks import build_transformer_model, load
-from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.core import Transformer
 from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.models.reading import Reader
 from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths, normalise
-from nlptasks.models.seq2seq import model_from_scratch, target_loss
+from nlptasks.models.scratch import generator_from_scratch, scratch_config
+from nlptasks.models.seq2seq import target_loss
 from nlptasks.text import Question, Tokenizer, build_character_vocab, read_questions
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
@@ -156,19 +157,9 @@ class Train:
                 dropout=self.dropout,
                 attention_dropout=self.dropout,
             )
-        config = TransformerConfig(
-            vocab_size=tokenizer.vocab_size,
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            ffn_size=self.ffn_size,
-            max_positions=lengths.total,
-            attention="unilm",
-            initializer_range=0.02 * (768 / self.hidden_size) ** 0.5,  # the spread of activations of BERT-base
-            dropout=self.dropout,
-            attention_dropout=self.dropout,
-        )
-        return model_from_scratch(config)
+        sizes = (self.hidden_size, self.num_layers, self.num_heads, self.ffn_size)
+        config = scratch_config(tokenizer.vocab_size, lengths.total, *sizes, self.dropout, attention="unilm")
+        return generator_from_scratch(config)
 
 
 @dataclass(kw_only=True)

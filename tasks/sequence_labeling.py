@@ -20,9 +20,10 @@ from nlptasks import Tokenizer, build_transformer_model, load
 from nlptasks.core import Transformer
 from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.entities import score_entities
-from nlptasks.models.encoder_head import HEAD, encoder_from_scratch, scratch_config
+from nlptasks.models.encoder_head import HEAD
 from nlptasks.models.labeling import HEADS, Labeler, labeling_model
 from nlptasks.models.labeling_samples import LabelingExamples
+from nlptasks.models.scratch import encoder_from_scratch, scratch_config
 from nlptasks.text import build_character_vocab, read_texts
 from nlptasks.text.entities import Entity, EntityText, read_entities
 from nlptasks.text.labelled import require_known

@@ -21,7 +21,8 @@ from nlptasks.core import Transformer
 from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.classification import score_labels
 from nlptasks.models.classification import ClassificationExamples, Classifier, classification_model
-from nlptasks.models.encoder_head import HEAD, encoder_from_scratch, scratch_config
+from nlptasks.models.encoder_head import HEAD
+from nlptasks.models.scratch import encoder_from_scratch, scratch_config
 from nlptasks.text import build_character_vocab
 from nlptasks.text.labelled import Columns, LabelledText, read_labelled, require_known, sort_labels
 from nlptasks.train.loop import train

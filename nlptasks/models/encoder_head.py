@@ -14,7 +14,6 @@ from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
 from nlptasks.checkpoints.weights import assign_weights
 from nlptasks.core.config import TransformerConfig
-from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 from nlptasks.text import Tokenizer
@@ -62,34 +61,6 @@ class EncoderWithHead(keras.Model):
                 inner = inner[inner.index(layer.name) + 1 :] if layer.name in inner else inner[-1:]
                 found[".".join([HEAD[:-1], name, *inner])] = weight
         return found
-
-
-def scratch_config(
-    vocab_size: int, max_length: int, hidden_size: int, num_layers: int, num_heads: int, ffn_size: int, dropout: float
-) -> TransformerConfig:
-    """The config of a small encoder that is trained from random weights."""
-    return TransformerConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        ffn_size=ffn_size,
-        max_positions=max_length,
-        dropout=dropout,
-        attention_dropout=dropout,
-        initializer_range=0.02 * (768 / hidden_size) ** 0.5,  # the spread of activations of BERT-base
-    )
-
-
-def encoder_from_scratch(config: TransformerConfig) -> Transformer:
-    """An encoder with fresh weights, whose position table starts as sinusoids (arXiv 1706.03762): neighbouring
-    positions are then related from the first step.
-    """
-    model = Transformer(config)
-    model.build()
-    waves = np.asarray(sinusoid_table(config.max_positions, config.embedding_size))
-    model.embeddings.position.embeddings.assign((config.initializer_range * waves).astype("float32"))
-    return model
 
 
 def check_fit(transformer: Transformer, tokenizer: Tokenizer, max_length: int) -> None:

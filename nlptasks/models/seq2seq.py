@@ -9,9 +9,7 @@ from typing import TypedDict
 import numpy as np
 from keras import ops
 
-from nlptasks.core.config import TransformerConfig
 from nlptasks.core.layers import at_positions
-from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 from nlptasks.text.batches import round_up
 
@@ -24,24 +22,6 @@ class TargetBatch(TypedDict):
     target_positions: np.ndarray  # int32 (B, M): where each target is predicted, one before it stands
     target_ids: np.ndarray  # int32 (B, M)
     target_weights: np.ndarray  # float32 (B, M)
-
-
-def model_from_scratch(config: TransformerConfig) -> Transformer:
-    """A model with fresh weights and the masked-LM head, for training without a checkpoint.
-
-    Its table of learned positions starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from
-    the first step, and a small model learns sooner to look at the token before. Queries and keys start equal, so that
-    attention begins with looking at equal tokens; what this adds was not measured apart.
-    """
-    model = Transformer(config, with_mlm="linear")
-    model.build()
-    if model.embeddings.position is not None:
-        waves = np.asarray(sinusoid_table(config.max_positions, config.embedding_size))
-        model.embeddings.position.embeddings.assign((config.initializer_range * waves).astype("float32"))
-    for block in model.blocks:
-        query = np.array(ops.convert_to_numpy(block.attention.query.kernel))  # a copy: JAX donates each buffer once
-        block.attention.key.kernel.assign(query)
-    return model
 
 
 def target_batch(

@@ -1,8 +1,8 @@
 """Small classifiers and labelers, and sentences to train them on."""
 
 from nlptasks.models.classification import Classifier, classification_model
-from nlptasks.models.encoder_head import encoder_from_scratch, scratch_config
 from nlptasks.models.labeling import Labeler, labeling_model
+from nlptasks.models.scratch import encoder_from_scratch, scratch_config
 from nlptasks.text import Tokenizer, build_character_vocab
 from nlptasks.text.entities import Entity, EntityText
 from nlptasks.train.run import start_run
