@@ -16,18 +16,20 @@ def _frequencies(size):
     return [WAVELENGTH ** (-i / size) for i in range(0, size, 2)]
 
 
-def sinusoids(position_ids_BT, size: int):
-    """Sine and cosine of every frequency, side by side: `(B, T, size)`, float32 (arXiv 1706.03762, section 3.5)."""
-    frequencies = ops.convert_to_tensor(_frequencies(size), "float32")
-    angles = ops.cast(position_ids_BT, "float32")[..., None] * frequencies
+def sinusoids(position_ids_BT, size: int, dtype: str = "float32"):
+    """Sine and cosine of every frequency, side by side: `(B, T, size)` (arXiv 1706.03762, section 3.5)."""
+    frequencies = ops.convert_to_tensor(_frequencies(size), dtype)
+    angles = ops.cast(position_ids_BT, dtype)[..., None] * frequencies
     pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
     return ops.reshape(pairs, (*ops.shape(position_ids_BT), size))
 
 
 def rotated(x_BTNH, sinusoids_BTH):
-    """Every pair of neighbouring features turned by its position's angle (RoFormer, arXiv 2104.09864)."""
+    """Every pair of neighbouring features turned by its position's angle (RoFormer, arXiv 2104.09864), computed in the
+    precision of the sinusoids.
+    """
     sine, cosine = (sinusoids_BTH[:, :, None, i::2] for i in (0, 1))
-    first, second = (ops.cast(x_BTNH[..., i::2], "float32") for i in (0, 1))
+    first, second = (ops.cast(x_BTNH[..., i::2], sinusoids_BTH.dtype) for i in (0, 1))
     turned = ops.stack([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
     return ops.cast(ops.reshape(turned, ops.shape(x_BTNH)), x_BTNH.dtype)
 

@@ -7,19 +7,7 @@ import keras
 from keras import ops
 
 from nlptasks.core.attention import MASKED_SCORE
-
-
-def rotate(x_BTH):
-    """Rotary positions (arXiv 2104.09864): pairs of neighbouring features turned by the position times a frequency."""
-    x_BTH = ops.convert_to_tensor(x_BTH)
-    size = x_BTH.shape[-1]
-    position_T1 = ops.arange(ops.shape(x_BTH)[1], dtype=x_BTH.dtype)[:, None]
-    frequency_P = 10000.0 ** (-2.0 / size * ops.arange(size // 2, dtype=x_BTH.dtype))
-    angle_TP = position_T1 * frequency_P
-    cos_TP, sin_TP = ops.cos(angle_TP), ops.sin(angle_TP)
-    even_BTP, odd_BTP = x_BTH[..., ::2], x_BTH[..., 1::2]
-    turned = ops.stack([even_BTP * cos_TP - odd_BTP * sin_TP, odd_BTP * cos_TP + even_BTP * sin_TP], axis=-1)
-    return ops.reshape(turned, ops.shape(x_BTH))
+from nlptasks.core.positions import rotated, sinusoids
 
 
 class _Pointer(keras.layers.Layer):
@@ -42,7 +30,9 @@ class _Pointer(keras.layers.Layer):
         if self.compute_dtype != "float64":  # positions beyond 256 are not whole numbers in bfloat16
             query_BTH, key_BSH = ops.cast(query_BTH, "float32"), ops.cast(key_BSH, "float32")
         if self.rotary:
-            query_BTH, key_BSH = rotate(query_BTH), rotate(key_BSH)
+            position_1T = ops.arange(ops.shape(query_BTH)[1])[None]
+            turns_1TH = sinusoids(position_1T, self.head_size, keras.backend.standardize_dtype(query_BTH.dtype))
+            query_BTH, key_BSH = (rotated(x[:, :, None], turns_1TH)[:, :, 0] for x in (query_BTH, key_BSH))
         return ops.matmul(query_BTH, ops.transpose(key_BSH, (0, 2, 1))) * self.head_size**-0.5
 
     @staticmethod

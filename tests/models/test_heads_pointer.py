@@ -7,13 +7,14 @@ import pytest
 from keras import ops
 
 from nlptasks.core.attention import MASKED_SCORE
-from nlptasks.models.heads_pointer import EfficientGlobalPointer, GlobalPointer, rotate
+from nlptasks.core.positions import rotated, sinusoids
+from nlptasks.models.heads_pointer import EfficientGlobalPointer, GlobalPointer
 from nlptasks.train.losses import sparse_multilabel_categorical_crossentropy
 from tests.golden.heads_cases import H, N, inputs, weight
 from tests.gradients import gradient, tolerance
 
 
-def rotated(vector, position):
+def turned_by_hand(vector, position):
     """Pairs of features as complex numbers, turned."""
     turned = []
     for i in range(0, len(vector), 2):
@@ -35,7 +36,7 @@ def make(kind, hidden, **settings):
 
 def span_score(layer, hidden_TD, kind, first, last):
     """The score of one span, in float64."""
-    turn = rotated if layer.rotary else (lambda vector, _: vector)
+    turn = turned_by_hand if layer.rotary else (lambda vector, _: vector)
     kernels = [np.array(ops.convert_to_numpy(w), "float64") for w in layer.weights]
     if isinstance(layer, GlobalPointer):
         both_TX = hidden_TD @ kernels[0] + kernels[1]
@@ -87,12 +88,14 @@ def test_the_loss_of_spans_equals_that_of_bert4keras(golden):
 
 def test_rotation_makes_products_depend_on_the_distance_alone(rng):
     query, key = rng.normal(size=8), rng.normal(size=8)
-    rows = ops.convert_to_numpy(rotate(np.stack([np.tile(query, (11, 1)), np.tile(key, (11, 1))])))
+    both = np.stack([np.tile(query, (11, 1)), np.tile(key, (11, 1))])[:, :, None]
+    turns = sinusoids(np.arange(11)[None], both.shape[-1], str(both.dtype))
+    rows = ops.convert_to_numpy(rotated(both, turns))[:, :, 0]
     product = rows[0] @ rows[1].T
     for i, j in [(0, 3), (7, 2)]:
         assert product[i, j] == pytest.approx(product[i + 3, j + 3], abs=1e-5)
         assert product[i, j] != pytest.approx(product[i + 1, j], abs=1e-3)
-    wanted = np.stack([rotated(query, i) for i in range(11)])
+    wanted = np.stack([turned_by_hand(query, i) for i in range(11)])
     np.testing.assert_allclose(rows[0], wanted, rtol=max(1e-6, tolerance(rows)), atol=1e-5)
 
 
