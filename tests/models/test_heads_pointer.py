@@ -2,6 +2,7 @@
 
 import cmath
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -89,7 +90,8 @@ def test_the_loss_of_spans_equals_that_of_bert4keras(golden):
 def test_rotation_makes_products_depend_on_the_distance_alone(rng):
     query, key = rng.normal(size=8), rng.normal(size=8)
     both = np.stack([np.tile(query, (11, 1)), np.tile(key, (11, 1))])[:, :, None]
-    turns = sinusoids(np.arange(11)[None], both.shape[-1], str(both.dtype))
+    both = ops.convert_to_tensor(both)
+    turns = sinusoids(np.arange(11)[None], both.shape[-1], keras.backend.standardize_dtype(both.dtype))
     rows = ops.convert_to_numpy(rotated(both, turns))[:, :, 0]
     product = rows[0] @ rows[1].T
     for i, j in [(0, 3), (7, 2)]:
