@@ -16,6 +16,7 @@ _PUBLIC = {
     "AutoRegressiveDecoder": "nlptasks.generate",
     "Reader": "nlptasks.models.reading",
     "Segmenter": "nlptasks.models.segmentation",
+    "SentenceEncoder": "nlptasks.models.similarity",
     "Tokenizer": "nlptasks.text",
     "UserDictionary": "nlptasks.models.segmentation_dictionary",
 }

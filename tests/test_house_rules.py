@@ -39,6 +39,7 @@ ARROWS = {
         "keras",
         "safetensors",
         "ahocorasick",
+        "usearch",
         "nlptasks.text",
         "nlptasks.core",
         "nlptasks.checkpoints",

@@ -25,14 +25,14 @@ class TargetBatch(TypedDict):
     target_weights: np.ndarray  # float32 (B, M)
 
 
-def model_from_scratch(config: TransformerConfig) -> Transformer:
-    """A model with fresh weights and the masked-LM head, for training without a checkpoint.
+def model_from_scratch(config: TransformerConfig, with_mlm: bool | str = "linear") -> Transformer:
+    """A model with fresh weights and, usually, the masked-LM head, for training without a checkpoint.
 
     Its position table starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from the first
     step, and a small model learns sooner to look at the token before. Queries and keys start equal, so that attention
     begins with looking at equal tokens; what this adds was not measured apart.
     """
-    model = Transformer(config, with_mlm="linear")
+    model = Transformer(config, with_mlm=with_mlm)
     model.build()
     table, size = model.embeddings.position.embeddings, config.embedding_size
     angles = np.arange(config.max_positions)[:, None] * 10000.0 ** (-np.arange(0, size, 2) / size)
