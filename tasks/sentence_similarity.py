@@ -22,7 +22,7 @@ from nlptasks import load
 from nlptasks.files import read_lines, require_writable, write_text
 from nlptasks.metrics.similarity import score_pairs, score_retrieval
 from nlptasks.models.similarity import HYBRID_WEIGHT, GruModel, SentenceEncoder
-from nlptasks.models.similarity_index import HEADER, SentenceIndex
+from nlptasks.models.similarity_index import HEADER
 from nlptasks.models.similarity_samples import GroupExamples, Groups, read_groups, read_pairs
 from nlptasks.text import read_texts
 from nlptasks.text.characters import CharacterVocab
@@ -254,7 +254,10 @@ class Evaluate:
         else:
             table = {"encoder": score_pairs(encoder.similarity(pairs.first, pairs.second), pairs.labels)}
         for name, scores in table.items():
-            print(f"{name:10} " + "  ".join(f"{k} {v}" if isinstance(v, int) else f"{k} {v:.4f}" for k, v in scores.items()))
+            print(
+                f"{name:10} "
+                + "  ".join(f"{k} {v}" if isinstance(v, int) else f"{k} {v:.4f}" for k, v in scores.items())
+            )
         if self.json:
             print(json.dumps({"scores": table}))
 

@@ -20,7 +20,7 @@ from nlptasks.text.characters import CharacterVocab
 
 TASK = "sentence_similarity"
 CONFIG, WEIGHTS, VOCAB = "config.json", "model.safetensors", "vocab.txt"
-HYBRID_WEIGHT = 0.5
+HYBRID_WEIGHT = 0.7
 """of the lexical score in a hybrid search: (1 - weight) x cosine + weight x BM25; chosen on held-out groups"""
 CHUNK = 20_000
 

@@ -5,6 +5,7 @@ the graph where they are many. Legend: N sentences, Q queries, D size of a vecto
 """
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -126,9 +127,7 @@ class SentenceIndex:
         """Positions (Q, k) of the nearest vectors and their cosines (Q, k), k the smaller of `top` and N."""
         exact = len(self) <= EXACT_BELOW if exact is None else exact
         top = min(top, len(self))
-        matches = self._vectors.search(
-            np.atleast_2d(vectors).astype("float32"), top, threads=self.threads, exact=exact
-        )
+        matches = self._vectors.search(np.atleast_2d(vectors).astype("float32"), top, threads=self.threads, exact=exact)
         keys = np.asarray(matches.keys, "int64").reshape(len(vectors), -1)
         return keys, 1.0 - np.asarray(matches.distances, "float32").reshape(len(vectors), -1)
 
@@ -188,9 +187,9 @@ class SentenceIndex:
         try:
             index._vectors.view(str(names["vectors"]))
             index.texts = names["texts"].read_text(encoding="utf-8").split("\n")[:-1]
-            with np.load(names["lexical"], allow_pickle=False) as arrays:
+            with open(names["lexical"], "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 index._lexical = LexicalIndex(**{name: arrays[name] for name in LexicalIndex.ARRAYS})
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{directory}: the index is damaged ({error}); make it again.") from None
         index._read_only = names["vectors"]
         if not len(index._vectors) == len(index.texts) == len(index._lexical) == count:

@@ -73,7 +73,9 @@ class LexicalIndex:
     def joined(self, other: "LexicalIndex") -> "LexicalIndex":
         """The index of the texts of both, the other's behind."""
         terms = np.union1d(self.terms, other.terms)
-        of_term = np.concatenate([np.searchsorted(terms, part.terms).repeat(np.diff(part.starts)) for part in (self, other)])
+        of_term = np.concatenate(
+            [np.searchsorted(terms, part.terms).repeat(np.diff(part.starts)) for part in (self, other)]
+        )
         order = np.argsort(of_term, kind="stable")
         texts = np.concatenate([self.texts, other.texts + np.int32(len(self))])
         return LexicalIndex(

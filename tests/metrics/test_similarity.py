@@ -67,8 +67,12 @@ def test_pairs_equal_brute_force_with_and_without_ties(rng, levels):
 
 def test_pairs_at_the_ends():
     assert score_pairs([3, 2, 1], [0, 0, 1]) | {"threshold": 0} == {
-        "pairs": 3, "auc": 0.0, "accuracy": pytest.approx(2 / 3), "threshold": 0, "spearman": pytest.approx(-np.sqrt(3) / 2),
-    }  # fmt: skip
+        "pairs": 3,
+        "auc": 0.0,
+        "accuracy": pytest.approx(2 / 3),
+        "threshold": 0,
+        "spearman": pytest.approx(-np.sqrt(3) / 2),
+    }
     assert score_pairs([1, 1], [0, 1])["spearman"] == 0.0
     with pytest.raises(ValueError, match=r"labels must be 0 and 1, both present. Received: \[1\]"):
         score_pairs([1.0], [1])

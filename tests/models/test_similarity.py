@@ -1,4 +1,4 @@
-"""The application and its index: what is saved comes back, what is equal is found first, what does not fit is refused."""
+"""The application and its index: what is saved comes back, an equal is found first, what does not fit is refused."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_vectors_have_length_one_and_similarity_is_their_cosine():
     np.testing.assert_allclose(
         encoder.similarity(SENTENCES[:3], SENTENCES[4:7]), (vectors[:3] * vectors[4:7]).sum(axis=1), atol=1e-6
     )
-    with pytest.raises(ValueError, match="pair by pair. Received: 1 and 2 sentences"):
+    with pytest.raises(ValueError, match=r"pair by pair\. Received: 1 and 2 sentences"):
         encoder.similarity("一", ["一", "二"])
 
 
@@ -117,7 +117,9 @@ def test_a_saved_index_finds_the_same_and_grows_without_a_rebuild(tmp_path, monk
     encoder.make_index(SENTENCES[:9]).save(tmp_path)
     index = encoder.open_index(tmp_path)
     encoded = []
-    monkeypatch.setattr(encoder.model, "encode", lambda texts, old=encoder.model.encode: encoded.append(texts) or old(texts))
+    monkeypatch.setattr(
+        encoder.model, "encode", lambda texts, old=encoder.model.encode: encoded.append(texts) or old(texts)
+    )
     encoder.add(SENTENCES[9:])
     assert encoded == [SENTENCES[9:]]  # nothing that was there is computed again
     assert len(index) == len(SENTENCES)
@@ -189,10 +191,10 @@ def test_what_cannot_be_searched_or_added_is_refused(tmp_path):
     encoder = random_encoder()
     with pytest.raises(ValueError, match=r"nothing to search; add sentences with .add\(texts\)"):
         encoder.most_similar("什么")
-    with pytest.raises(FileNotFoundError, match="index.json: no such file; make an index with"):
+    with pytest.raises(FileNotFoundError, match=r"index\.json: no such file; make an index with"):
         encoder.open_index(tmp_path)
     encoder.add(SENTENCES[:2])
-    assert [m.position for m in encoder.most_similar(SENTENCES[0], 99)][0] == 0
+    assert next(m.position for m in encoder.most_similar(SENTENCES[0], 99)) == 0
     assert len(encoder.most_similar(SENTENCES[0], 99)) == 2
     with pytest.raises(ValueError, match="top must be at least 1"):
         encoder.most_similar("什么", 0)

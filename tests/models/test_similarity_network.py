@@ -31,7 +31,9 @@ def plain_gru(ids, arrays):
     for i in ids:
         x = a["embeddings"][i]
         inputs = [x @ a["kernel"][:, k * d : (k + 1) * d] + a["bias"][0, k * d : (k + 1) * d] for k in range(3)]
-        former = [state @ a["recurrent_kernel"][:, k * d : (k + 1) * d] + a["bias"][1, k * d : (k + 1) * d] for k in range(3)]
+        former = [
+            state @ a["recurrent_kernel"][:, k * d : (k + 1) * d] + a["bias"][1, k * d : (k + 1) * d] for k in range(3)
+        ]
         update, reset = sigmoid(inputs[0] + former[0]), sigmoid(inputs[1] + former[1])
         candidate = np.tanh(inputs[2] + reset * former[2])
         state = update * state + (1 - update) * candidate
@@ -89,14 +91,16 @@ def test_padding_and_neighbours_never_change_a_vector(sentences, make):
 def test_pooling_equals_what_it_says(sentences, pooling):
     network = small_transformer(pooling)
     for ids in sentences:
-        hidden = ops.convert_to_numpy(network.transformer(pad([ids], max(2, len(ids)))))[0, : len(ids)].astype("float64")
+        hidden = ops.convert_to_numpy(network.transformer(pad([ids], max(2, len(ids)))))[0, : len(ids)].astype(
+            "float64"
+        )
         expected = hidden[0] if pooling == "cls" else hidden.mean(axis=0)
         found = ops.convert_to_numpy(network(pad([ids], 29)))[0]
         np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=3e-6)
 
 
 def test_a_wrong_pooling_loss_or_scale_is_refused():
-    with pytest.raises(ValueError, match="pooling must be one of cls, mean. Received: pooling='max'"):
+    with pytest.raises(ValueError, match=r"pooling must be one of cls, mean\. Received: pooling='max'"):
         small_transformer("max")
     with pytest.raises(ValueError, match="loss must be one of"):
         GroupLoss(kind="cosine")
@@ -109,7 +113,9 @@ def test_a_wrong_pooling_loss_or_scale_is_refused():
 
 def examples(rng, groups=13, seed=1, **options):
     labels = np.repeat(np.arange(groups), 2)
-    ids = [np.append(rng.integers(1, VOCAB, size=rng.integers(1, 6)), 1 + g % (VOCAB - 1)).astype("int32") for g in labels]
+    ids = [
+        np.append(rng.integers(1, VOCAB, size=rng.integers(1, 6)), 1 + g % (VOCAB - 1)).astype("int32") for g in labels
+    ]
     return GroupExamples(ids, labels, seed=seed, **options)
 
 

@@ -75,7 +75,10 @@ def test_pairs_are_read_with_their_labels(tmp_path):
         ("1\t甲\n1\t \n".encode(), "bad.tsv:2: a sentence is empty; write it or remove the line"),
         ("1\t甲\n\t乙\n".encode(), "bad.tsv:2: the group is empty; give it a name"),
         ("1\t甲\n2\t乙\n".encode(), "bad.tsv: no group has two sentences"),
-        ("甲\t乙\t1\n甲\t乙\t2\n".encode(), r"bad.tsv:2: the third field must be 1 \(same meaning\) or 0, received '2'"),
+        (
+            "甲\t乙\t1\n甲\t乙\t2\n".encode(),
+            r"bad.tsv:2: the third field must be 1 \(same meaning\) or 0, received '2'",
+        ),
         ("甲\t乙\t0\n".encode(), "bad.tsv: no group has two sentences"),
     ],
 )

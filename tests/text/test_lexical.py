@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nlptasks.text.lexical import B, K1, LexicalIndex
+from nlptasks.text.lexical import K1, B, LexicalIndex
 
 TEXTS = ["怎样修改我的密码", "密码怎么改", "今天会下雨吗", "下雨下雨下雨", "ＡＢ ab", "密码密码", "x", "", "𠀀𠀁 👍"]
 

@@ -1,5 +1,6 @@
 """Losses over groups: equal to a float64 evaluation, finite where cosines are +-1, and unbiased when sampled."""
 
+import itertools
 import math
 
 import keras
@@ -49,7 +50,9 @@ def gradients(function, *arrays):
     if keras.backend.backend() == "jax":
         import jax
 
-        return [np.array(g) for g in jax.grad(lambda values: ops.sum(function(*values)))([np.asarray(a) for a in arrays])]
+        return [
+            np.array(g) for g in jax.grad(lambda values: ops.sum(function(*values)))([np.asarray(a) for a in arrays])
+        ]
     import tensorflow as tf
 
     values = [tf.Variable(array) for array in arrays]
@@ -109,7 +112,7 @@ def test_gradients_are_finite_where_cosines_are_one_and_minus_one(kind):
 def test_a_larger_margin_makes_a_larger_loss_and_a_larger_angle_a_smaller_logit(rng, kind):
     x, w, labels = batch(rng)
     losses = [ops.convert_to_numpy(group_losses(x, w, labels, kind, 30.0, m)) for m in (0.0, 0.1, 0.35, 0.6, 1.1)]
-    assert all((larger > smaller).all() for smaller, larger in zip(losses, losses[1:], strict=False))
+    assert all((larger > smaller).all() for smaller, larger in itertools.pairwise(losses))
     np.testing.assert_array_equal(losses[0], ops.convert_to_numpy(group_losses(x, w, labels, "softmax")))
     for margin in (0.1, 0.5, 1.1, 2.0):
         logits = ops.convert_to_numpy(with_margin(np.cos(np.linspace(0.01, 3.13, 997)).astype("float32"), kind, margin))
