@@ -56,7 +56,7 @@ def run_directory(groups_file, tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "run"
     done = call("train", "--train", groups_file, "--output", directory, *TRAINING, "--sampled-classes", "7")
     assert done.status == 0, done.err
-    assert "16 sentences in 7 groups, 0 groups of one sentence, 0 sentences in more than one group" in done.err
+    assert "17 sentences in 7 groups, 0 groups of one sentence, 0 sentences in more than one group" in done.err
     assert "table of 6 groups: 0.0 MiB, 6 a step" in done.err
     return directory
 
@@ -69,7 +69,7 @@ def test_a_run_holds_the_model_its_options_and_its_scores(run_directory):
     options = json.loads((run_directory / "options.json").read_text(encoding="utf-8"))
     assert (options["vector_size"], options["loss"], options["seed"]) == (13, "am", 5)
     encoder = nlptasks.load(run_directory)
-    assert encoder.encode(SENTENCES).shape == (16, 13)
+    assert encoder.encode(SENTENCES).shape == (17, 13)
 
 
 def test_an_interrupted_run_resumed_ends_with_the_same_weights(groups_file, run_directory, tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_an_interrupted_run_resumed_ends_with_the_same_weights(groups_file, run_
         @property
         def requested(self):
             steps.append(1)
-            return len(steps) == 4
+            return len(steps) >= 2
 
         @requested.setter
         def requested(self, value):
@@ -106,7 +106,7 @@ def test_a_transformer_trains_and_finds_its_own(groups_file, tmp_path):
     )
     assert done.status == 0, done.err
     done = call("evaluate", "--model", tmp_path / "r", "--data", groups_file, "--json")
-    assert json.loads(done.out.splitlines()[-1])["scores"]["encoder"]["queries"] == 16
+    assert json.loads(done.out.splitlines()[-1])["scores"]["encoder"]["queries"] == 17
 
 
 def test_retrieval_scores_equal_brute_force(groups_file, run_directory):
@@ -121,9 +121,9 @@ def test_retrieval_scores_equal_brute_force(groups_file, run_directory):
         for k in (1, 5):
             hits = 0
             for sentence in SENTENCES:
-                others = [m for m in encoder.most_similar(sentence, 16, hybrid) if m.text != sentence][:k]
+                others = [m for m in encoder.most_similar(sentence, 17, hybrid) if m.text != sentence][:k]
                 hits += any(owner[m.text] == owner[sentence] for m in others)
-            assert scores[name][f"top{k}"] == pytest.approx(hits / 16)
+            assert scores[name][f"top{k}"] == pytest.approx(hits / 17)
 
 
 def test_pairs_are_scored_by_their_cosines(run_directory, tmp_path):
@@ -144,8 +144,8 @@ def test_an_index_is_made_grown_and_searched(run_directory, tmp_path):
     again = call("index", *common, "--corpus", more, "--output", index)
     assert (again.status, "--add adds to it" in again.err) == (2, True)
     added = call("index", *common, "--corpus", more, "--output", index, "--add")
-    assert "7 sentences added" in added.err
-    assert added.err.endswith("16 in all\n")
+    assert "8 sentences added" in added.err
+    assert added.err.endswith("17 in all\n")
     found = call("search", *common, "--index", index, "--query", SENTENCES[12], "--top", "3")
     score, text = found.out.splitlines()[0].split("\t")
     assert (text, len(found.out.splitlines())) == (SENTENCES[12], 3)
@@ -170,7 +170,7 @@ def test_sentences_left_out_are_not_trained_on(groups_file, tmp_path):
         "train", "--train", groups_file, "--leave-out", held, "--output", tmp_path / "r", *TRAINING, "--epochs", "1"
     )
     assert done.status == 0, done.err
-    assert "13 sentences in 7 groups, 2 groups of one sentence" in done.err
+    assert "14 sentences in 7 groups, 2 groups of one sentence" in done.err
 
 
 @pytest.mark.parametrize(
