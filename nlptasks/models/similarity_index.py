@@ -112,7 +112,7 @@ class SentenceIndex:
         """
         if top < 1:
             raise ValueError(f"top must be at least 1. Received: {top=}.")
-        if not len(self):
+        if not len(self) or not len(queries):
             return [[] for _ in queries]
         keys, cosines = self.nearest(vectors, max(top, CANDIDATES) if lexical_weight else top, exact)
         found = []
@@ -128,6 +128,8 @@ class SentenceIndex:
         exact = len(self) <= EXACT_BELOW if exact is None else exact
         top = min(top, len(self))
         matches = self._vectors.search(np.atleast_2d(vectors).astype("float32"), top, threads=self.threads, exact=exact)
+        if not exact and np.min(getattr(matches, "counts", len(matches.keys))) < top:
+            return self.nearest(vectors, top, exact=True)  # a part of the graph was not reached
         keys = np.asarray(matches.keys, "int64").reshape(len(vectors), -1)
         return keys, 1.0 - np.asarray(matches.distances, "float32").reshape(len(vectors), -1)
 
@@ -154,6 +156,8 @@ class SentenceIndex:
             np.savez(file, **self.lexical.arrays())
         header = {"vector_size": self.vector_size, "sentences": len(self), "fingerprint": self.fingerprint}
         write_text(directory / HEADER, json.dumps(header | {"files": names}, indent=1) + "\n")
+        if self._read_only is not None:
+            self._read_only = directory / names["vectors"]
         for name in former:
             if name not in names.values():
                 (directory / name).unlink(missing_ok=True)
@@ -186,7 +190,7 @@ class SentenceIndex:
             )
         try:
             index._vectors.view(str(names["vectors"]))
-            index.texts = names["texts"].read_text(encoding="utf-8").split("\n")[:-1]
+            index.texts = names["texts"].read_bytes().decode("utf-8").split("\n")[:-1]
             with open(names["lexical"], "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 index._lexical = LexicalIndex(**{name: arrays[name] for name in LexicalIndex.ARRAYS})
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

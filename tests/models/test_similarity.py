@@ -136,6 +136,17 @@ def test_a_saved_index_finds_the_same_and_grows_without_a_rebuild(tmp_path, monk
     ]  # fmt: skip
 
 
+def test_an_opened_index_that_is_saved_where_it_was_can_still_grow(tmp_path):
+    encoder = random_encoder()
+    encoder.make_index([*SENTENCES, "有\r回车"]).save(tmp_path)
+    index = encoder.open_index(tmp_path)
+    index.save(tmp_path)
+    encoder.add(["又一句"])
+    assert encoder.most_similar("又一句", 1)[0].position == len(SENTENCES) + 1
+    assert encoder.most_similar("有\r回车", 1)[0].text == "有\r回车"
+    assert encoder.most_similar_batch([]) == []
+
+
 def test_the_index_of_another_model_is_refused(tmp_path):
     random_encoder().make_index(SENTENCES).save(tmp_path)
     random_encoder().open_index(tmp_path)
