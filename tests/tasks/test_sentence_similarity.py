@@ -176,11 +176,17 @@ def test_sentences_left_out_are_not_trained_on(groups_file, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("train", "--train", "{groups}", "--output", "{run}"), "holds a run already; --resume continues it"),
+        (
+            ("train", "--train", "{groups}", "--output", "{run}", "--hold-out", "7"),
+            "holds a run already; --resume continues it",
+        ),
         (("train", "--train", "{none}", "--output", "{new}"), "no such file"),
         (("train", "--train", "{latin}", "--output", "{new}"), "bad.tsv:2: expected UTF-8, received byte 0x"),
         (("train", "--train", "{empty}", "--output", "{new}"), "empty.tsv: the file is empty"),
-        (("train", "--train", "{groups}", "--output", "{new}", "--loss", "triplet"), "loss must be one of softmax, am"),
+        (
+            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "7", "--loss", "triplet"),
+            "loss must be one of softmax, am",
+        ),
         (
             ("train", "--train", "{groups}", "--output", "{new}", "--encoder", "lstm"),
             "encoder must be gru or transformer",
