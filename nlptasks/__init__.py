@@ -18,6 +18,7 @@ _PUBLIC = {
     "Labeler": "nlptasks.models.labeling",
     "Reader": "nlptasks.models.reading",
     "Segmenter": "nlptasks.models.segmentation",
+    "SentenceEncoder": "nlptasks.models.similarity",
     "Tokenizer": "nlptasks.text",
     "UserDictionary": "nlptasks.models.segmentation_dictionary",
 }

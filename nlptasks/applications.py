@@ -5,10 +5,11 @@ from pathlib import Path
 
 from nlptasks.files import read_json_object
 
-BUNDLED = {"segmenter": Path(__file__).parent / "pretrained" / "segmenter"}
+BUNDLED = {name: Path(__file__).parent / "pretrained" / name for name in ("segmenter", "similarity")}
 """the models that come with the package"""
 _APPLICATIONS = {
     "reading_comprehension": ("nlptasks.models.reading", "Reader"),
+    "sentence_similarity": ("nlptasks.models.similarity", "SentenceEncoder"),
     "word_segmentation": ("nlptasks.models.segmentation", "Segmenter"),
     "text_classification": ("nlptasks.models.classification", "Classifier"),
     "sequence_labeling": ("nlptasks.models.labeling", "Labeler"),
@@ -19,11 +20,13 @@ _CONFIGS = ("config.json", "bert_config.json")
 def load(directory: str | Path):
     """The application saved in `directory`, ready to use.
 
-    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `Classifier` `.classify(text)` and
-    `.predict(texts)`, a `Labeler` `.label(text)` and `.predict(texts)`.
+    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `SentenceEncoder` `.encode(texts)` and
+    `.most_similar(query)`, a `Classifier` `.classify(text)` and `.predict(texts)`, a `Labeler` `.label(text)` and
+    `.predict(texts)`.
 
     Args:
-        directory: what a training run has written, or the name of a model that comes with the package: "segmenter".
+        directory: what a training run has written, or the name of a model that comes with the package: "segmenter",
+            "similarity".
 
     Raises:
         ValueError, FileNotFoundError: one line; the directory holds no application of this library.

@@ -23,7 +23,7 @@ from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.models.reading import Reader
 from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths, normalise
-from nlptasks.models.scratch import generator_from_scratch, scratch_config
+from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.models.seq2seq import target_loss
 from nlptasks.text import Question, Tokenizer, build_character_vocab, read_questions
 from nlptasks.train.loop import train
@@ -159,7 +159,7 @@ class Train:
             )
         sizes = (self.hidden_size, self.num_layers, self.num_heads, self.ffn_size)
         config = scratch_config(tokenizer.vocab_size, lengths.total, *sizes, self.dropout, attention="unilm")
-        return generator_from_scratch(config)
+        return transformer_from_scratch(config, with_mlm="linear", equal_keys=True)
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,7 @@ from nlptasks.metrics.entities import score_entities
 from nlptasks.models.encoder_head import HEAD
 from nlptasks.models.labeling import HEADS, Labeler, labeling_model
 from nlptasks.models.labeling_samples import LabelingExamples
-from nlptasks.models.scratch import encoder_from_scratch, scratch_config
+from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.text import build_character_vocab, read_texts
 from nlptasks.text.entities import Entity, EntityText, read_entities
 from nlptasks.text.labelled import require_known
@@ -145,7 +145,7 @@ class Train:
             dropouts = {"dropout": self.dropout, "attention_dropout": self.dropout}
             return build_transformer_model(self.checkpoint, self.checkpoint, skip=(HEAD,), **dropouts)
         sizes = (self.hidden_size, self.num_layers, self.num_heads, self.ffn_size)
-        return encoder_from_scratch(scratch_config(tokenizer.vocab_size, self.max_length, *sizes, self.dropout))
+        return transformer_from_scratch(scratch_config(tokenizer.vocab_size, self.max_length, *sizes, self.dropout))
 
 
 @dataclass(kw_only=True)

@@ -22,7 +22,7 @@ from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.classification import score_labels
 from nlptasks.models.classification import ClassificationExamples, Classifier, classification_model
 from nlptasks.models.encoder_head import HEAD
-from nlptasks.models.scratch import encoder_from_scratch, scratch_config
+from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.text import build_character_vocab
 from nlptasks.text.labelled import Columns, LabelledText, read_labelled, require_known, sort_labels
 from nlptasks.train.loop import train
@@ -166,7 +166,7 @@ class Train(FileColumns):
             dropouts = {"dropout": self.dropout, "attention_dropout": self.dropout}
             return build_transformer_model(self.checkpoint, self.checkpoint, skip=(HEAD,), **dropouts)
         sizes = (self.hidden_size, self.num_layers, self.num_heads, self.ffn_size)
-        return encoder_from_scratch(scratch_config(tokenizer.vocab_size, self.max_length, *sizes, self.dropout))
+        return transformer_from_scratch(scratch_config(tokenizer.vocab_size, self.max_length, *sizes, self.dropout))
 
 
 @dataclass(kw_only=True)

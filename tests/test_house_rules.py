@@ -39,11 +39,13 @@ ARROWS = {
         "keras",
         "safetensors",
         "ahocorasick",
+        "usearch",
         "nlptasks.text",
         "nlptasks.core",
         "nlptasks.checkpoints",
         "nlptasks.generate",
         "nlptasks.train.losses",
+        "nlptasks.train.group_losses",
     ),
     "train": (
         "numpy",
@@ -245,7 +247,7 @@ import nlptasks
 from nlptasks.core.backend import compile_train_step
 from nlptasks.models.reading import Reader
 from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths
-from nlptasks.models.scratch import generator_from_scratch
+from nlptasks.models.scratch import transformer_from_scratch
 from nlptasks.models.seq2seq import target_loss
 from nlptasks.text import Passage, Question
 from nlptasks.train.loop import train
@@ -254,9 +256,9 @@ from nlptasks.train.script import run_script
 
 vocab = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"沈月是谁山。？"])}
 tokenizer, lengths = nlptasks.Tokenizer(vocab), ReadingLengths(passage_length=7, question_length=5, answer_length=3)
-model = generator_from_scratch(nlptasks.TransformerConfig(
+model = transformer_from_scratch(nlptasks.TransformerConfig(
     vocab_size=len(vocab), hidden_size=6, num_layers=1, num_heads=2, ffn_size=5, max_positions=15, attention="unilm"
-))
+), with_mlm="linear", equal_keys=True)
 questions = [Question("1", "谁？", (Passage("是沈月。", "沈月"), Passage("山。", "")), ("沈月",))]
 examples = ReadingExamples(questions, tokenizer, lengths)
 step = compile_train_step(model, make_adam(0.1, 1), lambda batch: target_loss(model, batch))

@@ -33,31 +33,25 @@ def scratch_config(
     )
 
 
-def encoder_from_scratch(config: TransformerConfig) -> Transformer:
-    """A Transformer with fresh weights and no head.
+def transformer_from_scratch(
+    config: TransformerConfig, with_mlm: bool | str = False, equal_keys: bool = False
+) -> Transformer:
+    """A Transformer with fresh weights.
 
     Its table of learned positions starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from
     the first step, and a small model learns sooner to look at the token before.
+
+    Args:
+        with_mlm: as in `Transformer`.
+        equal_keys: keys start equal to queries, so that attention begins with looking at equal tokens; what this adds
+            was not measured apart.
     """
-    return _built(Transformer(config))
-
-
-def generator_from_scratch(config: TransformerConfig) -> Transformer:
-    """A Transformer with fresh weights and the masked-LM head, for sequence to sequence and language models.
-
-    As `encoder_from_scratch`; besides, queries and keys start equal, so that attention begins with looking at equal
-    tokens; what this adds was not measured apart.
-    """
-    model = _built(Transformer(config, with_mlm="linear"))
-    for block in model.blocks:
-        query = np.array(ops.convert_to_numpy(block.attention.query.kernel))  # a copy: JAX donates each buffer once
-        block.attention.key.kernel.assign(query)
-    return model
-
-
-def _built(model):
+    model = Transformer(config, with_mlm=with_mlm)
     model.build()
     if model.embeddings.position is not None:
-        waves = np.asarray(sinusoid_table(model.config.max_positions, model.config.embedding_size))
-        model.embeddings.position.embeddings.assign((model.config.initializer_range * waves).astype("float32"))
+        waves = np.asarray(sinusoid_table(config.max_positions, config.embedding_size))
+        model.embeddings.position.embeddings.assign((config.initializer_range * waves).astype("float32"))
+    for block in model.blocks if equal_keys else ():
+        query = np.array(ops.convert_to_numpy(block.attention.query.kernel))  # a copy: JAX donates each buffer once
+        block.attention.key.kernel.assign(query)
     return model

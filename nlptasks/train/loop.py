@@ -37,6 +37,7 @@ def train(
     options: dict,
     resume: bool = False,
     progress_bar: Callable[[Iterable, str, int, int], Iterable] | None = None,
+    around_step: Callable[[Callable], Callable] | None = None,
 ) -> Progress:
     """Trains for some epochs; the best one by `validate` is saved.
 
@@ -51,12 +52,15 @@ def train(
         directory: the run's directory; the resumable state, `log.json` and `curve.png` are written there.
         options: what identifies the run: resuming with others is refused.
         progress_bar: `progress_bar(items, description, total, initial)` wraps an epoch's batches.
+        around_step: makes of the compiled step, which takes a batch and returns its loss, the one that is run.
 
     Raises:
         TrainingInterrupted: after Ctrl-C or SIGTERM, when the state is saved.
     """
     directory = Path(directory)
     step = compile_train_step(model, optimizer, loss_function)
+    if around_step is not None:
+        step = around_step(step)
     state = directory / STATE
     progress = Progress()
     if resume and state.is_file():  # a run that was killed before its first save starts anew

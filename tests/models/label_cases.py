@@ -2,7 +2,7 @@
 
 from nlptasks.models.classification import Classifier, classification_model
 from nlptasks.models.labeling import Labeler, labeling_model
-from nlptasks.models.scratch import encoder_from_scratch, scratch_config
+from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.text import Tokenizer, build_character_vocab
 from nlptasks.text.entities import Entity, EntityText
 from nlptasks.train.run import start_run
@@ -19,7 +19,7 @@ def tokenizer(texts):
 
 def encoder(tokens, max_length, dropout=0.0):
     start_run(3)
-    return encoder_from_scratch(scratch_config(tokens.vocab_size, max_length, 22, 2, 2, 29, dropout))
+    return transformer_from_scratch(scratch_config(tokens.vocab_size, max_length, 22, 2, 2, 29, dropout))
 
 
 def classifier(labels=("bad", "good"), max_length=11, dropout=0.0, **settings):
