@@ -20,8 +20,8 @@ _CONFIGS = ("config.json", "bert_config.json")
 def load(directory: str | Path):
     """The application saved in `directory`, ready to use.
 
-    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `SentenceEncoder` `.encode(texts)` and
-    `.most_similar(query)`, a `Classifier` `.classify(text)` and `.predict(texts)`, a `Labeler` `.label(text)` and
+    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `SentenceEncoder` `.encode(texts)`
+    and `.most_similar(query)`, a `Classifier` `.classify(text)` and `.predict(texts)`, a `Labeler` `.label(text)` and
     `.predict(texts)`.
 
     Args:
