@@ -63,6 +63,8 @@ class Train:
     """gru: of a character"""
     vector_size: int = 128
     """gru: of a sentence; transformer from scratch: hidden size"""
+    mean_weight: float = 0.0
+    """gru: of the mean of the characters' embeddings in the vector that is used; 0: the GRU's last state alone"""
     num_layers: int = 3
     """transformer from scratch"""
     dropout: float = 0.1
@@ -93,6 +95,11 @@ class Train:
         require_positive(self, "epochs", "batch_size", "min_count", "embedding_size", "vector_size", "num_layers")
         if self.encoder not in ("gru", "transformer"):
             raise ValueError(f"encoder must be gru or transformer. Received: encoder={self.encoder!r}.")
+        if not 0.0 <= self.mean_weight <= 1.0 or not 0.0 <= self.hybrid_weight <= 1.0:
+            raise ValueError(
+                "--mean-weight and --hybrid-weight must lie in [0, 1]. Received: "
+                f"{self.mean_weight}, {self.hybrid_weight}."
+            )
         if 0 < self.sampled_classes < self.batch_size or self.sampled_classes < 0:
             raise ValueError(
                 f"--sampled-classes must be 0 (all) or at least --batch-size. Received: {self.sampled_classes}."
@@ -188,7 +195,9 @@ class Train:
         examples = GroupExamples(vocab.encode_batch(training.sentences, self.seq_length), **options)
 
         def make_encoder() -> SentenceEncoder:
-            return SentenceEncoder(GruModel(vocab, network.arrays(), self.seq_length), self.hybrid_weight)
+            return SentenceEncoder(
+                GruModel(vocab, network.arrays(), self.seq_length, self.mean_weight), self.hybrid_weight
+            )
 
         return network, examples, make_encoder
 

@@ -22,7 +22,8 @@ TASK = "sentence_similarity"
 CONFIG, WEIGHTS, VOCAB = "config.json", "model.safetensors", "vocab.txt"
 HYBRID_WEIGHT = 0.7
 """of the lexical score in a hybrid search: (1 - weight) x cosine + weight x BM25; chosen on held-out groups"""
-CHUNK = 20_000
+CHUNK, ROWS = 20_000, 2_048
+"""sentences that are added to an index, and whose means are made, at a time"""
 
 
 class VectorModel(Protocol):
@@ -48,23 +49,41 @@ class GruModel:
         vocab: ids of characters.
         arrays: the weights, as `GruEncoder.arrays` gives them.
         seq_length: characters that are read of a sentence.
+        mean_weight: of the mean of the characters' embeddings; a cosine is (1 - weight) x the GRU's + weight x that of
+            the means. Where it is not 0, a vector holds the GRU's state, then the mean.
     """
 
     encoder = "gru"
 
-    def __init__(self, vocab: CharacterVocab, arrays: dict[str, np.ndarray], seq_length: int = 64):
-        self.vocab, self.seq_length = vocab, seq_length
+    def __init__(
+        self, vocab: CharacterVocab, arrays: dict[str, np.ndarray], seq_length: int = 64, mean_weight: float = 0.0
+    ):
+        if not 0.0 <= mean_weight <= 1.0:
+            raise ValueError(f"mean_weight must lie in [0, 1]. Received: {mean_weight=}.")
+        self.vocab, self.seq_length, self.mean_weight = vocab, seq_length, mean_weight
         self.arrays = {name: np.asarray(arrays[name]) for name in GRU_WEIGHTS}
         self.runtime = GruRuntime(self.arrays)
-        self.vector_size = self.runtime.vector_size
+        self._embeddings = np.asarray(self.arrays["embeddings"], "float32")
+        self.vector_size = self.runtime.vector_size + (self._embeddings.shape[1] if mean_weight else 0)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) of length 1, float32."""
-        return self.runtime.encode_ids(self.vocab.encode_batch(texts, self.seq_length))
+        token_ids = self.vocab.encode_batch(texts, self.seq_length)
+        states = self.runtime.encode_ids(token_ids)
+        if not self.mean_weight:
+            return states
+        means = np.concatenate([self._means(token_ids[i : i + ROWS]) for i in range(0, len(token_ids), ROWS)])
+        return np.hstack([(1 - self.mean_weight) ** 0.5 * states, self.mean_weight**0.5 * means])
+
+    def _means(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:
+        """Means of embeddings, of length 1."""
+        starts = np.cumsum([0, *map(len, token_ids[:-1])])
+        sums = np.add.reduceat(self._embeddings.take(np.concatenate(token_ids), axis=0), starts)
+        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
 
     def digest(self) -> bytes:
         """Bytes that differ where vectors would."""
-        parts = [json.dumps([self.seq_length, self.vocab.tokens], ensure_ascii=True).encode()]
+        parts = [json.dumps([self.seq_length, self.mean_weight, self.vocab.tokens], ensure_ascii=True).encode()]
         parts += [np.ascontiguousarray(array, "float32").tobytes() for array in self.arrays.values()]
         return b"".join(parts)
 
@@ -74,7 +93,8 @@ class GruModel:
         with atomic_path(directory / WEIGHTS) as temporary:
             kind = "float16" if half else "float32"
             save_file({name: np.ascontiguousarray(a, kind) for name, a in self.arrays.items()}, temporary)
-        settings = {"task": TASK, "encoder": self.encoder, "seq_length": self.seq_length} | settings
+        own = {"task": TASK, "encoder": self.encoder, "seq_length": self.seq_length, "mean_weight": self.mean_weight}
+        settings = own | settings
         write_text(directory / CONFIG, json.dumps({"nlptasks": settings}, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
@@ -96,7 +116,7 @@ class GruModel:
         wanted = ((len(vocab), width), (width, 3 * size), (size, 3 * size), (2, 3 * size))
         if shapes != dict(zip(GRU_WEIGHTS, wanted, strict=True)):
             raise ValueError(f"{path}: the weights do not fit {VOCAB} or each other ({shapes}); copy the model again.")
-        return cls(vocab, arrays, int(settings["seq_length"]))
+        return cls(vocab, arrays, int(settings["seq_length"]), float(settings.get("mean_weight", 0.0)))
 
 
 class SentenceEncoder:

@@ -40,6 +40,25 @@ def test_a_saved_encoder_gives_the_same_vectors(tmp_path, half):
     assert nlptasks.load(tmp_path / "model").fingerprint == again.fingerprint
 
 
+def test_a_mean_of_embeddings_is_blended_into_the_cosine(tmp_path, monkeypatch):
+    monkeypatch.setattr(similarity, "ROWS", 5)
+    base = random_encoder().model
+    mixed = SentenceEncoder(GruModel(base.vocab, base.arrays, 64, 0.3))
+    table = base.arrays["embeddings"].astype("float64")
+    means = np.stack([table[ids].mean(axis=0) for ids in base.vocab.encode_batch(SENTENCES)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    states = base.encode(SENTENCES)
+    vectors = mixed.encode(SENTENCES)
+    assert vectors.shape == (len(SENTENCES), mixed.vector_size) == (len(SENTENCES), 7 + 5)
+    np.testing.assert_allclose(vectors @ vectors.T, 0.7 * states @ states.T + 0.3 * means @ means.T, atol=1e-5)
+    mixed.save(tmp_path)
+    again = nlptasks.load(tmp_path)
+    np.testing.assert_array_equal(again.encode(SENTENCES), vectors)
+    assert again.fingerprint == mixed.fingerprint != random_encoder().fingerprint
+    with pytest.raises(ValueError, match=r"mean_weight must lie in \[0, 1\]"):
+        GruModel(base.vocab, base.arrays, 64, 1.1)
+
+
 def test_fingerprints_differ_where_vectors_would():
     base = random_encoder().model
     others = [
