@@ -143,7 +143,7 @@ def _from_tags(tokens: list[str], tags: list[tuple[str, str]], place: str) -> En
         if letter == "O":
             opened = None
             continue
-        if opened is None or letter in (_BEGIN, _SINGLE) or kind != tags[i - 1][1]:
+        if opened is None or letter in (_BEGIN, _SINGLE):
             opened = i
         following = tags[i + 1] if i + 1 < len(tags) else ("O", "")
         goes_on = letter not in (_END, _SINGLE) and following[0] in (*_INSIDE, _END) and following[1] == kind

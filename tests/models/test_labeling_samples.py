@@ -48,6 +48,7 @@ def test_an_entity_with_an_edge_inside_a_token_is_lost_and_counted():
     examples = LabelingExamples(Tokenizer(vocab), 9, [text], TYPES, flat=True)
     assert (examples.num_lost, examples.num_overlapping) == (1, 0)
     assert examples.tags[0].tolist() == [0, 1, 0]
+    assert entities_of(text.text, examples.windows[0], examples.spans[0], TYPES) == [Entity(1, 4, "name", "abc")]
 
 
 def test_of_overlapping_entities_a_flat_reading_keeps_the_longest():
