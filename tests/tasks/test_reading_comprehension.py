@@ -622,7 +622,7 @@ MISTAKES = {
     "model is no directory": (model_is_no_directory, r"none: no such "),
     "model is a plain checkpoint": (
         model_is_a_plain_checkpoint,
-        r"holds no application of this library \(task None; known: reading_comprehension, .*word_segmentation\)",
+        r"holds no application of this library \(task None; known: reading_comprehension, .*word_segmentation.*\)",
     ),
     "model is damaged": (model_is_damaged, r"model\.safetensors: not a readable safetensors file"),
     "model has another vocabulary": (
