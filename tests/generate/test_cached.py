@@ -7,21 +7,17 @@ from keras import ops, tree
 from nlptasks.core import Transformer
 from nlptasks.core.backend import compile_function
 from nlptasks.generate.cached import CachedSteps, cache_bytes
-from tests.generate.models import V, built
+from tests.generate.models import Uncached, V, built
 from tests.parity import TOLERANCE, distance
 
 R, K, T, A = 4, 3, 11, 6
 LENGTHS = (11, 7, 3, 9)
 
 
-def whole(run, prefix, segments, generated, segment):
-    """The logits after one row, computed from scratch by `run`, the compiled model, in one width for all rows."""
+def whole(uncached, prefix, segments, generated, segment):
+    """The logits after one row, computed from scratch."""
     length = (prefix != 0).sum()
-    end = length + len(generated)
-    token_ids, segment_ids = np.zeros((1, T + A), "int32"), np.zeros((1, T + A), "int32")
-    token_ids[0, :end] = np.concatenate([prefix[:length], generated])
-    segment_ids[0, :end] = np.concatenate([segments[:length], np.full(len(generated), segment)])
-    return ops.convert_to_numpy(run(token_ids, segment_ids))[0, end - 1]
+    return uncached([*prefix[:length], *generated], [*segments[:length], *[segment] * len(generated)])
 
 
 def compiled(model, segment=None):
@@ -62,14 +58,14 @@ def test_cached_logits_equal_uncached_ones_at_every_step(attention, changes, seg
     if changes.get("segment_vocab_size") != 0:
         segments[0, 8:] = 1  # a prefix may hold the beginning of the target
     start, step, follow = compiled(model, segment)
-    run = compile_function(lambda *inputs: model(list(inputs)), model)
+    uncached = Uncached(model, T + A)
     segment = int(attention == "unilm") if segment is None else segment
     logits, state = start({"token_ids": prefix, "segment_ids": segments})
     generated = np.zeros((R, 1, 0), "int32")
     for time in range(A):
         for r in range(R):
             for k in range(generated.shape[1]):
-                expected = whole(run, prefix[r], segments[r], generated[r, k], segment)
+                expected = whole(uncached, prefix[r], segments[r], generated[r, k], segment)
                 assert distance(ops.convert_to_numpy(logits)[r, k], expected) < TOLERANCE
         parents = rng.integers(0, generated.shape[1], (R, K)).astype("int32")
         tokens = rng.integers(1, V, (R, K)).astype("int32")
