@@ -108,6 +108,7 @@ class Train:
         require_empty_run(self.output, OPTIONS, self.resume)
 
         # Keras here: the other commands do without it
+        from nlptasks.core import backend  # noqa: F401 - first: it imports keras
         from nlptasks.models.similarity_network import GroupClassifier, GroupLoss
         from nlptasks.models.similarity_table import SampledClassifier
         from nlptasks.train.loop import train

@@ -12,15 +12,11 @@ from keras import ops
 
 from nlptasks.core.backend import compile_train_step
 from nlptasks.files import atomic_path, write_text
-from nlptasks.train.run import StopRequested
+from nlptasks.train.interruption import StopRequested, TrainingInterrupted
 from nlptasks.train.state import Progress, load_state, save_state
 
 STATE, LOG, CURVE = "resume.safetensors", "log.json", "curve.png"
 SAVE_SECONDS = 600  # a killed run loses no more than this
-
-
-class TrainingInterrupted(Exception):
-    """The run was asked to stop; its state is saved and `--resume` continues it."""
 
 
 def train(

@@ -9,7 +9,7 @@ import tyro
 from tqdm import tqdm
 
 from nlptasks.files import require_writable
-from nlptasks.train.loop import TrainingInterrupted
+from nlptasks.train.interruption import TrainingInterrupted
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
 

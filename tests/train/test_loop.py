@@ -10,7 +10,8 @@ import pytest
 from keras import ops
 
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.train.loop import CURVE, LOG, STATE, TrainingInterrupted, train
+from nlptasks.train.interruption import TrainingInterrupted
+from nlptasks.train.loop import CURVE, LOG, STATE, train
 from nlptasks.train.optimizers import WarmupLinearDecay, make_adam
 from nlptasks.train.run import start_run
 

@@ -1,0 +1,33 @@
+"""Stopping a run so that it can go on later. Imports no backend."""
+
+import signal
+from types import FrameType
+
+
+class TrainingInterrupted(Exception):
+    """The run was asked to stop; its state is saved and `--resume` continues it."""
+
+
+class StopRequested:
+    """Within its `with` block, Ctrl-C and SIGTERM only set `requested`, so that no step is left half done.
+
+    A second Ctrl-C interrupts at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._former: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequested":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
