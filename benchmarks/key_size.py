@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the table there; else it is printed")
     options = parser.parse_args()
     if "NLPTASKS_DATA" not in os.environ:
-        sys.exit("NLPTASKS_DATA is not set: the folder with classification/ and sequence_labeling/ (docs/data.md).")
+        sys.exit("NLPTASKS_DATA is not set: the folder with classification/ and sequence_labeling/ (data/README.md).")
     sys.path.insert(0, str(ROOT))
     data, results_path = Path(os.environ["NLPTASKS_DATA"]), options.work / "results.json"
     options.work.mkdir(parents=True, exist_ok=True)
