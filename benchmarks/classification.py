@@ -256,9 +256,8 @@ def table(name: str, results: dict[str, list[dict]], files: dict[str, Path]) -> 
             values = [run["scores"][column] for run in runs]
             spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.2f}{spread}")
-        label = {"baseline": "character TF-IDF + linear SVM", "classifier": "Transformer from scratch"}.get(
-            system, system
-        )
+        linear = "linear model of the characters around" if name == "cluener" else "character TF-IDF + linear SVM"
+        label = {"baseline": linear, "classifier": "Transformer from scratch"}.get(system, system)
         seconds = statistics.mean(run["processor_seconds"] for run in runs)
         lines.append(f"| {label} | {len(runs)} | " + " | ".join(cells) + f" | {seconds:.0f} |")
     return [*lines, "", f"Options of training: `{' '.join(TASKS[name].options)}`", ""]
