@@ -3,16 +3,16 @@
 Whatever is wrong with a file is one line that names the file, the line and what to do.
 """
 
-import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.files import PathLike, open_text, read_lines
-from nlptasks.text.readers import read_json_lines
+from nlptasks.files import PathLike
+from nlptasks.text.tables import read_table, require_names
 
 _SHOWN = 20  # of the known labels, in an error
+_OPTIONS = "--text, --second-text and --label"
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,8 @@ class Columns:
         wanted = self.wanted
         if len(set(wanted)) < len(wanted):
             raise ValueError(f"text, second text and label must be different columns, received {', '.join(wanted)}.")
-        for name in wanted if self.names is not None else ():
-            if self.names.count(name) != 1:
-                raise ValueError(
-                    f"the column {name!r} must stand once among the names of columns, received {', '.join(self.names)}."
-                )
+        if self.names is not None:
+            require_names(self.names, wanted)
 
     @property
     def wanted(self) -> list[str]:
@@ -80,7 +77,7 @@ def read_labelled(path: PathLike, columns: Columns | None = None) -> list[Labell
     """
     columns = columns or Columns()
     found = []
-    for place, row in _rows(path, columns):
+    for place, row in read_table(path, columns.wanted, columns.names, _OPTIONS):
         texts = []
         for name in (columns.text, columns.second_text):
             text = None if name is None else row[name]
@@ -117,58 +114,6 @@ def _labels(value: Any, columns: Columns, place: str) -> tuple[str, ...]:
             raise ValueError(f"{place}: {columns.label!r} is empty; write the label, or leave the line out.")
         labels.append(str(label).strip())
     return tuple(dict.fromkeys(labels))
-
-
-def _rows(path: PathLike, columns: Columns) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    name = str(path).removesuffix(".gz")
-    if name.endswith((".jsonl", ".json")):
-        lines = (number for number, _ in read_lines(path))
-        for number, item in zip(lines, read_json_lines(path, columns.wanted), strict=True):
-            yield f"{path}:{number}", item
-        return
-    names = columns.names
-    for number, fields in _csv_fields(path) if name.endswith(".csv") else _tab_fields(path):
-        if names is None:
-            names = tuple(fields)
-            _require_columns(names, columns, f"{path}:{number}")
-            continue
-        if len(fields) != len(names):
-            raise ValueError(
-                f"{path}:{number}: expected {len(names)} fields ({', '.join(names)}), received {len(fields)}; correct "
-                "the line."
-            )
-        yield f"{path}:{number}", dict(zip(names, fields, strict=True))
-
-
-def _require_columns(names: Sequence[str], columns: Columns, place: str) -> None:
-    for name in columns.wanted:
-        if names.count(name) != 1:
-            shown = ", ".join(repr(n if len(n) < 20 else n[:20] + "…") for n in names)
-            raise ValueError(
-                f"{place}: the first line has no column {name!r} (it reads {shown}); choose among these with --text, "
-                "--second-text and --label, or name the columns of a file without such a line with --columns."
-            )
-
-
-def _tab_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:
-    for number, line in read_lines(path):
-        yield number, line.split("\t")
-
-
-def _csv_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line where each starts; fields in quotes may hold line ends."""
-    with open_text(path) as file:
-        reader, start, empty = csv.reader(file, strict=True), 1, True
-        try:
-            for fields in reader:
-                if any(field.strip() for field in fields):
-                    empty = False
-                    yield start, fields
-                start = reader.line_num + 1
-        except csv.Error as error:
-            raise ValueError(f"{path}:{start}: not valid CSV ({error}); correct the quotes of the line.") from None
-    if empty:
-        raise ValueError(f"{path}: the file is empty; expected at least one line.")
 
 
 def require_known(labels: Iterable[tuple[str, str]], known: Iterable[str]) -> None:
