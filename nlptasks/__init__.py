@@ -15,6 +15,7 @@ _PUBLIC = {
     "Generator": "nlptasks.generate",
     "AutoRegressiveDecoder": "nlptasks.generate",
     "Classifier": "nlptasks.models.classification",
+    "ConditionalGenerator": "nlptasks.models.conditional",
     "Labeler": "nlptasks.models.labeling",
     "Reader": "nlptasks.models.reading",
     "Segmenter": "nlptasks.models.segmentation",

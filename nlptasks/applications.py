@@ -12,6 +12,7 @@ _APPLICATIONS = {
     "sentence_similarity": ("nlptasks.models.similarity", "SentenceEncoder"),
     "word_segmentation": ("nlptasks.models.segmentation", "Segmenter"),
     "text_classification": ("nlptasks.models.classification", "Classifier"),
+    "conditional_generation": ("nlptasks.models.conditional", "ConditionalGenerator"),
     "sequence_labeling": ("nlptasks.models.labeling", "Labeler"),
 }
 _CONFIGS = ("config.json", "bert_config.json")
@@ -22,7 +23,7 @@ def load(directory: str | Path):
 
     A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `SentenceEncoder` `.encode(texts)`
     and `.most_similar(query)`, a `Classifier` `.classify(text)` and `.predict(texts)`, a `Labeler` `.label(text)` and
-    `.predict(texts)`.
+    `.predict(texts)`, a `ConditionalGenerator` `.generate(condition)`.
 
     Args:
         directory: what a training run has written, or the name of a model that comes with the package: "segmenter",

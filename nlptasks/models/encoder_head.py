@@ -98,7 +98,9 @@ def read_settings(directory: str | Path, task: str, script: str) -> dict:
 
 
 def load_application(
-    directory: str | Path, make_layers: Callable[[TransformerConfig], dict[str, keras.layers.Layer]]
+    directory: str | Path,
+    make_layers: Callable[[TransformerConfig], dict[str, keras.layers.Layer]],
+    with_mlm: bool | str = False,
 ) -> tuple[EncoderWithHead, Tokenizer]:
     """The model and the tokenizer that `save_application` wrote.
 
@@ -107,7 +109,7 @@ def load_application(
     """
     directory = Path(directory)
     config = config_from_json(read_json_object(directory / CONFIG), directory / CONFIG)
-    model = EncoderWithHead(Transformer(config), make_layers(config), config.dropout)
+    model = EncoderWithHead(Transformer(config, with_mlm=with_mlm), make_layers(config), config.dropout)
     arrays = read_huggingface(directory, config)
     weights = model.head_weights()
     of_head = {name: array for name, array in arrays.items() if name.startswith(HEAD)}
