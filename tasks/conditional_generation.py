@@ -30,6 +30,7 @@ from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.text import build_character_vocab
 from nlptasks.text.conditioned import ConditionColumns, parse_label_names, read_conditioned, read_vectors
 from nlptasks.text.labelled import sort_labels
+from nlptasks.train.extras import TrainingExtras
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
 from nlptasks.train.run import start_run
@@ -40,7 +41,7 @@ MOST_HELD_OUT = 2000
 
 
 @dataclass(kw_only=True)
-class Train:
+class Train(TrainingExtras):
     """Train a generator; the epoch with the best likelihood of held-out texts is kept."""
 
     train: tuple[Path, ...]
@@ -112,6 +113,7 @@ class Train:
 
     def run(self) -> None:
         require_positive(self, "epochs", "batch_size", "min_count")
+        self.check_extras()
         columns = file_columns(self.columns, self.text_column, self.label_columns, self.vector_column, self.label_names)
         if self.vectors and len(self.vectors) != len(self.train):
             raise ValueError(f"--vectors takes one file for each of --train. Received: {len(self.vectors)}.")
@@ -127,14 +129,15 @@ class Train:
         start_run(self.seed, self.precision)
         tokenizer = self._tokenizer(training, conditions)
         model = conditional_model(self._transformer(tokenizer, conditions), conditions)
+        model.transformer.recompute = self.recompute
         writer = ConditionalGenerator(model, tokenizer, conditions, self.max_length)
         rows = conditions.rows(given(training, conditions))
         examples = ConditionalExamples(writer, [t.text for t in training], rows, self.label_dropout, self.seed)
         say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}; {_shown(conditions)}")
         say(f"{len(examples)} texts, {examples.num_cut} of them longer than {self.max_length} tokens and cut")
 
-        steps = self.epochs * math.ceil(len(examples) / self.batch_size)
-        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm)
+        steps = self.num_updates(len(examples), self.batch_size, self.epochs)
+        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm, self.ema)
         options = json.loads(json.dumps(dataclasses.asdict(self), default=str))
         for name in ("resume", "output"):  # where a run stands is not what it is: a moved one resumes too
             del options[name]
@@ -154,6 +157,8 @@ class Train:
             options=options,
             resume=self.resume,
             progress_bar=progress_bar,
+            extras=self,
+            weight_of=lambda batch: batch["target_weights"].sum(),
         )
         best = max(progress.history, key=lambda row: row["log_likelihood"])
         write_text(self.output / SCORES, json.dumps({"best": best, "epochs": progress.history}, indent=1) + "\n")

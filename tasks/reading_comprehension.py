@@ -10,7 +10,6 @@ scores, and how they are counted: docs/reading.md and docs/scoring.md.
 
 import dataclasses
 import json
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths, nor
 from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.models.seq2seq import target_loss
 from nlptasks.text import Question, Tokenizer, build_character_vocab, read_questions
+from nlptasks.train.extras import TrainingExtras
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
 from nlptasks.train.run import start_run
@@ -36,7 +36,7 @@ NOTHING = "（无答案）"
 
 
 @dataclass(kw_only=True)
-class Train:
+class Train(TrainingExtras):
     """Train a reader; the best epoch on the validation file is kept."""
 
     train: tuple[Path, ...]
@@ -89,6 +89,7 @@ class Train:
 
     def run(self) -> None:
         require_positive(self, "epochs", "batch_size", "valid_limit")
+        self.check_extras()
         if not 0.0 <= self.practice_share <= 1.0:
             raise ValueError(f"practice_share must lie in [0, 1]. Received: practice_share={self.practice_share}.")
         lengths = ReadingLengths(
@@ -101,13 +102,14 @@ class Train:
         start_run(self.seed, self.precision)
         tokenizer = self._tokenizer(training)
         model = self._model(tokenizer, lengths)
+        model.recompute = self.recompute
         reader = Reader(model, tokenizer, lengths)
         say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
         examples = ReadingExamples(training, tokenizer, lengths, self.negative_ratio, self.seed)
         say(f"{len(examples)} questions; answers by passage: {examples.counts}")
 
-        steps = self.epochs * math.ceil(len(examples) / self.batch_size)
-        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm)
+        steps = self.num_updates(len(examples), self.batch_size, self.epochs)
+        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm, self.ema)
 
         options = _jsonable(dataclasses.asdict(self))
         for name in ("resume", "output"):  # where a run stands is not what it is: a moved one resumes too
@@ -133,6 +135,8 @@ class Train:
             options=options,
             resume=self.resume,
             progress_bar=progress_bar,
+            extras=self,
+            weight_of=lambda batch: batch["target_weights"].sum(),
         )
         best = max(progress.history, key=lambda row: row["cmrc_f1"])
         write_text(self.output / SCORES, json.dumps({"best": best, "epochs": progress.history}, indent=1) + "\n")

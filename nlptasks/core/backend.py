@@ -52,6 +52,7 @@ def _load_backend() -> None:
 _load_backend()
 
 import keras  # noqa: E402
+from keras import ops  # noqa: E402
 
 
 def compile_function(function: Callable, model: keras.Model | None, jit: bool | None = None) -> Callable:
@@ -85,72 +86,200 @@ def compile_function(function: Callable, model: keras.Model | None, jit: bool | 
 
 
 def compile_train_step(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, loss_function: Callable, jit: bool | None = None
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss_function: Callable,
+    jit: bool | None = None,
+    perturbed: keras.Variable | None = None,
+    perturbation: float = 0.0,
 ) -> Callable:
     """A compiled `step(batch) -> loss` that also updates `model` and `optimizer`.
 
+    `step(batches, shares)` makes one update of several batches: the loss is the sum of each one's loss times its
+    share, and one batch's activations are held at a time.
+
     Args:
         loss_function: `loss_function(batch)` calls `model` and returns a scalar tensor.
+        perturbed: a trainable weight; the gradient is taken where it is moved along its own gradient (fast gradient
+            method, arXiv 1605.07725; bert4keras' `adversarial_training`), each batch for itself.
+        perturbation: by how much, in the Euclidean norm of the whole weight.
     """
     optimizer.build(model.trainable_variables)
     if keras.backend.backend() == "tensorflow":
-        return _tensorflow_step(model, optimizer, loss_function, _use_xla(jit))
-    return _jax_step(model, optimizer, loss_function)
+        made = _tensorflow_step(model, optimizer, loss_function, _use_xla(jit), perturbed, perturbation)
+    else:
+        made = _jax_step(model, optimizer, loss_function, perturbed, perturbation)
+    one, gradients, apply = made
+
+    def step(batch, shares=None):
+        if shares is None:
+            return one(batch)
+        total, sums = 0.0, None
+        for part, share in zip(batch, shares, strict=True):
+            loss, found = gradients(part, ops.convert_to_tensor(share, "float32"))
+            total = total + loss
+            sums = found if sums is None else [a if b is None else a + b for a, b in zip(sums, found, strict=True)]
+        apply(sums)
+        return total
+
+    return step
 
 
-def _tensorflow_step(model, optimizer, loss_function, jit):
+def _tensorflow_step(model, optimizer, loss_function, jit, perturbed, perturbation):
     import tensorflow as tf
 
-    def step(batch):
+    variables = model.trainable_variables
+
+    def at_moved_weights(batch):
+        """Moves the perturbed weight, and returns what it was."""
         with tf.GradientTape() as tape:
             loss = loss_function(batch)
+        gradient = tf.convert_to_tensor(tape.gradient(loss, perturbed.value))
+        former = tf.identity(perturbed.value)
+        perturbed.assign(former + perturbation * gradient / (tf.norm(gradient) + 1e-8))
+        return former
+
+    def gradients(batch, share):
+        former = None if perturbed is None else at_moved_weights(batch)
+        with tf.GradientTape() as tape:
+            loss = share * loss_function(batch)
             scaled = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, [v.value for v in model.trainable_variables])
+        found = tape.gradient(scaled, [v.value for v in variables])
+        if former is not None:
+            perturbed.assign(former)
         # Embedding gradients come as slices with repeated rows; Adam must square their sum, not sum their squares.
-        optimizer.apply([None if g is None else tf.convert_to_tensor(g) for g in gradients])
+        return loss, [None if g is None else tf.convert_to_tensor(g) for g in found]
+
+    def one(batch):
+        loss, found = gradients(batch, 1.0)
+        optimizer.apply(found)
         return loss
 
-    compiled = tf.function(step, jit_compile=jit, autograph=False)
+    compiled = (tf.function(f, jit_compile=jit, autograph=False) for f in (one, gradients, optimizer.apply))
     if jit:
-        return compiled
+        return tuple(compiled)
 
-    def run(batch):
+    def for_any_shape(function):
         # One program for all shapes from the first step on. With `reduce_retracing` a step's program, and so its last
         # bits, depend on the shapes before it, and a resumed run does not end as an uninterrupted one.
-        any_shape = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), batch)
-        return compiled.get_concrete_function(any_shape)(batch)
+        def run(batch, *shares):
+            shapes = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), batch)
+            return function.get_concrete_function(shapes, *(tf.TensorSpec([], "float32") for _ in shares))(
+                batch, *shares
+            )
 
-    return run
+        return run
+
+    first, second, apply = compiled
+    return for_any_shape(first), for_any_shape(second), apply
 
 
-def _jax_step(model, optimizer, loss_function):
+def _jax_step(model, optimizer, loss_function, perturbed, perturbation):
     import jax
 
     trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
+    moved = None if perturbed is None else trainable.index(perturbed)
 
-    def loss_and_state(trainable_values, other_values, batch):
+    def loss_and_state(trainable_values, other_values, batch, share):
         mapping = list(zip(trainable + others, trainable_values + other_values, strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss = loss_function(batch)
+            loss = share * loss_function(batch)
         return loss, [_current(scope, variable, value) for variable, value in zip(others, other_values, strict=True)]
 
+    differentiated = jax.value_and_grad(loss_and_state, has_aux=True)
+
+    def at_moved_weights(trainable_values, other_values, batch):
+        def of_moved(value):
+            values = [*trainable_values[:moved], value, *trainable_values[moved + 1 :]]
+            return loss_and_state(values, other_values, batch, 1.0)
+
+        gradient, other_values = jax.grad(of_moved, has_aux=True)(trainable_values[moved])
+        norm = jax.numpy.linalg.norm(gradient.ravel())
+        value = trainable_values[moved] + perturbation * gradient / (norm + 1e-8)
+        return [*trainable_values[:moved], value, *trainable_values[moved + 1 :]], other_values
+
+    def gradients_of(trainable_values, other_values, batch, share):
+        if moved is not None:
+            trainable_values, other_values = at_moved_weights(trainable_values, other_values, batch)
+        (loss, other_values), found = differentiated(trainable_values, other_values, batch, share)
+        return loss, other_values, found
+
     def update(trainable_values, other_values, optimizer_values, batch):
-        gradient = jax.value_and_grad(loss_and_state, has_aux=True)
-        (loss, other_values), gradients = gradient(trainable_values, other_values, batch)
-        trainable_values, optimizer_values = optimizer.stateless_apply(optimizer_values, gradients, trainable_values)
-        return loss, trainable_values, other_values, optimizer_values
+        loss, other_values, found = gradients_of(trainable_values, other_values, batch, 1.0)
+        return loss, other_values, *optimizer.stateless_apply(optimizer_values, found, trainable_values)
 
-    compiled = jax.jit(update, donate_argnums=(0, 1, 2))
+    def apply_to(trainable_values, optimizer_values, found):
+        return optimizer.stateless_apply(optimizer_values, found, trainable_values)
 
-    def step(batch):
-        state = ([v.value for v in group] for group in (trainable, others, optimizer.variables))
-        loss, *updated = compiled(*state, batch)
-        for group, values in zip((trainable, others, optimizer.variables), updated, strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable.assign(value)
+    update, gradients_of = jax.jit(update, donate_argnums=(0, 1, 2)), jax.jit(gradients_of, donate_argnums=1)
+    apply_to = jax.jit(apply_to, donate_argnums=(0, 1))
+
+    def values(group):
+        return [v.value for v in group]
+
+    def assign(group, new):
+        for variable, value in zip(group, new, strict=True):
+            variable.assign(value)
+
+    def one(batch):
+        loss, *new = update(values(trainable), values(others), values(optimizer.variables), batch)
+        for group, of in zip((others, trainable, optimizer.variables), new, strict=True):
+            assign(group, of)
         return loss
 
-    return step
+    def gradients(batch, share):
+        loss, other_values, found = gradients_of(values(trainable), values(others), batch, share)
+        assign(others, other_values)
+        return loss, found
+
+    def apply(found):
+        new = apply_to(values(trainable), values(optimizer.variables), found)
+        for group, of in zip((trainable, optimizer.variables), new, strict=True):
+            assign(group, of)
+
+    return one, gradients, apply
+
+
+def recomputed(function: Callable, layer: keras.layers.Layer) -> Callable:
+    """`function(*arrays)`, which uses the weights of `layer`, keeping nothing for the gradient but its arguments.
+
+    The random state that the layer draws from (dropout) is an argument too, so that it draws the same again. Arrays
+    may stand in lists, tuples and NamedTuples; None stays None.
+    """
+    trainable, others = list(layer.trainable_variables), list(layer.non_trainable_variables)
+
+    def run(*arrays):
+        leaves = keras.tree.flatten(arrays)
+        # only what has a gradient is an argument: TensorFlow takes no other
+        floats = [leaf is not None and "float" in keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves]
+        state, form = [ops.copy(v.value) for v in others], []
+
+        def pure(*flat):
+            weights, rest = flat[: len(trainable)], iter(flat[len(trainable) :])
+            again = [next(rest) if is_float else leaf for leaf, is_float in zip(leaves, floats, strict=True)]
+            mapping = list(zip(trainable + others, [*weights, *state], strict=True))
+            with keras.StatelessScope(state_mapping=mapping) as scope:
+                result = function(*keras.tree.pack_sequence_as(arrays, again))
+            form[:] = [result]
+            new = [_current(scope, variable, value) for variable, value in zip(others, state, strict=True)]
+            return *keras.tree.flatten(result), *new
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            once_more = tf.recompute_grad(pure)
+        else:
+            import jax
+
+            once_more = jax.checkpoint(pure)
+        given = [leaf for leaf, is_float in zip(leaves, floats, strict=True) if is_float]
+        found = once_more(*(ops.convert_to_tensor(v) for v in trainable), *given)
+        count = len(found) - len(others)
+        for variable, value in zip(others, found[count:], strict=True):
+            variable.assign(value)
+        return keras.tree.pack_sequence_as(form[0], list(found[:count]))
+
+    return run
 
 
 def _current(scope, variable, value):

@@ -3,10 +3,13 @@
 Legend: B batch, T query position, S key position, D hidden, M chosen positions, V vocabulary.
 """
 
+import functools
+
 import keras
 from keras import ops
 
 from nlptasks.core.attention import MultiHeadAttention
+from nlptasks.core.backend import recomputed
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.layers import DiscriminatorHead, Embeddings, FeedForward, MaskedLMHead, layer_norm
 from nlptasks.core.masks import attention_mask
@@ -96,6 +99,10 @@ class Transformer(keras.Model):
     else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then masked-LM probabilities or
     logits `(B, T, V)`, then the discriminator's `(B, T, 1)`; one tensor when there is one, else a list.
 
+    Attributes:
+        recompute: set it before training to keep no activations inside of the blocks; they are computed again for the
+            gradient.
+
     Raises:
         ValueError: T is more than the positions reach; a condition that the config does not have, or of another size.
     """
@@ -105,7 +112,7 @@ class Transformer(keras.Model):
         for name, value in (("with_mlm", with_mlm), ("with_discriminator", with_discriminator)):
             if value not in (False, True, "linear"):
                 raise ValueError(f'{name} must be False, True or "linear". Received: {name}={value!r}.')
-        self.config = config
+        self.config, self.recompute = config, False
         self.with_pool, self.with_nsp = with_pool, with_nsp
         self.with_mlm, self.with_discriminator = with_mlm, with_discriminator
         dtype, normal = self.dtype_policy, keras.initializers.TruncatedNormal(stddev=config.initializer_range)
@@ -198,12 +205,14 @@ class Transformer(keras.Model):
         hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
         caches, added, residual = [], None, config.residual_attention_scores
         for block, pair in zip(self.layer_sequence, of_layers, strict=True):
-            if not (with_cache or residual):
-                hidden_BTD = block(hidden_BTD, mask_BTS, position, affines=pair, training=training)
+            with_state = bool(with_cache or residual)
+            run = functools.partial(_run_block, block, training, with_state)
+            if self.recompute and training:
+                run = recomputed(run, block)
+            if not with_state:
+                hidden_BTD = run(hidden_BTD, mask_BTS, position, None, pair)
                 continue
-            hidden_BTD, cache, own = block(
-                hidden_BTD, mask_BTS, position, added, affines=pair, training=training, with_state=True
-            )
+            hidden_BTD, cache, own = run(hidden_BTD, mask_BTS, position, added, pair)
             caches.append(cache)
             added = _added_scores(residual, added, own)
         return (hidden_BTD, caches) if with_cache else hidden_BTD
@@ -286,6 +295,10 @@ class Transformer(keras.Model):
         config = dict(config)
         config["config"] = TransformerConfig(**config["config"])
         return cls(**config)
+
+
+def _run_block(block, training, with_state, hidden_BTD, mask_BTS, position, added, affines):
+    return block(hidden_BTD, mask_BTS, position, added, affines=affines, training=training, with_state=with_state)
 
 
 def _added_scores(residual, added, own):

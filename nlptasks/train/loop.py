@@ -12,6 +12,7 @@ from keras import ops
 
 from nlptasks.core.backend import compile_train_step
 from nlptasks.files import atomic_path, write_text
+from nlptasks.train.extras import TrainingExtras, averaged_weights, token_embedding
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted
 from nlptasks.train.state import Progress, load_state, save_state
 
@@ -34,6 +35,8 @@ def train(
     resume: bool = False,
     progress_bar: Callable[[Iterable, str, int, int], Iterable] | None = None,
     around_step: Callable[[Callable], Callable] | None = None,
+    extras: TrainingExtras | None = None,
+    weight_of: Callable[[dict], float] | None = None,
 ) -> Progress:
     """Trains for some epochs; the best one by `validate` is saved.
 
@@ -49,12 +52,18 @@ def train(
         options: what identifies the run: resuming with others is refused.
         progress_bar: `progress_bar(items, description, total, initial)` wraps an epoch's batches.
         around_step: makes of the compiled step, which takes a batch and returns its loss, the one that is run.
+        extras: accumulation, averages, perturbation; None: none of them. (Averages are kept by the optimizer, see
+            `make_adam`; layers are recomputed by the Transformer, see `Transformer.recompute`.)
+        weight_of: over how much a batch's loss is the mean (its tokens, say); accumulation weighs losses by it.
 
     Raises:
         TrainingInterrupted: after Ctrl-C or SIGTERM, when the state is saved.
     """
-    directory = Path(directory)
-    step = compile_train_step(model, optimizer, loss_function)
+    directory, extras = Path(directory), extras or TrainingExtras()
+    perturbed = None if extras.fgm is None else token_embedding(model)
+    step = compile_train_step(model, optimizer, loss_function, perturbed=perturbed, perturbation=extras.fgm or 0.0)
+    if extras.accumulate > 1:
+        step, make_batch = _accumulating(step, weight_of), _each(make_batch)
     if around_step is not None:
         step = around_step(step)
     state = directory / STATE
@@ -63,19 +72,38 @@ def train(
         progress = load_state(state, model, optimizer, options)
     with StopRequested() as stop:
         while progress.epoch < epochs:
-            batches = epoch_batches(progress.epoch)
+            batches = _grouped(epoch_batches(progress.epoch), extras.accumulate)
             save = functools.partial(save_state, state, model, optimizer, progress, options)
             _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar, save)
             if stop.requested:
                 save()
                 raise TrainingInterrupted
-            scores = validate()
-            _finish_epoch(progress, len(batches), scores, directory)
-            if scores[score_name] > progress.best:
-                progress.best = scores[score_name]
-                save_best()
+            with averaged_weights(model, optimizer):
+                scores = validate()
+                _finish_epoch(progress, len(batches), scores, directory)
+                if scores[score_name] > progress.best:
+                    progress.best = scores[score_name]
+                    save_best()
             save()
     return progress
+
+
+def _grouped(batches, count):
+    return batches if count == 1 else [batches[i : i + count] for i in range(0, len(batches), count)]
+
+
+def _each(make_batch):
+    return lambda group: [make_batch(batch) for batch in group]
+
+
+def _accumulating(step, weight_of):
+    """A step on several batches whose loss is the mean over all that is in them."""
+
+    def run(group):
+        weights = np.array([float(weight_of(batch)) for batch in group])
+        return step(group, weights / max(weights.sum(), 1.0))
+
+    return run
 
 
 def _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar, save):

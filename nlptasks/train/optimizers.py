@@ -29,6 +29,7 @@ def make_adam(
     warmup_share: float = 0.0,
     decay: bool = True,
     clip_norm: float | None = None,
+    ema: float | None = None,
 ) -> keras.optimizers.Adam:
     """Adam (arXiv 1412.6980), constant or with warm-up and linear decay.
 
@@ -38,6 +39,7 @@ def make_adam(
         warmup_share: share of `total_steps` in which the rate rises.
         decay: fall linearly to 0 after the warm-up; else the rate is constant from the first step.
         clip_norm: bound of the gradients' global norm; None for none.
+        ema: momentum of the weights' exponential moving average; None: none is kept.
 
     Raises:
         ValueError: a rate or bound that is not positive, or a share outside [0, 1], or a warm-up without decay.
@@ -52,4 +54,5 @@ def make_adam(
     schedule = learning_rate
     if decay:
         schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps)
-    return keras.optimizers.Adam(schedule, global_clipnorm=clip_norm)
+    averages = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
+    return keras.optimizers.Adam(schedule, global_clipnorm=clip_norm, **averages)

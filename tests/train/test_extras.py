@@ -1,0 +1,177 @@
+"""Accumulation, averages, moved embeddings and recomputation: each equals what it stands for."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.core.backend import compile_train_step
+from nlptasks.train.extras import TrainingExtras, averaged_weights, token_embedding
+from nlptasks.train.loop import train
+from nlptasks.train.optimizers import make_adam
+from nlptasks.train.run import start_run
+
+V, T, ROWS = 31, 7, 10
+SIZES = {"vocab_size": V, "hidden_size": 12, "num_layers": 2, "num_heads": 2, "ffn_size": 16, "max_positions": T}
+
+
+def built(dropout=0.0, recompute=False, **changes):
+    start_run(1)
+    config = TransformerConfig(**SIZES, dropout=dropout, attention_dropout=dropout, **changes)
+    model = Transformer(config, with_mlm="linear")
+    model.build()
+    model.recompute = recompute
+    return model
+
+
+def rows(first, last, seed=3):
+    """Rows of very different numbers of real tokens."""
+    rng = np.random.default_rng(seed)
+    token_ids = rng.integers(1, V, (ROWS, T)).astype("int32")
+    weights = (np.arange(T) < 1 + np.arange(ROWS)[:, None] % T).astype("float32")
+    return {"token_ids": token_ids[first:last], "weights": weights[first:last]}
+
+
+def loss_of(model):
+    def loss(batch):
+        logits = model.token_logits(model.encode(batch["token_ids"], training=True))
+        losses = ops.sparse_categorical_crossentropy(batch["token_ids"], logits, from_logits=True)
+        return ops.sum(losses * batch["weights"]) / ops.sum(batch["weights"])
+
+    return loss
+
+
+def values(model):
+    return [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
+
+
+def largest(first, second):
+    return max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
+
+
+def gradient_step(model, *arguments, **options):
+    """What one step of plain gradient descent subtracts: the gradient."""
+    before = values(model)
+    loss = compile_train_step(model, keras.optimizers.SGD(1.0), loss_of(model), **options)(*arguments)
+    return float(loss), [a - b for a, b in zip(before, values(model), strict=True)]
+
+
+def test_accumulated_gradients_equal_those_of_the_large_batch():
+    parts = [rows(0, 2), rows(2, 7), rows(7, 10)]
+    counts = np.array([part["weights"].sum() for part in parts])
+    assert len(set(counts)) == 3
+    loss, whole = gradient_step(built(), rows(0, 10))
+    same, sums = gradient_step(built(), parts, counts / counts.sum())
+    assert same == pytest.approx(loss, abs=1e-6)
+    assert largest(whole, sums) < 1e-6 < largest(whole, gradient_step(built(), parts, [1 / 3] * 3)[1])
+
+
+def run(tmp_path, batches, model=None, extras=None, validate=None, around_step=None, **settings):
+    model = model or built()
+    score = iter(range(1000))
+    train(
+        model,
+        make_adam(0.01, 8, 0.25, clip_norm=0.5, **settings),
+        loss_of(model),
+        epoch_batches=lambda epoch: batches,
+        make_batch=lambda span: rows(*span),
+        epochs=2,
+        validate=validate or (lambda: {"score": float(next(score))}),
+        score_name="score",
+        save_best=lambda: None,
+        directory=tmp_path,
+        options={},
+        around_step=around_step,
+        extras=extras,
+        weight_of=lambda batch: batch["weights"].sum(),
+    )
+    return values(model)
+
+
+def test_a_run_that_accumulates_counts_updates_and_ends_as_one_with_larger_batches(tmp_path):
+    large = run(tmp_path / "a", [(0, 5), (5, 10)])
+    small = run(tmp_path / "b", [(0, 2), (2, 5), (5, 6), (6, 10)], extras=TrainingExtras(accumulate=2))
+    assert largest(large, small) < 1e-5
+
+
+def test_the_average_is_validated_and_the_weights_themselves_train_on(tmp_path):
+    momentum, seen, model, steps = 0.7, [], built(), []
+
+    def recording(step):
+        def run(batch):
+            loss = step(batch)
+            steps.append(values(model))
+            return loss
+
+        return run
+
+    def validate():
+        seen.append(values(model))
+        return {"score": 1.0}
+
+    run(tmp_path, [(0, 5), (5, 10)], model, validate=validate, around_step=recording, ema=momentum)
+    average = steps[0]
+    for i, now in enumerate(steps[1:], 1):
+        average = [momentum * a + (1 - momentum) * b for a, b in zip(average, now, strict=True)]
+        if i in (1, 3):
+            assert largest(average, seen[i // 2]) < 1e-6
+            assert largest(now, seen[i // 2]) > 1e-4
+    assert largest(values(model), steps[-1]) == 0.0
+
+
+def test_averages_of_an_optimizer_without_them_change_nothing():
+    model = built()
+    before = values(model)
+    for optimizer in (make_adam(0.01, 8), make_adam(0.01, 8, ema=0.9)):
+        optimizer.build(model.trainable_variables)
+        with averaged_weights(model, optimizer):
+            assert largest(before, values(model)) == 0.0
+
+
+def test_the_gradient_is_taken_where_the_embedding_was_moved_along_its_own_gradient():
+    epsilon, batch, model = 0.4, rows(0, 10), built()
+    index = [v is token_embedding(model) for v in model.trainable_variables].index(True)
+    clean = gradient_step(built(), batch)[1]
+    assert largest([clean[index]], [clean[index] * 0]) > 1e-3
+    moved = built()
+    table = values(moved)[index]
+    token_embedding(moved).assign(table + epsilon * clean[index] / np.linalg.norm(clean[index]))
+    loss, wanted = gradient_step(moved, batch)
+    found_loss, found = gradient_step(model, batch, perturbed=token_embedding(model), perturbation=epsilon)
+    assert found_loss == pytest.approx(loss, rel=1e-5)
+    assert found_loss > gradient_step(built(), batch)[0] + 0.01  # it grows there
+    # the step itself starts from the embedding as it was
+    assert largest(found, wanted) < 1e-5 < 1e-3 < largest(found, clean)
+    parts = [rows(0, 4), rows(4, 10)]
+    both = gradient_step(built(), parts, [0.5, 0.5], perturbed=None)[1]
+    one = built()
+    each = gradient_step(one, parts, [0.5, 0.5], perturbed=token_embedding(one), perturbation=1e-9)[1]
+    assert largest(both, each) < 1e-5
+
+
+@pytest.mark.parametrize("changes", [{}, {"residual_attention_scores": "running", "position": "relative"}], ids=str)
+def test_recomputed_layers_give_the_same_gradients_also_with_dropout(changes):
+    found = {}
+    for recompute in (False, True):
+        model = built(0.3, recompute, **changes)
+        step = compile_train_step(model, keras.optimizers.SGD(0.5), loss_of(model))
+        losses = [float(step(rows(0, 10))) for _ in range(3)]
+        found[recompute] = losses, values(model)
+    assert found[True][0] == pytest.approx(found[False][0], rel=1e-5)
+    assert len(set(found[True][0])) == 3
+    assert largest(found[True][1], found[False][1]) < 1e-5
+
+
+def test_numbers_out_of_range_are_refused_and_fgm_needs_one_embedding():
+    for settings, message in (
+        ({"accumulate": 0}, "--accumulate must be at least 1"),
+        ({"ema": 1.0}, "--ema must lie between 0 and 1"),
+        ({"fgm": 0.0}, "--fgm must be positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TrainingExtras(**settings).check_extras()
+    dense = keras.Sequential([keras.layers.Dense(2)])
+    dense.build((None, 3))
+    with pytest.raises(ValueError, match="--fgm moves the token embedding of a Transformer; this model has 0"):
+        token_embedding(dense)
