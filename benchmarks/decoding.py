@@ -99,9 +99,8 @@ def ours(folder: Path, dtype: str, repeats: int, gpu: bool) -> dict:
         build_transformer_model(folder, folder, application="unilm", with_mlm="linear").stored_as(dtype), NEVER
     )
     ids = passages()
-    [answer], found["times"][READER] = timed(
-        lambda: decoder.decode([ids.tolist()], [ids[:, 1:-22].tolist()], NEW), repeats
-    )
+    rows, texts = ([[row] for row in part.tolist()] for part in (ids, ids[:, 1:-22]))
+    [answer], found["times"][READER] = timed(lambda: decoder.decode([rows], [texts], NEW), repeats)
     found["tokens"][READER] = [answer.tokens]
     found["logits"] = ops.convert_to_numpy(model([sources(1), sources(1) * 0]))[0, -1].astype(float).tolist()
     found["matmul"] = matmul_rate(dtype, model)

@@ -21,7 +21,8 @@ from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.models.reading import Reader
-from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths, normalise
+from nlptasks.models.reading_samples import ReadingExamples
+from nlptasks.models.reading_windows import ReadingLengths, normalise
 from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.models.seq2seq import target_loss
 from nlptasks.text import Question, Tokenizer, build_character_vocab, read_questions
@@ -56,6 +57,8 @@ class Train(TrainingExtras):
     """most tokens of question [SEP]"""
     answer_length: int = 32
     """most tokens of answer [SEP]"""
+    stride: int | None = None
+    """read passages longer than that in windows which begin so many tokens apart; left out, they are cut"""
     negative_ratio: float | None = None
     """how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
 
@@ -93,7 +96,10 @@ class Train(TrainingExtras):
         if not 0.0 <= self.practice_share <= 1.0:
             raise ValueError(f"practice_share must lie in [0, 1]. Received: practice_share={self.practice_share}.")
         lengths = ReadingLengths(
-            passage_length=self.passage_length, question_length=self.question_length, answer_length=self.answer_length
+            passage_length=self.passage_length,
+            question_length=self.question_length,
+            answer_length=self.answer_length,
+            stride=self.stride,
         )
         training = [question for path in self.train for question in read_questions(path)]
         validation = read_questions(self.valid)[: self.valid_limit]
@@ -299,7 +305,8 @@ def _shown(answer) -> str:
     lines = [answer.text or NOTHING]
     for e in answer.evidence:
         where = f"characters {e.start} to {e.end}" if e.start is not None else "not literally in it"
-        lines.append(f"  passage {e.passage + 1}: probability {e.probability:.3f}, {where}")
+        window = f", window {e.window + 1}" if e.window else ""
+        lines.append(f"  passage {e.passage + 1}{window}: probability {e.probability:.3f}, {where}")
     return "\n".join(lines)
 
 

@@ -246,7 +246,8 @@ from keras import ops
 import nlptasks
 from nlptasks.core.backend import compile_train_step
 from nlptasks.models.reading import Reader
-from nlptasks.models.reading_samples import ReadingExamples, ReadingLengths
+from nlptasks.models.reading_samples import ReadingExamples
+from nlptasks.models.reading_windows import ReadingLengths
 from nlptasks.models.scratch import transformer_from_scratch
 from nlptasks.models.seq2seq import target_loss
 from nlptasks.text import Passage, Question

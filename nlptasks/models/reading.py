@@ -16,7 +16,7 @@ from nlptasks.checkpoints.weights import assign_weights
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 from nlptasks.models.reading_decode import AnswerDecoder, DecodedAnswer
-from nlptasks.models.reading_samples import ReadingLengths, encode_sources, source_ids
+from nlptasks.models.reading_windows import ReadingLengths, encode_sources, source_ids
 from nlptasks.text import Encoding, Tokenizer
 
 MODES = ("extractive", "generative")
@@ -28,11 +28,13 @@ class Evidence:
 
     Attributes:
         passage: its index among the passages given.
+        window: which of its windows was read, 0 where it has one (`ReadingLengths.stride`).
         probability: of the whole answer, read from this passage alone.
         start, end: the answer is `passages[passage][start:end]`; None where it does not occur there.
     """
 
     passage: int
+    window: int
     probability: float
     start: int | None
     end: int | None
@@ -127,13 +129,12 @@ class Reader:
                 answers[index] = answer
         return answers
 
-    @staticmethod
-    def _groups(questions, rows):
-        """Indices of questions in groups of at most `rows` passages, the longest texts together."""
+    def _groups(self, questions, rows):
+        """Indices of questions in groups of at most about `rows` windows, the longest texts together."""
         longest = [max(map(len, passages)) + len(question) for question, passages in questions]
         groups, room = [], 0
         for index in np.argsort([-n for n in longest], kind="stable"):
-            count = len(questions[index][1])
+            count = sum(self.lengths.most_windows(passage) for passage in questions[index][1])
             if count > room:
                 groups.append([])
                 room = rows
@@ -149,8 +150,8 @@ class Reader:
             [e for e, owner in zip(encodings, owners, strict=True) if owner == q] for q in range(len(questions))
         ]
         decoded = self._decoder.decode(
-            [[source_ids(e, encoded[q]) for e in passages] for q, passages in enumerate(of_question)],
-            [[e.token_ids[1:-1] for e in passages] for passages in of_question],
+            [[[source_ids(e, encoded[q]) for e in of] for of in passages] for q, passages in enumerate(of_question)],
+            [[[e.token_ids[1:-1] for e in of] for of in passages] for passages in of_question],
             self.lengths.answer_length,
             beam_size,
             mode == "extractive",
@@ -160,11 +161,11 @@ class Reader:
             for q, (found, (_, passages)) in enumerate(zip(decoded, questions, strict=True))
         ]
 
-    def _answer(self, found: DecodedAnswer, passages: Sequence[str], encodings: Sequence[Encoding], mode: str):
+    def _answer(self, found: DecodedAnswer, passages: Sequence[str], encodings: Sequence[list[Encoding]], mode: str):
         evidence = []
-        for index, log_probability in found.log_probabilities.items():
-            start, end = _find(found.tokens, encodings[index])
-            evidence.append(Evidence(index, float(np.exp(log_probability)), start, end))
+        for (index, window), log_probability in found.log_probabilities.items():
+            start, end = _find(found.tokens, encodings[index][window])
+            evidence.append(Evidence(index, window, float(np.exp(log_probability)), start, end))
         evidence.sort(key=lambda e: -e.probability)
         text = self.tokenizer.decode(found.tokens)
         if mode == "extractive":

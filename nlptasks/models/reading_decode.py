@@ -19,11 +19,13 @@ from nlptasks.text.batches import pad
 
 
 class DecodedAnswer(NamedTuple):
-    """Token ids of an answer, its score, and for each surviving passage log p of the answer when read alone."""
+    """Token ids of an answer, its score, and for each surviving passage, with its window, log p of the answer when read
+    alone.
+    """
 
     tokens: list[int]
     score: float
-    log_probabilities: dict[int, float]
+    log_probabilities: dict[tuple[int, int], float]
 
 
 def vote(probability_RKV, owner_R, count: int):
@@ -32,11 +34,25 @@ def vote(probability_RKV, owner_R, count: int):
     return squares_QKV / (ops.segment_sum(probability_RKV, owner_R, num_segments=count) + 1.0)
 
 
+def best_windows(alive_R, empty_R, passage_R):
+    """Which rows stay: of the living ones of each passage that with the least probability of no answer, the first
+    among equals.
+    """
+    count = alive_R.shape[0]
+    surest_R = ops.where(alive_R, 1.0 - empty_R, -1.0)
+    best_P = ops.segment_max(surest_R, passage_R, num_segments=count)
+    best_R = ops.logical_and(alive_R, surest_R == ops.take(best_P, passage_R))
+    order_R = ops.where(best_R, count - ops.arange(count, dtype="int32"), 0)
+    first_P = ops.segment_max(order_R, passage_R, num_segments=count)
+    return ops.logical_and(best_R, order_R == ops.take(first_P, passage_R))
+
+
 class VotingSteps:
     """The step function of the search: feeds tokens to every passage and lets the passages of a question vote.
 
     1. Before any constraint, a passage whose best first token is the end token is dropped; when all are dropped the
-       answer is empty.
+       answer is empty. Of a passage in several windows only the surest one stays: the one that thinks least of the end
+       token. So a long passage has one vote, too.
     2. Extractive: a token is allowed if it continues the answer so far as a substring of some surviving passage; the
        end token always is.
     3. The surviving passages `vote`; beams add log(score + 1e-12).
@@ -48,12 +64,13 @@ class VotingSteps:
         self.cached, self.end_id = cached, end_id
 
     def start(self, inputs, width, capacity):
-        """`inputs`: those of the cached steps, "owner" `(R,)`, "real" `(R,)` and "questions" `(Q,)`; "substring" is a
-        tuple of the extractive constraint, or empty.
+        """`inputs`: those of the cached steps, "owner" `(R,)`, "real" `(R,)`, "passage" `(R,)` (windows of one passage
+        have one number) and "questions" `(Q,)`; "substring" is a tuple of the extractive constraint, or empty.
         """
         logits_R1V, cached = self.cached.start(inputs, width, capacity)
         probability_R1V = ops.softmax(logits_R1V)
         alive_R = ops.logical_and(inputs["real"], ops.argmax(logits_R1V[:, 0], axis=-1) != self.end_id)
+        alive_R = best_windows(alive_R, probability_R1V[:, 0, self.end_id], inputs["passage"])
         state = {
             "cached": cached,
             "owner": inputs["owner"],
@@ -121,8 +138,8 @@ class AnswerDecoder:
 
     def decode(
         self,
-        sources: Sequence[Sequence[Sequence[int]]],
-        passages: Sequence[Sequence[Sequence[int]]],
+        sources: Sequence[Sequence[Sequence[Sequence[int]]]],
+        passages: Sequence[Sequence[Sequence[Sequence[int]]]],
         max_length: int,
         beam_size: int = 1,
         extractive: bool = True,
@@ -130,22 +147,27 @@ class AnswerDecoder:
         """The answers; see `VotingSteps` for how they are found.
 
         Args:
-            sources: for each question and passage, the ids of `[CLS] passage [SEP] question [SEP]`.
-            passages: for each question and passage, the ids of the passage alone, for the extractive constraint.
+            sources: for each question, passage and window, the ids of `[CLS] window [SEP] question [SEP]`.
+            passages: for each of them the ids of the window alone, for the extractive constraint.
             max_length: most tokens of an answer, the closing end token included.
             beam_size: 1 is greedy search; more: beams that end keep their places, done when the best beam ended.
         """
-        rows = [ids for question in sources for ids in question]
-        owners = [q for q, question in enumerate(sources) for _ in question]
+        rows = [ids for question in sources for windows in question for ids in windows]
+        places = [
+            (q, p, w) for q, of in enumerate(sources) for p, windows in enumerate(of) for w in range(len(windows))
+        ]
+        owners = [q for q, _, _ in places]
         row_count, count = round_rows(len(rows)), round_rows(len(sources))
         width = min(round_width(max(map(len, rows))), self.model.config.position_reach)
         token_ids_RT = pad(rows, width, row_count)
-        texts = [ids for question in passages for ids in question]
+        texts = [ids for question in passages for windows in question for ids in windows]
+        numbers = np.cumsum([w == 0 for _, _, w in places]) - 1  # of passages, over all questions
         inputs = {
             "token_ids": token_ids_RT,
             "segment_ids": np.zeros_like(token_ids_RT),
             "owner": np.array(owners + [0] * (row_count - len(rows)), "int32"),
             "real": np.arange(row_count) < len(rows),
+            "passage": np.append(numbers, np.arange(len(rows), row_count)).astype("int32"),
             "questions": np.zeros(count, bool),
             "substring": (Substring.start(texts, owners, self.end_id, row_count),) if extractive else (),
         }
@@ -158,14 +180,14 @@ class AnswerDecoder:
         loop, limits = self._loops[beam_size, capacity], Limits(max_length)
         state = loop.start(inputs, search.inputs(range(count), limits, capacity), (), np.arange(count) < len(sources))
         state = loop.proceed(state, np.int32(max_length))
-        return self._answers(state, search, owners)
+        return self._answers(state, search, places)
 
-    def _answers(self, state, search: Search, owners) -> list[DecodedAnswer]:
+    def _answers(self, state, search: Search, places) -> list[DecodedAnswer]:
         alive_R, log_RK = (ops.convert_to_numpy(state["steps"][name]) for name in ("alive", "log"))
         best_Q = search.best(state["found"])
         found, answers = search.hypotheses(state["found"]), []
-        for q in range(owners[-1] + 1):
-            rows = np.flatnonzero(np.array(owners) == q)
-            log_probabilities = {int(r - rows[0]): float(log_RK[r, best_Q[q]]) for r in rows if alive_R[r]}
+        for q in range(places[-1][0] + 1):
+            of_question = ((r, place[1:]) for r, place in enumerate(places) if place[0] == q and alive_R[r])
+            log_probabilities = {place: float(log_RK[r, best_Q[q]]) for r, place in of_question}
             answers.append(DecodedAnswer(found[q][0].tokens, found[q][0].score, log_probabilities))
         return answers

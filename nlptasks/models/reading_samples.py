@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nlptasks.models.reading_windows import ReadingLengths, encode_windows, normalise
 from nlptasks.models.seq2seq import TargetBatch, target_batch
-from nlptasks.text import Encoding, Question, Tokenizer
+from nlptasks.text import Question, Tokenizer
 from nlptasks.text.batches import length_sorted_batches
 
 MASKED_SHARE, MASKED_QUESTION_SHARE = 0.15, 0.4
-_COMMAS = str.maketrans(dict.fromkeys(" 、；，", ","))
 
 
 class Sample(NamedTuple):
@@ -26,55 +26,6 @@ class Sample(NamedTuple):
     answer: np.ndarray
     hidden: np.ndarray = np.empty(0, "int64")
     """positions of passage and question that are shown as `[MASK]` and predicted too"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadingLengths:
-    """Most tokens of each part of a sample, its special tokens included.
-
-    Raises:
-        ValueError: a part has no room for one token of text.
-    """
-
-    passage_length: int = 256
-    """`[CLS]` passage `[SEP]`"""
-    question_length: int = 64
-    """question `[SEP]`"""
-    answer_length: int = 32
-    """answer `[SEP]`"""
-
-    def __post_init__(self) -> None:
-        for name, least in (("passage_length", 3), ("question_length", 2), ("answer_length", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}. Received: {name}={getattr(self, name)}.")
-
-    @property
-    def total(self) -> int:
-        """Most tokens of a whole sample: positions the model needs."""
-        return self.passage_length + self.question_length + self.answer_length
-
-
-def normalise(text: str) -> str:
-    """Space, ideographic comma, semicolon and comma become `,`: one character for one, so offsets stay true.
-
-    bert4keras' reader rewrites passages so; here answers are rewritten alike, or those with such a mark are lost.
-    """
-    return text.translate(_COMMAS)
-
-
-def source_ids(passage: Encoding, question: Encoding) -> list[int]:
-    """`[CLS] passage [SEP] question [SEP]`, from the encodings `[CLS] passage [SEP]` and `[CLS] question [SEP]`."""
-    return [*passage.token_ids.tolist(), *question.token_ids[1:].tolist()]
-
-
-def encode_sources(
-    tokenizer: Tokenizer, lengths: ReadingLengths, passages: Sequence[str], questions: Sequence[str]
-) -> tuple[list[Encoding], list[Encoding]]:
-    """Encodings of normalised passages, and of questions (as `[CLS] question [SEP]`)."""
-    return (
-        tokenizer.encode_batch([normalise(p) for p in passages], max_length=lengths.passage_length),
-        tokenizer.encode_batch(questions, max_length=lengths.question_length + 1, with_offsets=False),
-    )
 
 
 def find_answer(answers: Iterable[str], passage: str) -> str | None:
@@ -139,41 +90,46 @@ class ReadingExamples:
         sizes = [len(question.passages) for question in questions]
         self._first = np.concatenate([[0], np.cumsum(sizes)])
         passages = [passage for question in questions for passage in question.passages]
-        self._owners = np.repeat(np.arange(len(questions)), sizes)
-        self._passages = [
-            e.token_ids
-            for e in tokenizer.encode_batch(
-                [normalise(passage.text) for passage in passages], max_length=lengths.passage_length, with_offsets=False
-            )
-        ]
+        owners = np.repeat(np.arange(len(questions)), sizes)
+        windows = self._encoded(passages, tokenizer, lengths)
+        self._windows = [ids for of in windows for ids, _ in of]
+        self._first_window = np.concatenate([[0], np.cumsum([len(of) for of in windows])])
+        self._window_owners = np.repeat(owners, [len(of) for of in windows])
         self._questions = [
             e.token_ids[1:]
             for e in tokenizer.encode_batch(
                 [q.question for q in questions], max_length=lengths.question_length + 1, with_offsets=False
             )
         ]
-        kept = self._kept_texts(passages, tokenizer, lengths)
         answers = [
-            self._target_text(questions[owner], passage, text)
-            for owner, passage, text in zip(self._owners, passages, kept, strict=True)
+            answer
+            for owner, passage, of in zip(owners, passages, windows, strict=True)
+            for answer in self._target_texts(questions[owner], passage, [text for _, text in of])
         ]
         self._targets = self._target_ids(answers, tokenizer, lengths)
 
     def __len__(self) -> int:
         return len(self._questions)
 
-    def _kept_texts(self, passages, tokenizer, lengths):
-        """What of each passage is left when it is cut; only where it may be cut are offsets needed."""
+    def _encoded(self, passages, tokenizer, lengths):
+        """Ids and text of each passage's windows; only where there are several, or a cut, are offsets needed."""
         texts = [passage.text for passage in passages]
-        full = [i for i, ids in enumerate(self._passages) if len(ids) == lengths.passage_length]
-        cut = tokenizer.encode_batch([normalise(texts[i]) for i in full], max_length=lengths.passage_length)
-        for i, encoding in zip(full, cut, strict=True):
-            texts[i] = texts[i][: encoding.offsets[-2][1]]
-        return texts
+        windows = encode_windows(tokenizer, lengths, texts, with_offsets=False)
+        found = [[(of[0].token_ids, text)] for of, text in zip(windows, texts, strict=True)]
+        full = [i for i, of in enumerate(windows) if len(of[0]) == lengths.passage_length]
+        for i, of in zip(full, encode_windows(tokenizer, lengths, [texts[i] for i in full]), strict=True):
+            # the first window begins where the text does
+            starts = [0, *(int(window.offsets[1][0]) for window in of[1:])]
+            found[i] = [
+                (window.token_ids, texts[i][start : window.offsets[-2][1]])
+                for window, start in zip(of, starts, strict=True)
+            ]
+        return found
 
-    def _target_text(self, question, passage, kept):
-        target = find_answer(question.answers, kept)
-        if target is not None:
+    def _target_texts(self, question, passage, kept):
+        """The answer that each window of a passage gives, "" for none."""
+        targets = [find_answer(question.answers, text) for text in kept]
+        if any(targets):
             self.counts.kept += 1
         elif not passage.answer:
             self.counts.empty += 1
@@ -181,7 +137,7 @@ class ReadingExamples:
             self.counts.cut += 1
         else:
             self.counts.lost += 1
-        return target or ""
+        return [target or "" for target in targets]
 
     def _target_ids(self, answers, tokenizer, lengths):
         end = np.array([tokenizer.sep_id], "int32")
@@ -197,17 +153,29 @@ class ReadingExamples:
         return targets
 
     def draw(self, epoch: int) -> np.ndarray:
-        """For each question the passage it is visited with in this epoch."""
+        """For each question the window it is visited with in this epoch; one that answers, if its passage has one."""
         random = np.random.default_rng((self.seed, epoch, 0))
         chosen = np.empty(len(self), "int64")
         for q in range(len(self)):
             candidates = np.arange(self._first[q], self._first[q + 1])
             if self.negative_ratio is not None:
-                empty = np.array([len(self._targets[i]) == 1 for i in candidates])
+                empty = np.array([not len(self._answering(i)) for i in candidates])
                 if empty.any() and not empty.all():
                     candidates = candidates[empty == (random.random() < self.negative_ratio)]
-            chosen[q] = candidates[random.integers(len(candidates))]
+            passage = candidates[random.integers(len(candidates))]
+            windows = np.arange(self._first_window[passage], self._first_window[passage + 1])
+            if len(windows) > 1:
+                answering = self._answering(passage)
+                windows = answering if len(answering) else windows
+                chosen[q] = windows[random.integers(len(windows))]
+            else:
+                chosen[q] = windows[0]
         return chosen
+
+    def _answering(self, passage):
+        """The windows of a passage that hold an answer."""
+        windows = range(self._first_window[passage], self._first_window[passage + 1])
+        return np.array([i for i in windows if len(self._targets[i]) > 1], "int64")
 
     def batches(self, epoch: int, batch_size: int, practice_share: float = 0.0) -> list[list[Sample]]:
         """The samples of an epoch in batches; a function of seed, epoch and the arguments alone.
@@ -230,7 +198,7 @@ class ReadingExamples:
         ]
 
     def _sample(self, i):
-        return Sample(self._passages[i], self._questions[self._owners[i]], self._targets[i])
+        return Sample(self._windows[i], self._questions[self._window_owners[i]], self._targets[i])
 
     def arrays(self, batch: Sequence[Sample], batch_size: int) -> TargetBatch:
         """One batch as arrays, padded to `batch_size` rows."""

@@ -8,7 +8,7 @@ import nlptasks
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.models.reading import Reader
 from nlptasks.models.reading_decode import vote
-from nlptasks.models.reading_samples import ReadingLengths, encode_sources, normalise
+from nlptasks.models.reading_windows import ReadingLengths, encode_sources, normalise
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.parity import randomised
 
@@ -78,7 +78,7 @@ def test_case_full_width_and_unknown_characters_come_back_as_they_were():
     ):
         encodings, _ = encode_sources(some.tokenizer, LENGTHS, [passage], ["谁"])
         wanted = some.tokenizer.encode(piece.replace("、", ",").replace("；", ",")).token_ids[1:-1].tolist()
-        start, end = _find(wanted, encodings[0])
+        start, end = _find(wanted, encodings[0][0])
         assert passage[start:end] == piece
 
 

@@ -5,11 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from nlptasks.models.reading_samples import (
-    ReadingExamples,
+from nlptasks.models.reading_samples import ReadingExamples, find_answer
+from nlptasks.models.reading_windows import (
     ReadingLengths,
     encode_sources,
-    find_answer,
     normalise,
     source_ids,
 )
@@ -88,7 +87,7 @@ def test_a_cut_passage_keeps_its_first_tokens_and_a_long_answer_its_beginning(to
     lengths = ReadingLengths(passage_length=7, question_length=4, answer_length=3)
     examples = ReadingExamples([question((TEXTS[2], "城里有三座桥"))], tokenizer, lengths)
     passages, questions = encode_sources(tokenizer, lengths, [TEXTS[2]], ["谁喜欢足球？"])
-    assert decoded(tokenizer, source_ids(passages[0], questions[0])) == "[CLS]城里有三座[SEP]谁喜欢[SEP]"
+    assert decoded(tokenizer, source_ids(passages[0][0], questions[0])) == "[CLS]城里有三座[SEP]谁喜欢[SEP]"
     (sample,) = examples.batches(0, 1)[0]
     assert decoded(tokenizer, sample.answer) == "[SEP]"  # 桥 is beyond the cut
     examples = ReadingExamples([question((TEXTS[2], "里有三座"))], tokenizer, lengths)

@@ -1,0 +1,105 @@
+"""What the reader reads: normalised passages, cut or in windows, and questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nlptasks.text import Encoding, Tokenizer
+
+_COMMAS = str.maketrans(dict.fromkeys(" 、；，", ","))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingLengths:
+    """Most tokens of each part of a sample, its special tokens included.
+
+    Raises:
+        ValueError: a part has no room for one token of text.
+    """
+
+    passage_length: int = 256
+    """`[CLS]` passage `[SEP]`"""
+    question_length: int = 64
+    """question `[SEP]`"""
+    answer_length: int = 32
+    """answer `[SEP]`"""
+    stride: int | None = None
+    """a longer passage is read in windows that begin so many tokens apart; left out, it is cut"""
+
+    def __post_init__(self) -> None:
+        for name, least in (("passage_length", 3), ("question_length", 2), ("answer_length", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}. Received: {name}={getattr(self, name)}.")
+        if self.stride is not None and not 1 <= self.stride <= self.passage_length - 2:
+            raise ValueError(
+                f"stride must lie in 1 to {self.passage_length - 2}, the tokens of a window (passage_length - 2), or "
+                f"text between windows would not be read. Received: stride={self.stride}."
+            )
+
+    def most_windows(self, text: str) -> int:
+        """As many windows as a text can make if each of its characters is a token."""
+        beyond = len(text) - (self.passage_length - 2)
+        return 1 if self.stride is None or beyond <= 0 else 1 + -(-beyond // self.stride)
+
+    @property
+    def total(self) -> int:
+        """Most tokens of a whole sample: positions the model needs."""
+        return self.passage_length + self.question_length + self.answer_length
+
+
+def normalise(text: str) -> str:
+    """Space, ideographic comma, semicolon and comma become `,`: one character for one, so offsets stay true.
+
+    bert4keras' reader rewrites passages so; here answers are rewritten alike, or those with such a mark are lost.
+    """
+    return text.translate(_COMMAS)
+
+
+def source_ids(passage: Encoding, question: Encoding) -> list[int]:
+    """`[CLS] passage [SEP] question [SEP]`, from the encodings `[CLS] passage [SEP]` and `[CLS] question [SEP]`."""
+    return [*passage.token_ids.tolist(), *question.token_ids[1:].tolist()]
+
+
+def encode_windows(
+    tokenizer: Tokenizer, lengths: ReadingLengths, passages: Sequence[str], with_offsets: bool = True
+) -> list[list[Encoding]]:
+    """For each passage, normalised, its windows as `[CLS] window [SEP]`: one, which may be cut, without a stride."""
+    texts = [normalise(passage) for passage in passages]
+    if lengths.stride is None:
+        return [
+            [e] for e in tokenizer.encode_batch(texts, max_length=lengths.passage_length, with_offsets=with_offsets)
+        ]
+    whole = tokenizer.encode_batch(texts, with_offsets=with_offsets)
+    return [split_windows(encoding, lengths.passage_length, lengths.stride) for encoding in whole]
+
+
+def split_windows(encoding: Encoding, length: int, stride: int) -> list[Encoding]:
+    """The windows of `[CLS] text [SEP]`, each as such and at most `length` tokens long.
+
+    They begin `stride` tokens apart; the last one ends where the text does and is as long as the others.
+    """
+    room, count = length - 2, len(encoding) - 2
+    if count <= room:
+        return [encoding]
+    starts = [*range(0, count - room, stride), count - room]
+    ends = np.array([0, len(encoding) - 1])
+    places = [np.concatenate([ends[:1], 1 + np.arange(start, start + room), ends[1:]]) for start in starts]
+    return [
+        Encoding(
+            encoding.token_ids[place],
+            encoding.segment_ids[place],
+            None if encoding.offsets is None else encoding.offsets[place],
+        )
+        for place in places
+    ]
+
+
+def encode_sources(
+    tokenizer: Tokenizer, lengths: ReadingLengths, passages: Sequence[str], questions: Sequence[str]
+) -> tuple[list[list[Encoding]], list[Encoding]]:
+    """Windows of passages, see `encode_windows`, and encodings of questions (as `[CLS] question [SEP]`)."""
+    return (
+        encode_windows(tokenizer, lengths, passages),
+        tokenizer.encode_batch(questions, max_length=lengths.question_length + 1, with_offsets=False),
+    )
