@@ -1,6 +1,6 @@
-"""Reading comprehension by sequence to sequence: passages and a question in, an answer with its evidence out.
+"""Reading comprehension: passages and a question in, an answer with its evidence out.
 
-After bert4keras' `task_reading_comprehension_by_seq2seq`; the recipe is described in docs/reading.md.
+After bert4keras' `task_reading_comprehension_by_seq2seq` and `..._by_mlm`; the recipe is described in docs/reading.md.
 """
 
 import dataclasses
@@ -16,10 +16,13 @@ from nlptasks.checkpoints.weights import assign_weights
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 from nlptasks.models.reading_decode import AnswerDecoder, DecodedAnswer
+from nlptasks.models.reading_mlm import MaskedAnswerDecoder
 from nlptasks.models.reading_windows import ReadingLengths, encode_sources, source_ids
 from nlptasks.text import Encoding, Tokenizer
 
 MODES = ("extractive", "generative")
+METHODS = {"seq2seq": "unilm", "mlm": "bidirectional"}
+"""how an answer is predicted: the attention that the model needs"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Answer:
     """An answer; `text` is "" when no passage answers.
 
     Attributes:
-        score: sum over the tokens of log(vote), see `reading_decode.vote`; comparable between answers of one question.
+        score: sum over the tokens of log(vote), see `reading_decode.vote`, or log of the answer's vote, see
+            `reading_mlm.MaskedAnswerDecoder`; comparable between answers of one question.
         evidence: the passages that survived, most probable first.
     """
 
@@ -58,9 +62,11 @@ class Reader:
     """Answers questions from passages.
 
     Args:
-        model: a Transformer with `attention="unilm"` and the masked-LM head.
+        model: a Transformer with the masked-LM head, with `attention="unilm"` for "seq2seq", bidirectional for "mlm".
         tokenizer: with the vocabulary of the model.
         lengths: most tokens of passage, question and answer.
+        method: "seq2seq": one token after the other, all passages voting on each; "mlm": the whole answer at once, at
+            masked positions, passages voting on answers.
 
     Raises:
         ValueError: model, tokenizer and lengths do not fit together.
@@ -68,9 +74,21 @@ class Reader:
 
     task = "reading_comprehension"
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, lengths: ReadingLengths | None = None):
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        lengths: ReadingLengths | None = None,
+        method: str = "seq2seq",
+    ):
+        self.model, self.tokenizer, self.method = model, tokenizer, method
         self.lengths = lengths or ReadingLengths()
+        if METHODS.get(method) != model.config.attention:
+            raise ValueError(
+                f"method must be one of {tuple(METHODS)} and fit the model's attention "
+                f"({', '.join(f'{m}: {a}' for m, a in METHODS.items())}). "
+                f"Received: method={method!r}, attention={model.config.attention!r}."
+            )
         if tokenizer.vocab_size != model.config.vocab_size:
             raise ValueError(
                 f"The tokenizer (vocab.txt) has {tokenizer.vocab_size} tokens and the model (config.json) "
@@ -81,7 +99,8 @@ class Reader:
                 f"passage_length + question_length + answer_length = {self.lengths.total} is more than the model's "
                 f"{model.config.position_reach} positions; make one of them smaller."
             )
-        self._decoder = AnswerDecoder(model, tokenizer.sep_id)
+        seq2seq = method == "seq2seq"
+        self._decoder = AnswerDecoder(model, tokenizer.sep_id) if seq2seq else MaskedAnswerDecoder(model, tokenizer)
 
     def answer(self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1) -> Answer:
         """The answer to one question.
@@ -178,7 +197,8 @@ class Reader:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(directory)
-        save_directory(self.model, directory, nlptasks={"task": self.task} | dataclasses.asdict(self.lengths))
+        settings = {"task": self.task, "method": self.method} | dataclasses.asdict(self.lengths)
+        save_directory(self.model, directory, nlptasks=settings)
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Reader":
@@ -199,7 +219,8 @@ class Reader:
         assign_weights(model, read_huggingface(directory, model.config), str(directory), transposed=True)
         tokenizer = Tokenizer.from_directory(directory)
         try:
-            return cls(model, tokenizer, ReadingLengths(**settings))
+            method = settings.pop("method", "seq2seq")
+            return cls(model, tokenizer, ReadingLengths(**settings), method)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{directory}: {error}") from None
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nlptasks.models.reading_mlm import masked_batch
 from nlptasks.models.reading_windows import ReadingLengths, encode_windows, normalise
 from nlptasks.models.seq2seq import TargetBatch, target_batch
 from nlptasks.text import Question, Tokenizer
@@ -72,6 +73,7 @@ class ReadingExamples:
         negative_ratio: how often a passage without an answer is drawn for a question that has both kinds; None draws
             uniformly over its passages, as bert4keras does.
         seed: with the epoch's number it decides every draw and the order of batches.
+        method: the reader's.
     """
 
     def __init__(
@@ -81,11 +83,12 @@ class ReadingExamples:
         lengths: ReadingLengths,
         negative_ratio: float | None = None,
         seed: int = 0,
+        method: str = "seq2seq",
     ):
         if negative_ratio is not None and not 0.0 <= negative_ratio <= 1.0:
             raise ValueError(f"negative_ratio must lie in [0, 1]. Received: negative_ratio={negative_ratio}.")
         self.negative_ratio, self.seed = negative_ratio, seed
-        self._longest, self._tokenizer = lengths.total, tokenizer
+        self._lengths, self._tokenizer, self._method = lengths, tokenizer, method
         self.counts = TargetCounts()
         sizes = [len(question.passages) for question in questions]
         self._first = np.concatenate([[0], np.cumsum(sizes)])
@@ -203,12 +206,15 @@ class ReadingExamples:
     def arrays(self, batch: Sequence[Sample], batch_size: int) -> TargetBatch:
         """One batch as arrays, padded to `batch_size` rows."""
         sources = [np.concatenate([sample.passage, sample.question]) for sample in batch]
+        if self._method == "mlm":
+            answers = [sample.answer for sample in batch]
+            return masked_batch(sources, answers, self._lengths, self._tokenizer.mask_id, batch_size)
         hidden = [sample.hidden for sample in batch]
         return target_batch(
             sources,
             [sample.answer for sample in batch],
             batch_size,
-            self._longest,
+            self._lengths.total,
             hidden=hidden,
             mask_id=self._tokenizer.mask_id if any(map(len, hidden)) else None,
         )

@@ -6,11 +6,11 @@ item (counted from 1), the rule and what to do.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.files import PathLike, open_text, read_lines
+from nlptasks.files import PathLike, open_text, read_lines, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,19 @@ def read_questions(path: PathLike) -> list[Question]:
     if not questions:
         raise ValueError(f"{path}: the file holds no question; expected {_FORMATS}.")
     return questions
+
+
+def write_questions(questions: Iterable[Question], path: PathLike) -> None:
+    """Write questions as WebQA does: a JSON list, an item a line; whole or not at all."""
+    items = (
+        {
+            "id": question.id,
+            "question": question.question,
+            "passages": [{"passage": passage.text, "answer": passage.answer} for passage in question.passages],
+        }
+        for question in questions
+    )
+    write_text(path, "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n]\n")
 
 
 def _items(path: PathLike) -> Iterator[tuple[str, Any]]:

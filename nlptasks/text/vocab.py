@@ -1,7 +1,7 @@
 """The vocabulary: a dict from token to id, kept as a text file with one token a line."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from nlptasks.files import PathLike, open_text, write_text
 from nlptasks.text.wordpiece import is_ideograph, is_punctuation, is_removed, strip_accents
@@ -66,6 +66,35 @@ def load_vocab(path: PathLike) -> dict[str, int]:
         vocab[token] = len(vocab)
     check_vocab(vocab, str(path))
     return vocab
+
+
+def simplify_vocab(
+    vocab: Mapping[str, int], first: Sequence[str] = REQUIRED_TOKENS
+) -> tuple[dict[str, int], list[int]]:
+    """Leave out the tokens that BERT's tokenizer never makes, as bert4keras' `load_vocab(simplified=True)` does.
+
+    It cuts Chinese text and punctuation into single characters: a token of several characters that holds an ideograph
+    or a punctuation mark ("##中", "...", "[unused1]") is never used. Of the 21,128 tokens of Chinese BERT 13,584 stay.
+
+    Args:
+        vocab: token to id.
+        first: tokens that stay and come first, in this order (bert4keras: `startswith`).
+
+    Returns:
+        The new vocabulary, and the former id of each of its tokens: `keep_tokens` for `build_transformer_model`.
+
+    Raises:
+        ValueError: one of `first` is not in the vocabulary.
+    """
+    if missing := [token for token in first if token not in vocab]:
+        raise ValueError(f"the token {missing[0]!r} is not in the vocabulary of {len(vocab)} tokens.")
+    kept = list(dict.fromkeys(first))
+    for token in sorted(vocab, key=vocab.__getitem__):
+        inner = token.removeprefix("##")
+        redundant = len(token) > 1 and any(is_ideograph(char) or is_punctuation(char) for char in inner)
+        if not redundant and token not in kept[: len(first)]:
+            kept.append(token)
+    return {token: i for i, token in enumerate(kept)}, [vocab[token] for token in kept]
 
 
 def save_vocab(vocab: Mapping[str, int], path: PathLike) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from nlptasks import build_transformer_model
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.metrics.reading import score_reading
@@ -391,6 +392,70 @@ def test_run_from_a_checkpoint_starts_at_its_weights_and_keeps_its_vocabulary(fi
     assert any((value != start[name]).any() for name, value in trained.items())
     config = json.loads((output / "config.json").read_text(encoding="utf-8"))
     assert (config["model_type"], config["hidden_size"], config["num_attention_heads"]) == ("nlptasks", 12, 3)
+
+
+def test_a_simplified_vocabulary_slices_the_checkpoint_and_stays_with_the_run(files, checkpoint, tmp_path):
+    padded, output = tmp_path / "padded", tmp_path / "run"
+    tokens = (checkpoint / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    wide = [*tokens[:5], "[unused1]", "##山", "...", *tokens[5:]]  # three that no text makes
+    model = build_transformer_model(checkpoint, with_mlm=True, vocab_size=len(wide))
+    rng = np.random.default_rng(3)
+    for weight in model.trainable_variables:
+        weight.assign(rng.normal(0, 0.1, tuple(weight.shape)))
+    save_directory(model, padded)
+    Tokenizer({token: i for i, token in enumerate(wide)}).save(padded)
+    options = (*LENGTHS, "--checkpoint", padded, "--epochs", "1", "--learning-rate", "1e-7", "--valid-limit", "2")
+    arguments = ("train", "--train", files.train, "--valid", files.valid, "--output", output, *options)
+    assert call(*arguments, "--simplify-vocab").status == 0
+    assert (output / "vocab.txt").read_bytes() == (checkpoint / "vocab.txt").read_bytes()
+    found = load_file(output / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    start = load_file(padded / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    np.testing.assert_allclose(found, np.delete(start, [5, 6, 7], axis=0), rtol=0, atol=1e-6)
+    again = train_arguments(files, tmp_path / "other", "--simplify-vocab")
+    assert "--simplify-vocab goes with --checkpoint DIR" in call(*again).err
+
+
+def test_the_reader_by_masks_trains_with_windows_and_every_extra_and_answers(files, tmp_path):
+    output = tmp_path / "run"
+    extras = ("--accumulate", 2, "--ema", 0.5, "--fgm", 0.1, "--recompute")
+    result = call(*train_arguments(files, output, "--method", "mlm", "--passage-length", 16, "--stride", 6, *extras))
+    assert result.status == 0, result.err
+    assert "answers by passage: kept 16, cut 0" in result.err
+    found = call("predict", "--model", output, "--data", files.valid, "--json")
+    assert len(json.loads(found.out.splitlines()[-1])) == 6
+    long = "大家在第3号 Hill 笑哈哈哈哈哈哈哈哈，笑了3天。" * 3
+    answer = call("predict", "--model", output, "--question", "大家怎么笑？", "--passage", long, "--json")
+    for e in json.loads(answer.out)["evidence"]:
+        assert long[e["start"] : e["end"]] == json.loads(answer.out)["text"]
+    beams = call("predict", "--model", output, "--question", "谁", "--passage", long, "--beam-size", 2)
+    assert (beams.status, beams.err) == (2, "error: A reader by masked tokens has no beams. Received: beam_size=2.\n")
+
+
+def test_prepare_mixes_both_sets_as_the_recipe_does(tmp_path):
+    sogou, webqa, output = (tmp_path / name for name in ("sogou.json", "webqa.json", "mixed"))
+    sogou.write_text(json.dumps([laughing(i) for i in range(10)], ensure_ascii=False), encoding="utf-8")
+    webqa.write_text(json.dumps([laughing(i) for i in range(8, 13)], ensure_ascii=False), encoding="utf-8")
+    arguments = ("prepare", "--webqa", webqa, "--sogouqa", sogou, "--output", output)
+    result = call(*arguments)
+    assert (result.status, result.out) == (0, "")
+    training, valid = (read_questions(output / name) for name in ("train.json", "valid.json"))
+    assert len(valid) == 4
+    assert len(training) == 2 * 6 + 5
+    of_sogou = [q.id for q in training[:6]]
+    assert {q.id for q in valid} | set(of_sogou) == {f"q{i}" for i in range(10)}
+    assert [q.id for q in training[6:12]] == [f"{name}#2" for name in of_sogou]
+    assert [q.id.removeprefix("webqa/") for q in training[12:]] == [f"q{i}" for i in range(8, 13)]
+    by_id = {q.id: q for q in read_questions(sogou)}
+    assert all(q == by_id[q.id] for q in valid)
+    first = (output / "train.json").read_bytes()
+    call(*arguments)
+    assert (output / "train.json").read_bytes() == first
+    call(*arguments, "--seed", 1)
+    assert (output / "train.json").read_bytes() != first
+    missing = call("prepare", "--webqa", tmp_path / "x.json", "--sogouqa", sogou, "--output", tmp_path / "none")
+    assert missing.status == 2
+    assert "x.json: no such file" in missing.err
+    assert not (tmp_path / "none").exists()
 
 
 # Mistakes. Each case makes its files in a folder and returns the arguments.

@@ -6,6 +6,7 @@ import string
 import pytest
 
 from nlptasks.text import Tokenizer, build_character_vocab, load_vocab, save_vocab
+from nlptasks.text.vocab import simplify_vocab
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
@@ -117,3 +118,25 @@ def test_wrong_arguments_are_named():
         build_character_vocab("abc")
     with pytest.raises(TypeError, match="texts must hold strings, received int"):
         build_character_vocab(["a", 3])
+
+
+def test_a_simplified_vocabulary_is_bert4keras_own():
+    lines = "[PAD] [unused1] [UNK] [CLS] [SEP] [MASK] ！ a ##a 中 ##中 ... ab ##ab a. ① ##① é ##é 3 ##3 « ##« の ##の"
+    vocab = {token: i for i, token in enumerate([*lines.split(), "中国", "##-", "-", "ｶﾞ"])}
+    found, former = simplify_vocab(vocab, ["[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]"])
+    # what bert4keras 0.11.5 prints: load_vocab(path, simplified=True, startswith=the same)
+    wanted = "[PAD] [MASK] [UNK] [CLS] [SEP] ！ a ##a 中 ab ##ab ① ##① é ##é 3 ##3 « の ##の - ｶﾞ"
+    assert " ".join(found) == wanted
+    assert former == [0, 5, 2, 3, 4, 6, 7, 8, 9, 12, 13, 15, 16, 17, 18, 19, 20, 21, 23, 24, 27, 28]
+    assert list(found.values()) == list(range(22))
+    with pytest.raises(ValueError, match=r"the token '\[X\]' is not in the vocabulary of 29 tokens"):
+        simplify_vocab(vocab, ["[X]"])
+
+
+def test_simplifying_the_public_vocabulary_changes_no_text(public_data):
+    vocab = load_vocab(public_data / "vocab" / "vocab.txt")
+    found, former = simplify_vocab(vocab)
+    assert len(found) == 13584
+    whole, simple = Tokenizer(vocab), Tokenizer(found)
+    for text in ("房间很干净，早餐也好。", "BERT-base的第12层...", "Καλημέρα の ①②③ café中国"):
+        assert [former[i] for i in simple.encode(text).token_ids] == whole.encode(text).token_ids.tolist()
