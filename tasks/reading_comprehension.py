@@ -23,6 +23,7 @@ from nlptasks.files import require_writable, write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.models.reading import METHODS, Reader
+from nlptasks.models.reading_picture import draw_answer
 from nlptasks.models.reading_samples import ReadingExamples
 from nlptasks.models.reading_windows import ReadingLengths, normalise
 from nlptasks.models.scratch import scratch_config, transformer_from_scratch
@@ -283,6 +284,8 @@ class Predict:
     """id and answer separated by a tab"""
     show: int = 0
     """print this many questions of --data with their passages and answers"""
+    picture: Path | None = None
+    """for --question: write a page (HTML) with what the answer's tokens looked at, and the vote"""
     mode: str = "extractive"
     """extractive or generative"""
     beam_size: int = 1
@@ -297,9 +300,16 @@ class Predict:
                 raise ValueError("--question needs --passage TEXT...")
             if self.output is not None or self.show:
                 raise ValueError("--output and --show go with --data; the answer to --question is printed.")
-            answer = load(self.model).answer(self.question, self.passage, self.mode, self.beam_size)
+            if self.picture is not None:
+                require_writable(self.picture)
+            reader = load(self.model)
+            answer = reader.answer(self.question, self.passage, self.mode, self.beam_size)
+            if self.picture is not None:
+                write_text(self.picture, draw_answer(reader, self.question, self.passage, answer))
             print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
             return
+        if self.picture is not None:
+            raise ValueError("--picture goes with --question.")
         if self.passage:
             raise ValueError("--passage goes with --question; --data has passages of its own.")
         if self.output is None and not self.show and not self.json:

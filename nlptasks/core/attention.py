@@ -94,7 +94,7 @@ class MultiHeadAttention(keras.layers.Layer):
         if self.position == "relative":
             vectors_TSH = ops.cast(position[0], self.compute_dtype)
             own_BNTS = own_BNTS + ops.einsum("BNTH,TSH->BNTS", query_BNTH, vectors_TSH)
-        probability_BNTS = self._look(own_BNTS, scores_BNTS, mask_BTS[:, None])
+        probability_BNTS = self.probabilities(own_BNTS, scores_BNTS, mask_BTS[:, None])
         probability_BNTS = self.probability_dropout(probability_BNTS, training=training)
         mixed_BNTJ = ops.matmul(probability_BNTS, value_BNSJ)
         if self.position == "relative":
@@ -135,7 +135,7 @@ class MultiHeadAttention(keras.layers.Layer):
         if self.position == "relative":
             vectors_RSH = ops.cast(position[:, 0], self.compute_dtype)
             own_RNKS = own_RNKS + ops.einsum("RKNH,RSH->RNKS", query_RKNH, vectors_RSH)
-        probability_RNKS = self._look(own_RNKS, scores_RNKS, mask_R1S[:, None])
+        probability_RNKS = self.probabilities(own_RNKS, scores_RNKS, mask_R1S[:, None])
         length = prefix.values.shape[2]
         mixed_RNKJ = ops.matmul(probability_RNKS[..., :length], prefix.values)
         recent_RKNA = ops.transpose(probability_RNKS[..., length:], (0, 2, 1, 3))
@@ -157,7 +157,8 @@ class MultiHeadAttention(keras.layers.Layer):
             query_BTNH, key_BTNH = rotated(query_BTNH, position), rotated(key_BTNH, position)
         return query_BTNH, key_BTNH, heads(self.value(hidden_BTD), self.value_size)
 
-    def _look(self, score_BNTS, added_BNTS, mask_B1TS):
+    def probabilities(self, score_BNTS, added_BNTS, mask_B1TS):
+        """What is looked at: the softmax of the layer's own scores and those added, under the mask."""
         if added_BNTS is not None:
             score_BNTS = score_BNTS + added_BNTS
         if self.talking_heads:

@@ -186,9 +186,10 @@ class Transformer(keras.Model):
         found = {"embeddings": self.embeddings.norm.affine(condition), "blocks": blocks}
         return found if self.mlm is None else found | {"mlm": self.mlm.norm.affine(condition)}
 
-    def encode(self, token_ids_BT, segment_ids_BT=None, affines=None, training=None, with_cache=False):
+    def encode(self, token_ids_BT, segment_ids_BT=None, affines=None, training=None, with_cache=False, with_maps=False):
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
-        (a list of `KeyValues`) if `with_cache`. `affines` are those of a condition.
+        (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
+        `affines` are those of a condition.
         """
         config, length = self.config, token_ids_BT.shape[1]
         if isinstance(length, int) and length > config.position_reach:
@@ -203,19 +204,20 @@ class Transformer(keras.Model):
         position = self._attention_position(position_ids_1T, position_ids_1T)
         of_embeddings, of_layers = self._affines_in_order(affines)
         hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
-        caches, added, residual = [], None, config.residual_attention_scores
+        states, added, residual = [], None, config.residual_attention_scores
         for block, pair in zip(self.layer_sequence, of_layers, strict=True):
-            with_state = bool(with_cache or residual)
+            with_state = bool(with_cache or with_maps or residual)
             run = functools.partial(_run_block, block, training, with_state)
             if self.recompute and training:
                 run = recomputed(run, block)
             if not with_state:
                 hidden_BTD = run(hidden_BTD, mask_BTS, position, None, pair)
                 continue
-            hidden_BTD, cache, own = run(hidden_BTD, mask_BTS, position, added, pair)
-            caches.append(cache)
+            former = added
+            hidden_BTD, cache, own = run(hidden_BTD, mask_BTS, position, former, pair)
+            states.append(block.attention.probabilities(own, former, mask_BTS[:, None]) if with_maps else cache)
             added = _added_scores(residual, added, own)
-        return (hidden_BTD, caches) if with_cache else hidden_BTD
+        return (hidden_BTD, states) if with_cache or with_maps else hidden_BTD
 
     def encode_step(
         self, token_ids_RK, segment_ids_RK, position_ids_R1, mask_R1S, prefix, generated, time, affines=None

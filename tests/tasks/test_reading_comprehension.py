@@ -282,6 +282,26 @@ def test_predict_answers_a_question_from_passages_and_tells_its_evidence(run, fi
             assert texts[evidence["passage"]][evidence["start"] : evidence["end"]] == answer["text"]
 
 
+def test_predict_draws_where_the_answer_came_from(run, files, tmp_path):
+    question = read_questions(files.valid)[0]
+    picture = tmp_path / "where" / "answer.html"
+    given = (
+        "predict",
+        "--model",
+        run,
+        "--question",
+        question.question,
+        "--passage",
+        *(p.text for p in question.passages),
+    )
+    result = call(*given, "--picture", picture)
+    assert result.status == 0
+    page = picture.read_text(encoding="utf-8")
+    assert f"<h1>{question.question}</h1><p>{result.out.splitlines()[0]}</p>" in page
+    wrong = call("predict", "--model", run, "--data", files.valid, "--show", 1, "--picture", picture)
+    assert (wrong.status, wrong.err) == (2, "error: --picture goes with --question.\n")
+
+
 def test_predict_writes_the_answers_of_a_file_as_evaluate_does(run, files, evaluated, tmp_path):
     result = call("predict", "--model", run, "--data", files.valid, "--output", tmp_path / "answers.tsv")
     assert (result.status, result.out) == (0, "")
