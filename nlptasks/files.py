@@ -34,13 +34,16 @@ def _open_bytes(path: PathLike) -> BinaryIO:
 def _encoding_error(path: PathLike) -> ValueError | None:
     """Look for the first line that is not UTF-8; a second pass, because decoders count from the start of a buffer."""
     byte_offset = 0
-    with _open_bytes(path) as file:
-        for line_number, line in enumerate(file, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return not_utf8(path, line_number, line[error.start], byte_offset + error.start)
-            byte_offset += len(line)
+    try:
+        with _open_bytes(path) as file:
+            for line_number, line in enumerate(file, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    return not_utf8(path, line_number, line[error.start], byte_offset + error.start)
+                byte_offset += len(line)
+    except _DAMAGED as error:
+        return _damaged(path, error)
     return None
 
 

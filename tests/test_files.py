@@ -134,3 +134,12 @@ def test_importing_the_text_package_imports_no_backend():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_damaged_gzip_file_of_bytes_that_are_no_text_is_called_damaged(tmp_path):
+    path = tmp_path / "a.gz"
+    packed = bytearray(gzip.compress("房间\n".encode() * 50 + b"\xff"))
+    packed[-6] ^= 1  # the checksum, which is compared where the file ends: behind the byte that is no UTF-8
+    path.write_bytes(bytes(packed))
+    with pytest.raises(ValueError, match=r"a\.gz: expected a whole gzip file"), open_text(path) as file:
+        list(file)
