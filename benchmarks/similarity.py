@@ -218,8 +218,8 @@ def speed(data: Path, model: str) -> Iterator[str]:
 
 def many_groups(rows: int = 2048, batch_size: int = 256) -> Iterator[str]:
     """Processor time, which other programs do not change much, and memory of a step, by the number of groups."""
-    yield f"Batches of {batch_size} sentences of 16 characters, {rows} groups a step; processor time, median of 20 steps;"
-    yield "each number of groups in a process of its own."
+    yield f"Batches of {batch_size} sentences of 16 characters, {rows} groups a step; processor time, median of "
+    yield "20 steps; each number of groups in a process of its own."
     yield ""
     yield "| groups | step, ms | of it drawing and moving rows, ms | table with Adam's slots, MiB | other memory, MiB |"
     yield "|---|---|---|---|---|"
