@@ -306,7 +306,7 @@ def million(data: Path, model: str, count: int) -> Iterator[str]:
         mapping = time.perf_counter() - started
         yield f"File: {size:,.0f} MiB, saved in {saving:.1f} s, memory-mapped in {1000 * mapping:.1f} ms."
         yield ""
-        yield "| candidates followed | recall of the 10 nearest, 200 queries | queries/s, memory-mapped, all cores |"
+        yield "| candidates followed | recall of the 10 nearest, 200 queries | queries/s, memory-mapped |"
         yield "|---|---|---|"
         for expansion in (32, 64, 128, 256, 512):
             index._vectors.expansion_search = expansion
