@@ -53,8 +53,8 @@ class Train:
     """gru, or transformer"""
     checkpoint: str = "none"
     """transformer: a BERT to start from, a directory with its config, weights and vocab.txt; none: from scratch"""
-    pooling: str = "mean"
-    """transformer: mean or cls"""
+    pooling: str | None = None
+    """gru: last (state, the default) or mean (of all states); transformer: mean (the default) or cls"""
     seq_length: int = 64
     """characters, or tokens with [CLS] and [SEP], that are read of a sentence"""
     min_count: int = 2
@@ -70,12 +70,16 @@ class Train:
     dropout: float = 0.1
     token_drop: float = 0.1
     """share of the tokens read as unknown while training"""
+    order_noise: float = 0.0
+    """tokens change places with others nearer than so many places while training; 0: they keep their order"""
 
     loss: str = "am"
     """softmax, am (additive margin), a (the simpler A-softmax) or arc"""
     scale: float = 30.0
     margin: float | None = None
     """left out: am 0.35, arc 0.5"""
+    class_norm: float = 1.0
+    """length that the groups' vectors start with; short ones turn faster"""
     sampled_classes: int = 0
     """groups that a step compares with, the batch's own among them; 0: all"""
 
@@ -115,7 +119,7 @@ class Train:
         from nlptasks.train.optimizers import make_adam
         from nlptasks.train.run import start_run
 
-        loss = GroupLoss(kind=self.loss, scale=self.scale, margin=self.margin)
+        loss = GroupLoss(kind=self.loss, scale=self.scale, margin=self.margin, class_norm=self.class_norm)
         start_run(self.seed, self.precision)
         network, examples, make_encoder = self._encoder(training)
         steps = self.epochs * len(examples.batches(0, self.batch_size))
@@ -183,6 +187,7 @@ class Train:
     def _encoder(self, training: Groups):
         """The network, its training examples, and what makes the application of its present weights."""
         options = {"labels": training.labels, "token_drop": self.token_drop, "seed": self.seed}
+        options["order_noise"] = self.order_noise
         if self.encoder == "transformer":
             model = self._transformer(training.sentences)
             tokenizer = model.tokenizer
@@ -192,13 +197,13 @@ class Train:
         from nlptasks.models.similarity_network import GruEncoder
 
         vocab = CharacterVocab.build(training.sentences, self.min_count)
-        network = GruEncoder(len(vocab), self.embedding_size, self.vector_size, self.dropout)
+        pooling = self.pooling or "last"
+        network = GruEncoder(len(vocab), self.embedding_size, self.vector_size, self.dropout, pooling)
         examples = GroupExamples(vocab.encode_batch(training.sentences, self.seq_length), **options)
 
         def make_encoder() -> SentenceEncoder:
-            return SentenceEncoder(
-                GruModel(vocab, network.arrays(), self.seq_length, self.mean_weight), self.hybrid_weight
-            )
+            model = GruModel(vocab, network.arrays(), self.seq_length, self.mean_weight, pooling)
+            return SentenceEncoder(model, self.hybrid_weight)
 
         return network, examples, make_encoder
 
@@ -218,7 +223,7 @@ class Train:
             sizes = (self.vector_size, self.num_layers, 4, 4 * self.vector_size)
             config = scratch_config(tokenizer.vocab_size, self.seq_length, *sizes, self.dropout)
             transformer = transformer_from_scratch(config, equal_keys=True)
-        return TransformerModel(TransformerEncoder(transformer, self.pooling), tokenizer, self.seq_length)
+        return TransformerModel(TransformerEncoder(transformer, self.pooling or "mean"), tokenizer, self.seq_length)
 
 
 @dataclass(kw_only=True)

@@ -51,18 +51,24 @@ class GruModel:
         seq_length: characters that are read of a sentence.
         mean_weight: of the mean of the characters' embeddings; a cosine is (1 - weight) x the GRU's + weight x that of
             the means. Where it is not 0, a vector holds the GRU's state, then the mean.
+        pooling: "last": the GRU's state at the last character; "mean": the mean of its states at all of them.
     """
 
     encoder = "gru"
 
     def __init__(
-        self, vocab: CharacterVocab, arrays: dict[str, np.ndarray], seq_length: int = 64, mean_weight: float = 0.0
+        self,
+        vocab: CharacterVocab,
+        arrays: dict[str, np.ndarray],
+        seq_length: int = 64,
+        mean_weight: float = 0.0,
+        pooling: str = "last",
     ):
         if not 0.0 <= mean_weight <= 1.0:
             raise ValueError(f"mean_weight must lie in [0, 1]. Received: {mean_weight=}.")
         self.vocab, self.seq_length, self.mean_weight = vocab, seq_length, mean_weight
         self.arrays = {name: np.asarray(arrays[name]) for name in GRU_WEIGHTS}
-        self.runtime = GruRuntime(self.arrays)
+        self.runtime = GruRuntime(self.arrays, pooling)
         self._embeddings = np.asarray(self.arrays["embeddings"], "float32")
         self.vector_size = self.runtime.vector_size + (self._embeddings.shape[1] if mean_weight else 0)
 
@@ -83,7 +89,10 @@ class GruModel:
 
     def digest(self) -> bytes:
         """Bytes that differ where vectors would."""
-        parts = [json.dumps([self.seq_length, self.mean_weight, self.vocab.tokens], ensure_ascii=True).encode()]
+        sizes = [self.seq_length, self.mean_weight, self.vocab.tokens]
+        if self.runtime.pooling != "last":  # indexes that are older than the choice stay good
+            sizes.append(self.runtime.pooling)
+        parts = [json.dumps(sizes, ensure_ascii=True).encode()]
         parts += [np.ascontiguousarray(array, "float32").tobytes() for array in self.arrays.values()]
         return b"".join(parts)
 
@@ -93,8 +102,8 @@ class GruModel:
         with atomic_path(directory / WEIGHTS) as temporary:
             kind = "float16" if half else "float32"
             save_file({name: np.ascontiguousarray(a, kind) for name, a in self.arrays.items()}, temporary)
-        own = {"task": TASK, "encoder": self.encoder, "seq_length": self.seq_length, "mean_weight": self.mean_weight}
-        settings = own | settings
+        own = {"task": TASK, "encoder": self.encoder, "pooling": self.runtime.pooling, "seq_length": self.seq_length}
+        settings = own | {"mean_weight": self.mean_weight} | settings
         write_text(directory / CONFIG, json.dumps({"nlptasks": settings}, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
@@ -116,7 +125,8 @@ class GruModel:
         wanted = ((len(vocab), width), (width, 3 * size), (size, 3 * size), (2, 3 * size))
         if shapes != dict(zip(GRU_WEIGHTS, wanted, strict=True)):
             raise ValueError(f"{path}: the weights do not fit {VOCAB} or each other ({shapes}); copy the model again.")
-        return cls(vocab, arrays, int(settings["seq_length"]), float(settings.get("mean_weight", 0.0)))
+        mean_weight, pooling = float(settings.get("mean_weight", 0.0)), settings.get("pooling", "last")
+        return cls(vocab, arrays, int(settings["seq_length"]), mean_weight, pooling)
 
 
 class SentenceEncoder:

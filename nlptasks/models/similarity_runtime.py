@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 BATCH = 512
+GRU_POOLINGS = ("last", "mean")
 GRU_WEIGHTS = ("embeddings", "kernel", "recurrent_kernel", "bias")
 
 
@@ -20,9 +21,14 @@ class GruRuntime:
 
     Args:
         arrays: the weights, as `GruEncoder.arrays` gives them.
+        pooling: "last": the state at the last character; "mean": the mean of the states at all of them.
+
+    Raises:
+        ValueError: another pooling.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
+    def __init__(self, arrays: Mapping[str, np.ndarray], pooling: str = "last"):
+        self.pooling = check_pooling(pooling)
         arrays = {name: np.asarray(array, "float32") for name, array in arrays.items()}
         size = self.vector_size = arrays["recurrent_kernel"].shape[0]
         inputs_bias, state_bias = arrays["bias"]
@@ -41,15 +47,16 @@ class GruRuntime:
         order = np.argsort(-lengths, kind="stable")
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            vectors[rows] = self._last_states([token_ids[i] for i in rows], lengths[rows])
+            vectors[rows] = self._states([token_ids[i] for i in rows], lengths[rows])
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
-    def _last_states(self, token_ids, lengths):
+    def _states(self, token_ids, lengths):
         size = self.vector_size
         flat = np.concatenate(token_ids)
         starts = np.cumsum(lengths) - lengths
         running = np.searchsorted(-lengths, -np.arange(1, lengths[0] + 1), side="right")
         state = np.zeros((len(token_ids), size), "float32")
+        total = np.zeros_like(state) if self.pooling == "mean" else None
         for step, count in enumerate(running.tolist()):
             state_LD = state[:count]
             read = self._table.take(flat.take(starts[:count] + step), axis=0)
@@ -67,4 +74,13 @@ class GruRuntime:
             state_LD -= candidate
             state_LD *= gates[:, :size]
             state_LD += candidate
-        return state
+            if total is not None:
+                total[:count] += state_LD
+        return state if total is None else total  # as good as the mean: `encode_ids` divides by the length
+
+
+def check_pooling(pooling: str) -> str:
+    """The pooling of a GRU, after it was checked."""
+    if pooling not in GRU_POOLINGS:
+        raise ValueError(f"pooling must be one of {', '.join(GRU_POOLINGS)}. Received: pooling={pooling!r}.")
+    return pooling

@@ -170,10 +170,12 @@ class GroupExamples:
         token_ids: ids of each sentence.
         labels: its group.
         token_drop: share of the tokens that are read as unknown while training, others in every epoch.
+        order_noise: tokens change places with others that are nearer than so many places, otherwise in every epoch; 0
+            and 1 leave them in their order.
         unknown_id: the id of an unknown token.
-        edges: tokens at both ends that are never dropped.
+        edges: tokens at both ends that are never dropped or moved.
         limit: batches are not rounded up beyond this width.
-        seed: of shuffling and dropping.
+        seed: of shuffling, dropping and moving.
     """
 
     def __init__(
@@ -185,12 +187,16 @@ class GroupExamples:
         edges: int = 0,
         limit: int | None = None,
         seed: int = 0,
+        order_noise: float = 0.0,
     ):
+        if not order_noise >= 0.0:
+            raise ValueError(f"order_noise must be at least 0. Received: {order_noise=}.")
         if not 0.0 <= token_drop < 1.0:
             raise ValueError(f"token_drop must lie in [0, 1). Received: {token_drop=}.")
         self.token_ids, self.labels, self.seed = token_ids, labels, seed
         self._token_drop, self._unknown_id, self._edges, self._limit = token_drop, unknown_id, edges, limit
         self._lengths = np.array([len(ids) for ids in token_ids])
+        self._order_noise = order_noise
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -207,13 +213,16 @@ class GroupExamples:
         random = np.random.default_rng([self.seed, epoch, number])
         width = round_up(int(self._lengths[indices].max()), WIDTH, self._limit)
         token_ids = pad([self.token_ids[i] for i in indices], width, batch_size)
+        position = np.arange(width)[None]
+        lengths = np.zeros((batch_size, 1), "int64")
+        lengths[: len(indices), 0] = self._lengths[indices]
+        inside = (position >= self._edges) & (position < lengths - self._edges)
         if self._token_drop:
-            drop = random.random(token_ids.shape) < self._token_drop
-            position = np.arange(width)[None]
-            lengths = np.zeros((batch_size, 1), "int64")
-            lengths[: len(indices), 0] = self._lengths[indices]
-            drop &= (position >= self._edges) & (position < lengths - self._edges)
-            token_ids[drop] = self._unknown_id
+            token_ids[(random.random(token_ids.shape) < self._token_drop) & inside] = self._unknown_id
+        if self._order_noise:
+            moved = np.where(inside, random.random(token_ids.shape), position >= self._edges)  # what is behind stays so
+            places = position + self._order_noise * moved
+            token_ids = np.take_along_axis(token_ids, np.argsort(places, axis=1, kind="stable"), axis=1)
         token_ids[len(indices) :, 0] = self._unknown_id
         labels, weights = np.zeros(batch_size, "int32"), np.zeros(batch_size, "float32")
         labels[: len(indices)], weights[: len(indices)] = self.labels[indices], 1.0

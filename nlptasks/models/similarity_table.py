@@ -64,7 +64,7 @@ class SampledClassifier(GroupClassifier):
         size = encoder.vector_size
         random = np.random.default_rng(seed)
         first = random.standard_normal((num_groups, size), dtype="float32")
-        first *= size**-0.5
+        first *= self._loss.class_norm * size**-0.5
         optimizer.build(self.trainable_variables)
         slots = [slot for slot in optimizer.variables if _belongs(slot, self.classes)]
         zeros = (HostTable(np.zeros((num_groups, size), "float32"), slot) for slot in slots)

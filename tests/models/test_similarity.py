@@ -59,6 +59,18 @@ def test_a_mean_of_embeddings_is_blended_into_the_cosine(tmp_path, monkeypatch):
         GruModel(base.vocab, base.arrays, 64, 1.1)
 
 
+def test_the_mean_of_the_states_comes_back_and_tells_models_apart(tmp_path):
+    base = random_encoder().model
+    mean = SentenceEncoder(GruModel(base.vocab, base.arrays, 64, pooling="mean"))
+    mean.save(tmp_path)
+    again = nlptasks.load(tmp_path)
+    np.testing.assert_array_equal(again.encode(SENTENCES), mean.encode(SENTENCES))
+    assert np.abs(mean.encode(SENTENCES) - base.encode(SENTENCES)).max() > 0.1
+    assert again.fingerprint == mean.fingerprint != SentenceEncoder(base).fingerprint
+    with pytest.raises(ValueError, match=r"pooling must be one of last, mean\."):
+        GruModel(base.vocab, base.arrays, 64, pooling="cls")
+
+
 def test_fingerprints_differ_where_vectors_would():
     base = random_encoder().model
     others = [

@@ -19,7 +19,7 @@ from tests.models.similarity_cases import gru_arrays
 VOCAB, EMBEDDING, SIZE = 19, 5, 7
 
 
-def plain_gru(ids, arrays):
+def plain_gru(ids, arrays, pooling="last"):
     """float64, one sentence, gate by gate (arXiv 1406.1078, with the reset gate behind the product)."""
     a = {name: array.astype("float64") for name, array in arrays.items()}
     d = a["recurrent_kernel"].shape[0]
@@ -27,7 +27,7 @@ def plain_gru(ids, arrays):
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
-    state = np.zeros(d)
+    state, states = np.zeros(d), []
     for i in ids:
         x = a["embeddings"][i]
         inputs = [x @ a["kernel"][:, k * d : (k + 1) * d] + a["bias"][0, k * d : (k + 1) * d] for k in range(3)]
@@ -37,11 +37,13 @@ def plain_gru(ids, arrays):
         update, reset = sigmoid(inputs[0] + former[0]), sigmoid(inputs[1] + former[1])
         candidate = np.tanh(inputs[2] + reset * former[2])
         state = update * state + (1 - update) * candidate
-    return state / np.linalg.norm(state)
+        states.append(state)
+    vector = states[-1] if pooling == "last" else np.mean(states, axis=0)
+    return vector / np.linalg.norm(vector)
 
 
-def gru(arrays):
-    network = GruEncoder(VOCAB, EMBEDDING, SIZE)
+def gru(arrays, pooling="last"):
+    network = GruEncoder(VOCAB, EMBEDDING, SIZE, pooling=pooling)
     network.build()
     network.assign(arrays)
     return network
@@ -52,11 +54,12 @@ def sentences(rng):
     return [rng.integers(1, VOCAB, size=length).astype("int32") for length in (3, 1, 11, 3, 8, 23, 2)]
 
 
-def test_the_gru_equals_a_float64_evaluation_in_keras_and_in_numpy(sentences):
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_the_gru_equals_a_float64_evaluation_in_keras_and_in_numpy(sentences, pooling):
     arrays = gru_arrays(VOCAB, EMBEDDING, SIZE)
-    expected = np.stack([plain_gru(ids, arrays) for ids in sentences])
-    np.testing.assert_allclose(ops.convert_to_numpy(gru(arrays)(pad(sentences, 24))), expected, atol=2e-6)
-    np.testing.assert_allclose(GruRuntime(arrays).encode_ids(sentences), expected, atol=2e-6)
+    expected = np.stack([plain_gru(ids, arrays, pooling) for ids in sentences])
+    np.testing.assert_allclose(ops.convert_to_numpy(gru(arrays, pooling)(pad(sentences, 24))), expected, atol=2e-6)
+    np.testing.assert_allclose(GruRuntime(arrays, pooling).encode_ids(sentences), expected, atol=2e-6)
 
 
 def test_many_batches_in_numpy_equal_one_sentence_at_a_time(rng):
@@ -76,7 +79,10 @@ def small_transformer(pooling="mean", dropout=0.0):
     return network
 
 
-@pytest.mark.parametrize("make", [lambda: gru(gru_arrays(VOCAB, EMBEDDING, SIZE)), small_transformer])
+GRUS = [lambda pooling=pooling: gru(gru_arrays(VOCAB, EMBEDDING, SIZE), pooling) for pooling in ("last", "mean")]
+
+
+@pytest.mark.parametrize("make", [*GRUS, small_transformer])
 def test_padding_and_neighbours_never_change_a_vector(sentences, make):
     network = make()
     together = ops.convert_to_numpy(network(pad(sentences, 29)))
@@ -102,6 +108,10 @@ def test_pooling_equals_what_it_says(sentences, pooling):
 def test_a_wrong_pooling_loss_or_scale_is_refused():
     with pytest.raises(ValueError, match=r"pooling must be one of cls, mean\. Received: pooling='max'"):
         small_transformer("max")
+    with pytest.raises(ValueError, match=r"pooling must be one of last, mean\. Received: pooling='max'"):
+        GruEncoder(VOCAB, pooling="max")
+    with pytest.raises(ValueError, match=r"class_norm must be positive\. Received: class_norm=0"):
+        GroupLoss(class_norm=0)
     with pytest.raises(ValueError, match="loss must be one of"):
         GroupLoss(kind="cosine")
     with pytest.raises(ValueError, match="scale must be positive"):
@@ -173,6 +183,17 @@ def test_sampling_all_groups_trains_as_the_full_loss_does(rng):
     np.testing.assert_allclose(sampled.class_vectors, ops.convert_to_numpy(full.classes), atol=2e-3)
     for name, array in full.encoder.arrays().items():
         np.testing.assert_allclose(sampled.encoder.arrays()[name], array, atol=2e-3)
+
+
+def test_groups_start_with_vectors_of_the_length_asked_for():
+    for loss, length in ((GroupLoss(), 1.0), (GroupLoss(class_norm=0.1), 0.1)):
+        keras.utils.set_random_seed(3)
+        full = GroupClassifier(GruEncoder(VOCAB, EMBEDDING, 211), 307, loss)
+        full.build()
+        optimizer = make_adam(0.02, 1, decay=False)
+        sampled = SampledClassifier(GruEncoder(VOCAB, EMBEDDING, 211), 307, 13, optimizer, loss, seed=2)
+        for vectors in (ops.convert_to_numpy(full.classes), sampled.class_vectors):
+            np.testing.assert_allclose(np.linalg.norm(vectors, axis=1).mean(), length, rtol=0.01)
 
 
 def test_a_step_moves_the_sampled_rows_alone_and_their_slots_come_back(rng):
@@ -253,6 +274,35 @@ def test_dropped_tokens_are_inside_and_others_in_every_epoch(rng):
     share = (first[:40, 1:12] == 1).mean()
     assert 0.2 < share < 0.4
     assert set(np.unique(first[:40, 1:12])) == {1, 9}
+
+
+def test_tokens_move_less_than_the_order_noise_and_the_edges_stay():
+    lengths = (13, 5, 2)
+    ids = [np.array([2, *range(10, 8 + length), 3], "int32") for length in lengths]
+    data = GroupExamples(ids, np.zeros(3, "int64"), edges=1, seed=4, order_noise=3.0)
+    epochs = [data.arrays(data.batches(epoch, 3)[0], 5)["token_ids"] for epoch in (0, 0, *range(1, 31))]
+    np.testing.assert_array_equal(epochs[0], epochs[1])
+    assert (epochs[0] != epochs[2]).any()
+    moves = []
+    for rows in epochs:
+        assert (rows[3:] == [1] + [0] * 15).all()
+        for row in rows[:3]:
+            length = int((row != 0).sum())
+            assert length in lengths
+            assert (row[0], row[length - 1], row[length:].tolist()) == (2, 3, [0] * (16 - length))
+            assert sorted(row[1 : length - 1]) == list(range(10, 8 + length))
+            moves += (row[1 : length - 1] - np.arange(10, 8 + length)).tolist()
+    assert set(np.abs(moves)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("order_noise", [0.0, 1.0])
+def test_tokens_keep_their_order_without_noise(rng, order_noise):
+    plain, noisy = (examples(np.random.default_rng(1), token_drop=0.3, order_noise=n) for n in (0.0, order_noise))
+    for batch in plain.batches(2, 7):
+        for name, array in plain.arrays(batch, 7).items():
+            np.testing.assert_array_equal(noisy.arrays(batch, 7)[name], array, err_msg=name)
+    with pytest.raises(ValueError, match="order_noise must be at least 0"):
+        examples(rng, order_noise=-1.0)
 
 
 def test_a_width_is_not_rounded_up_beyond_the_limit():

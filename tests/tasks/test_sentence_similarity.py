@@ -109,6 +109,25 @@ def test_a_transformer_trains_and_finds_its_own(groups_file, tmp_path):
     assert json.loads(done.out.splitlines()[-1])["scores"]["encoder"]["queries"] == 17
 
 
+def test_the_options_of_the_recipe_reach_the_training(groups_file, run_directory, tmp_path):
+    options = (*TRAINING, "--sampled-classes", "7", "--epochs", "1")
+    found = {}
+    for name, more in (
+        ("plain", ()),
+        ("same", ("--pooling", "last", "--order-noise", "0", "--class-norm", "1")),
+        ("mean", ("--pooling", "mean")),
+        ("noise", ("--order-noise", "5")),
+        ("short", ("--class-norm", "0.1")),
+    ):
+        done = call("train", "--train", groups_file, "--output", tmp_path / name, *options, *more)
+        assert done.status == 0, done.err
+        found[name] = load_file(tmp_path / name / "model.safetensors")["kernel"]
+    np.testing.assert_array_equal(found["same"], found["plain"])
+    for name in ("mean", "noise", "short"):
+        assert np.abs(found[name] - found["plain"]).max() > 1e-4, name
+    assert nlptasks.load(tmp_path / "mean").model.runtime.pooling == "mean"
+
+
 def test_retrieval_scores_equal_brute_force(groups_file, run_directory):
     done = call("evaluate", "--model", run_directory, "--data", groups_file, "--hybrid", "--baselines", "--json")
     assert done.status == 0, done.err
@@ -194,6 +213,14 @@ def test_sentences_left_out_are_not_trained_on(groups_file, tmp_path):
         (("train", "--train", "{groups}", "--output", "{new}", "--sampled-classes", "9"), "at least --batch-size"),
         (("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "1"), "--hold-out must be at least 2"),
         (("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "99"), "every 99th group holds no two"),
+        (
+            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "7", "--pooling", "cls"),
+            "pooling must be one of last, mean",
+        ),
+        (
+            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "7", "--order-noise", "-1"),
+            "order_noise must be at least 0",
+        ),
         (("train", "--train", "{groups}", "--output", "{new}", "--epochs", "0"), "--epochs must be at least 1"),
         (("evaluate", "--model", "{run}"), "give either --data (groups) or --pairs"),
         (("evaluate", "--model", "{run}", "--pairs", "{groups}"), "groups.tsv:1: expected 3 tab-separated fields"),
