@@ -24,40 +24,14 @@ from nlptasks.models.classification import ClassificationExamples, Classifier, c
 from nlptasks.models.encoder_head import HEAD
 from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.text import build_character_vocab
-from nlptasks.text.labelled import Columns, LabelledText, read_labelled, require_known, sort_labels
+from nlptasks.text.labelled import LabelledText, read_labelled, require_known, sort_labels
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
 from nlptasks.train.run import start_run
-from nlptasks.train.script import progress_bar, require_empty_run, require_positive, run_script, say
+from nlptasks.train.script import FileColumns, progress_bar, require_empty_run, require_positive, run_script, say
 
 OPTIONS, SCORES = "options.json", "scores.json"
 SHOWN = ("accuracy", "macro_f1", "micro_f1")
-
-
-@dataclass(kw_only=True)
-class FileColumns:
-    """Which columns of the files to read."""
-
-    text: str = "text"
-    """name of the column (in JSON: the key) with the text"""
-    second_text: str | None = None
-    """name of the column with the second text, for pairs"""
-    label: str = "label"
-    """name of the column with the label or labels"""
-    columns: tuple[str, ...] = ()
-    """names of all columns of CSV and tab-separated files that do not begin with a line of names"""
-    label_separator: str = ","
-    """with several labels: what stands between them in CSV and tab-separated files"""
-
-    def columns_of(self, multi_label: bool, with_label: bool = True) -> Columns:
-        """The options as the reader takes them."""
-        return Columns(
-            text=self.text,
-            second_text=self.second_text,
-            label=self.label if with_label else None,
-            names=self.columns or None,
-            separator=self.label_separator if multi_label else None,
-        )
 
 
 @dataclass(kw_only=True)

@@ -183,6 +183,28 @@ class Transformer(keras.Model):
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
         (a list of `KeyValues`) if `with_cache`. `affines` are those of a condition.
         """
+        segment_ids_BT, position_ids_1T, mask_BTS, position = self.layer_inputs(token_ids_BT, segment_ids_BT)
+        of_embeddings, of_layers = self._affines_in_order(affines)
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
+        caches, added, residual = [], None, self.config.residual_attention_scores
+        for block, pair in zip(self.layer_sequence, of_layers, strict=True):
+            if not (with_cache or residual):
+                hidden_BTD = block(hidden_BTD, mask_BTS, position, affines=pair, training=training)
+                continue
+            hidden_BTD, cache, own = block(
+                hidden_BTD, mask_BTS, position, added, affines=pair, training=training, with_state=True
+            )
+            caches.append(cache)
+            added = added_scores(residual, added, own)
+        return (hidden_BTD, caches) if with_cache else hidden_BTD
+
+    def layer_inputs(self, token_ids_BT, segment_ids_BT=None):
+        """What embeddings and layers read: segment ids, position ids `(1, T)`, mask `(B, T, S)` and the positions that
+        attention takes.
+
+        Raises:
+            ValueError: T is more than the positions reach.
+        """
         config, length = self.config, token_ids_BT.shape[1]
         if isinstance(length, int) and length > config.position_reach:
             raise ValueError(
@@ -193,20 +215,7 @@ class Transformer(keras.Model):
             segment_ids_BT = ops.zeros_like(token_ids_BT)
         mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT)
         position_ids_1T = ops.arange(ops.shape(token_ids_BT)[1])[None]
-        position = self._attention_position(position_ids_1T, position_ids_1T)
-        of_embeddings, of_layers = self._affines_in_order(affines)
-        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
-        caches, added, residual = [], None, config.residual_attention_scores
-        for block, pair in zip(self.layer_sequence, of_layers, strict=True):
-            if not (with_cache or residual):
-                hidden_BTD = block(hidden_BTD, mask_BTS, position, affines=pair, training=training)
-                continue
-            hidden_BTD, cache, own = block(
-                hidden_BTD, mask_BTS, position, added, affines=pair, training=training, with_state=True
-            )
-            caches.append(cache)
-            added = _added_scores(residual, added, own)
-        return (hidden_BTD, caches) if with_cache else hidden_BTD
+        return segment_ids_BT, position_ids_1T, mask_BTS, self._attention_position(position_ids_1T, position_ids_1T)
 
     def encode_step(
         self, token_ids_RK, segment_ids_RK, position_ids_R1, mask_R1S, prefix, generated, time, affines=None
@@ -234,7 +243,7 @@ class Transformer(keras.Model):
                 hidden_RKD, mask_R1S, seen, recent, time, position, added, affines=pair
             )
             updated.append(recent)
-            added = _added_scores(self.config.residual_attention_scores, added, own)
+            added = added_scores(self.config.residual_attention_scores, added, own)
         return hidden_RKD, updated
 
     def _affines_in_order(self, affines):
@@ -288,7 +297,7 @@ class Transformer(keras.Model):
         return cls(**config)
 
 
-def _added_scores(residual, added, own):
+def added_scores(residual, added, own):
     """What residual attention hands on to the next layer."""
     if residual == "running" and added is not None:
         return added + own

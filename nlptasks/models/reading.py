@@ -17,6 +17,7 @@ from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 from nlptasks.models.reading_decode import AnswerDecoder, DecodedAnswer
 from nlptasks.models.reading_samples import ReadingLengths, encode_sources, source_ids
+from nlptasks.models.seq2seq import TargetBatch, target_loss
 from nlptasks.text import Encoding, Tokenizer
 
 MODES = ("extractive", "generative")
@@ -171,6 +172,14 @@ class Reader:
             located = next((e for e in evidence if e.start is not None), None)
             text = passages[located.passage][located.start : located.end] if located else ""
         return Answer(text, found.score, tuple(evidence))
+
+    def loss(self, batch: TargetBatch, training: bool = True, encode: Callable | None = None):
+        """`target_loss` of the batch."""
+        return target_loss(self.model, batch, training, encode)
+
+    def on_transformer(self, transformer: Transformer) -> "Reader":
+        """The same reader on another transformer."""
+        return Reader(transformer, self.tokenizer, self.lengths)
 
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
