@@ -27,7 +27,7 @@ from nlptasks.text.labelled import Columns, LabelledText, read_labelled
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1, 2, 3)
-LAYERS, SUCCESSOR_LAYERS = 6, 3
+LAYERS, SUCCESSOR_LAYERS = 4, 2
 MODEL = ("--hidden-size", "96", "--num-heads", "4", "--ffn-size", "384", "--max-length", "64", "--pooling", "mean")
 TRAINING = ("--batch-size", "32", "--warmup-share", "0.1", "--decay", "--clip-norm", "1")
 RATE, LAST_RATE = "1e-3", "3e-4"
@@ -52,7 +52,7 @@ TASKS = {
         "classification/iflytek_dev.jsonl",
         1,
         (),
-        (6, 3, 1),
+        (10, 3, 2),
     ),
     "chnsenticorp": Task(
         "ChnSentiCorp, 2 classes",
@@ -68,8 +68,9 @@ THESEUS = {
     "Theseus, coin, linear from 0.5": ("--schedule", "linear", "--rate", "0.5"),
     "Theseus, annealed, linear from 0": ("--mixing", "anneal", "--schedule", "linear", "--rate", "0"),
 }
-PREDECESSOR, SCRATCH = "predecessor", "3 layers from random weights, steps of all stages"
-FIRST, DISTILLED = "first 3 layers of the predecessor, fine-tuned", "the same, with logits distillation"
+PREDECESSOR, SCRATCH = "predecessor", f"{SUCCESSOR_LAYERS} layers from random weights, steps of all stages"
+FIRST = f"first {SUCCESSOR_LAYERS} layers of the predecessor, fine-tuned for the steps of stages 2 and 3"
+DISTILLED = "the same, with logits distillation"
 SYSTEMS = (PREDECESSOR, SCRATCH, FIRST, DISTILLED, *THESEUS)
 
 
@@ -353,11 +354,12 @@ def speed(part: str, seconds: float) -> list[str]:
         base = {n: random_classifier(n, 768, 12, 21123, 512) for n in (12, 6, 3)}
         return latency_table(f"BERT-base, 64 tokens, {backend}", base, 64, seconds)
     if part == "latency_small":
-        small = {n: random_classifier(n, 96, 4, 3000, 64) for n in (6, 3)}
+        small = {n: random_classifier(n, 96, 4, 3000, 64) for n in (LAYERS, SUCCESSOR_LAYERS)}
         return latency_table(f"The measured models, 64 tokens, {backend}", small, 64, seconds)
     if part == "steps_small":
-        make = functools.partial(random_classifier, 6, 96, 4, 3000, 64)
-        return step_table(f"The measured models, 32 x 64 tokens, {backend}", make, (3, 2), 32, 64, seconds)
+        make = functools.partial(random_classifier, LAYERS, 96, 4, 3000, 64)
+        title = f"The measured models, 32 x 64 tokens, {backend}"
+        return step_table(title, make, (SUCCESSOR_LAYERS,), 32, 64, seconds)
     make = functools.partial(random_classifier, 12, 768, 12, 21123, 64)
     return step_table(f"BERT-base, 4 x 64 tokens, {backend}", make, (6,), 4, 64, seconds)
 
@@ -408,7 +410,7 @@ def main() -> None:
                 results[name][system].append(measured(name, system, seed, files[name], work / name))
     if tasks:
         lines += [
-            "Predecessors of 6 layers, 96 hidden, 4 heads, 384 ffn, from random weights: no pretrained checkpoint is "
+            f"Predecessors of {LAYERS} layers, 96 hidden, 4 heads, 384 ffn, from random weights: no pretrained checkpoint is "
             "used.",
             "",
         ]
