@@ -410,8 +410,8 @@ def main() -> None:
                 results[name][system].append(measured(name, system, seed, files[name], work / name))
     if tasks:
         lines += [
-            f"Predecessors of {LAYERS} layers, 96 hidden, 4 heads, 384 ffn, from random weights: no pretrained checkpoint is "
-            "used.",
+            f"Predecessors of {LAYERS} layers, 96 hidden, 4 heads, 384 ffn, from random weights: no pretrained "
+            "checkpoint is used.",
             "",
         ]
     for name in tasks:
