@@ -91,7 +91,8 @@ class Theseus(keras.Model):
     """A predecessor whose groups of layers are replaced by single successor layers while these are trained.
 
     Only what the successor brings is trainable: its layers, and with `replace_embeddings` its embeddings. The
-    predecessor with its head is frozen here; its dropout works on in training, as in the paper's code and bert4keras.
+    predecessor with its head is frozen from here on; its dropout works on in training, because freezing stops weights
+    only.
 
     Args:
         predecessor: `model` of an application: a Transformer, or one with a head.

@@ -166,11 +166,12 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("mixing", ["coin", "anneal"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "mixing"), [(family, "coin") for family in FAMILIES] + [("bert", "anneal"), ("running scores", "anneal")]
+)
 def test_rate_0_is_the_predecessor_and_rate_1_the_successor(family, mixing):
-    app = application(**FAMILIES[family])
-    successor, theseus = other_successor(app, 3, mixing=mixing)
+    app = application(**FAMILIES[family], num_layers=4)
+    successor, theseus = other_successor(app, 2, mixing=mixing)
     batch = batch_of(app)
     old, new = (hidden(one.model.transformer.encode, batch) for one in (app, successor))
     assert abs(old - new).max() > 0.1
@@ -180,8 +181,8 @@ def test_rate_0_is_the_predecessor_and_rate_1_the_successor(family, mixing):
 
 
 def test_rate_0_and_1_of_a_reader_are_the_loss_of_predecessor_and_successor():
-    app = application("reading")
-    successor, theseus = other_successor(app, 2)
+    app = application("reading", num_layers=2)
+    successor, theseus = other_successor(app, 1)
     batch = batch_of(app)
     old, new = (float(one.loss(batch, training=False)) for one in (app, successor))
     assert abs(old - new) > 0.01
