@@ -428,6 +428,15 @@ def main() -> None:
             "checkpoint is used.",
             "",
         ]
+    done, wanted = (
+        sum(len(runs) for name in tasks for runs in results[name].values()),
+        len(tasks) * len(SYSTEMS) * len(SEEDS),
+    )
+    if done < wanted:
+        told = (
+            f"**{done} of {wanted} runs are finished**: where a table has one run of a system there is no spread yet, "
+        )
+        lines += [f"{told}and differences of a point or two mean nothing.", ""]
     for name in tasks:
         lines += accuracy_table(name, results[name], files[name])
     if "speed" in options.only:
@@ -442,7 +451,7 @@ def main() -> None:
         ]
         for part in SPEED:
             for backend in BACKENDS.get(part, ("tensorflow",)):
-                lines += [*speed_lines(part, backend, options.seconds, work), ""]
+                lines += speed_lines(part, backend, options.seconds, work)
     write_text(options.output, "\n".join(lines).rstrip() + "\n")
 
 
