@@ -57,7 +57,7 @@ def build_transformer_model(
         raise ValueError(f"model must be one of {tuple(MODELS)}. Received: model={model!r}.")
     if application not in APPLICATIONS:
         raise ValueError(f"application must be one of {tuple(APPLICATIONS)}. Received: application={application!r}.")
-    config_path = _config_file(Path(config_path))
+    config_path = config_file(Path(config_path))
     overrides = {"attention": APPLICATIONS[application]} | config_overrides
     config = config_from_json(read_json_object(config_path), config_path, model, **overrides)
     if keep_tokens is not None:
@@ -108,7 +108,8 @@ def load_weights(
     assign_weights(transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip)
 
 
-def _config_file(path: Path) -> Path:
+def config_file(path: Path) -> Path:
+    """The config of a directory of weights; a path that is no directory is the config itself."""
     if not path.is_dir():
         return path
     for name in (CONFIG, "bert_config.json"):

@@ -10,7 +10,6 @@ Files are CLUENER's JSON lines, or columns of characters with BIO tags; plain or
 
 import dataclasses
 import json
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.text import build_character_vocab, read_texts
 from nlptasks.text.entities import Entity, EntityText, read_entities
 from nlptasks.text.labelled import require_known
+from nlptasks.train.extras import TrainingExtras
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
 from nlptasks.train.run import start_run
@@ -37,7 +37,7 @@ SHOWN = ("precision", "recall", "f1")
 
 
 @dataclass(kw_only=True)
-class Train:
+class Train(TrainingExtras):
     """Train a labeler; the epoch with the best entity F1 on the validation file is kept."""
 
     train: tuple[Path, ...]
@@ -87,6 +87,7 @@ class Train:
 
     def run(self) -> None:
         require_positive(self, "epochs", "batch_size", "min_count")
+        self.check_extras()
         if self.head not in HEADS:
             raise ValueError(f"--head must be one of {', '.join(HEADS)}. Received: {self.head}.")
         training = [text for path in self.train for text in read_entities(path)]
@@ -101,13 +102,14 @@ class Train:
         tokenizer = self._tokenizer(training)
         encoder = self._encoder(tokenizer)
         model = labeling_model(encoder, self.head, len(types), self.dropout, self.head_size, self.crf_lr_multiplier)
+        model.transformer.recompute = self.recompute
         labeler = Labeler(model, tokenizer, types, self.head, self.max_length)
         say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}, {len(types)} types")
         examples = LabelingExamples(tokenizer, self.max_length, training, types, self.head == "crf", self.seed)
         _tell(examples, training, self.max_length)
 
-        steps = self.epochs * math.ceil(len(examples) / self.batch_size)
-        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm)
+        steps = self.num_updates(len(examples), self.batch_size, self.epochs)
+        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm, self.ema)
         options = _jsonable(dataclasses.asdict(self))
         for name in ("resume", "output"):  # where a run stands is not what it is: a moved one resumes too
             del options[name]
@@ -127,6 +129,8 @@ class Train:
             options=options,
             resume=self.resume,
             progress_bar=progress_bar,
+            extras=self,
+            weight_of=lambda batch: batch["weights"].sum(),
         )
         best = max(progress.history, key=lambda row: row["f1"])
         write_text(self.output / SCORES, json.dumps({"best": best, "epochs": progress.history}, indent=1) + "\n")

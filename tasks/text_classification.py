@@ -10,7 +10,6 @@ names has them named: --columns label text. Scores beside a linear baseline: doc
 
 import dataclasses
 import json
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -24,44 +23,19 @@ from nlptasks.models.classification import ClassificationExamples, Classifier, c
 from nlptasks.models.encoder_head import HEAD
 from nlptasks.models.scratch import scratch_config, transformer_from_scratch
 from nlptasks.text import build_character_vocab
-from nlptasks.text.labelled import Columns, LabelledText, read_labelled, require_known, sort_labels
+from nlptasks.text.labelled import LabelledText, read_labelled, require_known, sort_labels
+from nlptasks.train.extras import TrainingExtras
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
 from nlptasks.train.run import start_run
-from nlptasks.train.script import progress_bar, require_empty_run, require_positive, run_script, say
+from nlptasks.train.script import FileColumns, progress_bar, require_empty_run, require_positive, run_script, say
 
 OPTIONS, SCORES = "options.json", "scores.json"
 SHOWN = ("accuracy", "macro_f1", "micro_f1")
 
 
 @dataclass(kw_only=True)
-class FileColumns:
-    """Which columns of the files to read."""
-
-    text: str = "text"
-    """name of the column (in JSON: the key) with the text"""
-    second_text: str | None = None
-    """name of the column with the second text, for pairs"""
-    label: str = "label"
-    """name of the column with the label or labels"""
-    columns: tuple[str, ...] = ()
-    """names of all columns of CSV and tab-separated files that do not begin with a line of names"""
-    label_separator: str = ","
-    """with several labels: what stands between them in CSV and tab-separated files"""
-
-    def columns_of(self, multi_label: bool, with_label: bool = True) -> Columns:
-        """The options as the reader takes them."""
-        return Columns(
-            text=self.text,
-            second_text=self.second_text,
-            label=self.label if with_label else None,
-            names=self.columns or None,
-            separator=self.label_separator if multi_label else None,
-        )
-
-
-@dataclass(kw_only=True)
-class Train(FileColumns):
+class Train(FileColumns, TrainingExtras):
     """Train a classifier; the best epoch on the validation file is kept."""
 
     train: tuple[Path, ...]
@@ -109,6 +83,7 @@ class Train(FileColumns):
 
     def run(self) -> None:
         require_positive(self, "epochs", "batch_size", "min_count")
+        self.check_extras()
         columns = self.columns_of(self.multi_label)
         training = [text for path in self.train for text in read_labelled(path, columns)]
         validation = read_labelled(self.valid, columns)
@@ -119,14 +94,15 @@ class Train(FileColumns):
         start_run(self.seed, self.precision)
         tokenizer = self._tokenizer(training)
         model = classification_model(self._encoder(tokenizer), len(labels), self.dropout)
+        model.transformer.recompute = self.recompute
         pair = self.second_text is not None
         classifier = Classifier(model, tokenizer, labels, self.max_length, self.multi_label, pair, self.pooling)
         say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}, {len(labels)} labels")
         examples = ClassificationExamples(classifier, _texts(training), [text.labels for text in training], self.seed)
         say(f"{len(examples)} texts, {examples.num_cut} of them longer than {self.max_length} tokens (the rest unread)")
 
-        steps = self.epochs * math.ceil(len(examples) / self.batch_size)
-        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm)
+        steps = self.num_updates(len(examples), self.batch_size, self.epochs)
+        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm, self.ema)
         options = _jsonable(dataclasses.asdict(self))
         for name in ("resume", "output"):  # where a run stands is not what it is: a moved one resumes too
             del options[name]
@@ -147,6 +123,8 @@ class Train(FileColumns):
             options=options,
             resume=self.resume,
             progress_bar=progress_bar,
+            extras=self,
+            weight_of=lambda batch: batch["weights"].sum(),
         )
         best = max(progress.history, key=lambda row: row[score_name])
         write_text(self.output / SCORES, json.dumps({"best": best, "epochs": progress.history}, indent=1) + "\n")

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 _START_UP_NOTES = re.compile(
     rb"absl::InitializeLog|port\.cc:\d+\] oneDNN|cpu_feature_guard|^To enable the following"
@@ -285,6 +285,35 @@ def recomputed(function: Callable, layer: keras.layers.Layer) -> Callable:
 def _current(scope, variable, value):
     current = scope.get_current_value(variable)
     return value if current is None else current
+
+
+def run_one(predicate, first: Callable, second: Callable, random_state: Sequence[keras.Variable]):
+    """What `first()` returns where `predicate` is true, else what `second()` does; in a compiled program the other one
+    is not computed.
+
+    Args:
+        predicate: bool, a scalar.
+        first, second: return tensors of the same shapes, in tuples or alone; their layers are built.
+        random_state: variables that they change (seeds of dropout).
+    """
+    if keras.backend.backend() == "tensorflow":
+        return keras.ops.cond(predicate, first, second)
+
+    def returning_state(function):
+        def run():  # JAX: a value made in a branch leaves it as a result, never through a variable
+            before = [variable.value for variable in random_state]
+            result = function()
+            after = [variable.value for variable in random_state]
+            for variable, value in zip(random_state, before, strict=True):
+                variable.assign(value)
+            return result, after
+
+        return run
+
+    result, after = keras.ops.cond(predicate, returning_state(first), returning_state(second))
+    for variable, value in zip(random_state, after, strict=True):
+        variable.assign(value)
+    return result
 
 
 def _use_xla(jit: bool | None) -> bool:

@@ -191,20 +191,10 @@ class Transformer(keras.Model):
         (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
         `affines` are those of a condition.
         """
-        config, length = self.config, token_ids_BT.shape[1]
-        if isinstance(length, int) and length > config.position_reach:
-            raise ValueError(
-                f"The position table reaches {config.position_reach} tokens. Received a sequence of {length}: "
-                "cut the text (a smaller --seq-length or max_length) or load a model with more positions."
-            )
-        if segment_ids_BT is None:
-            segment_ids_BT = ops.zeros_like(token_ids_BT)
-        mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT)
-        position_ids_1T = ops.arange(ops.shape(token_ids_BT)[1])[None]
-        position = self._attention_position(position_ids_1T, position_ids_1T)
+        segment_ids_BT, position_ids_1T, mask_BTS, position = self.layer_inputs(token_ids_BT, segment_ids_BT)
         of_embeddings, of_layers = self._affines_in_order(affines)
         hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
-        states, added, residual = [], None, config.residual_attention_scores
+        states, added, residual = [], None, self.config.residual_attention_scores
         for block, pair in zip(self.layer_sequence, of_layers, strict=True):
             with_state = bool(with_cache or with_maps or residual)
             run = functools.partial(_run_block, block, training, with_state)
@@ -216,8 +206,27 @@ class Transformer(keras.Model):
             former = added
             hidden_BTD, cache, own = run(hidden_BTD, mask_BTS, position, former, pair)
             states.append(block.attention.probabilities(own, former, mask_BTS[:, None]) if with_maps else cache)
-            added = _added_scores(residual, added, own)
+            added = added_scores(residual, added, own)
         return (hidden_BTD, states) if with_cache or with_maps else hidden_BTD
+
+    def layer_inputs(self, token_ids_BT, segment_ids_BT=None):
+        """What embeddings and layers read: segment ids, position ids `(1, T)`, mask `(B, T, S)` and the positions that
+        attention takes.
+
+        Raises:
+            ValueError: T is more than the positions reach.
+        """
+        config, length = self.config, token_ids_BT.shape[1]
+        if isinstance(length, int) and length > config.position_reach:
+            raise ValueError(
+                f"The position table reaches {config.position_reach} tokens. Received a sequence of {length}: "
+                "cut the text (a smaller --seq-length or max_length) or load a model with more positions."
+            )
+        if segment_ids_BT is None:
+            segment_ids_BT = ops.zeros_like(token_ids_BT)
+        mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT)
+        position_ids_1T = ops.arange(ops.shape(token_ids_BT)[1])[None]
+        return segment_ids_BT, position_ids_1T, mask_BTS, self._attention_position(position_ids_1T, position_ids_1T)
 
     def encode_step(
         self, token_ids_RK, segment_ids_RK, position_ids_R1, mask_R1S, prefix, generated, time, affines=None
@@ -245,7 +254,7 @@ class Transformer(keras.Model):
                 hidden_RKD, mask_R1S, seen, recent, time, position, added, affines=pair
             )
             updated.append(recent)
-            added = _added_scores(self.config.residual_attention_scores, added, own)
+            added = added_scores(self.config.residual_attention_scores, added, own)
         return hidden_RKD, updated
 
     def _affines_in_order(self, affines):
@@ -303,7 +312,7 @@ def _run_block(block, training, with_state, hidden_BTD, mask_BTS, position, adde
     return block(hidden_BTD, mask_BTS, position, added, affines=affines, training=training, with_state=with_state)
 
 
-def _added_scores(residual, added, own):
+def added_scores(residual, added, own):
     """What residual attention hands on to the next layer."""
     if residual == "running" and added is not None:
         return added + own

@@ -103,9 +103,9 @@ class Classifier:
         self.max_length, self.multi_label, self.pair, self.pooling = max_length, multi_label, pair, pooling
         self._score = compile_function(lambda *inputs: self.logits(*inputs, training=False), model)
 
-    def logits(self, token_ids_BT, segment_ids_BT, training=None):
-        """Scores of the labels `(B, C)`, float32."""
-        hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training)
+    def logits(self, token_ids_BT, segment_ids_BT, training=None, encode=None):
+        """Scores of the labels `(B, C)`, float32; `encode` as in `loss`."""
+        hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)
         if self.pooling == "first":
             pooled_BD = hidden_BTD[:, 0]
         else:
@@ -114,9 +114,13 @@ class Classifier:
             pooled_BD = ops.sum(hidden_BTD * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
         return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
 
-    def loss(self, batch: ClassificationBatch, training: bool = True):
-        """Mean cross-entropy of the batch's texts, in nats."""
-        logits_BC = self.logits(batch["token_ids"], batch["segment_ids"], training=training)
+    def loss(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None):
+        """Mean cross-entropy of the batch's texts, in nats.
+
+        Args:
+            encode: what stands for the transformer's `encode` (see models/theseus.py).
+        """
+        logits_BC = self.logits(batch["token_ids"], batch["segment_ids"], training=training, encode=encode)
         if self.multi_label:
             loss_B = multilabel_categorical_crossentropy(batch["targets"], logits_BC)
         else:
@@ -192,6 +196,12 @@ class Classifier:
         return Classification(
             tuple(self.labels[i] for i in chosen), dict(zip(self.labels, scores.tolist(), strict=True))
         )
+
+    def on_transformer(self, transformer: Transformer) -> "Classifier":
+        """The same classifier on another transformer, of the same hidden size; the head is copied."""
+        model = self.model.on_transformer(transformer, _layers(len(self.labels)))
+        settings = (self.tokenizer, self.labels, self.max_length, self.multi_label, self.pair, self.pooling)
+        return Classifier(model, *settings)
 
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""

@@ -45,9 +45,10 @@ class EncoderWithHead(keras.Model):
                 layer.build((None, None, transformer.config.hidden_size))
         self.built = True
 
-    def encode(self, token_ids, segment_ids=None, training=None):
-        """Hidden states `(B, T, D)` after dropout."""
-        return self.dropout(self.transformer.encode(token_ids, segment_ids, training=training), training=training)
+    def encode(self, token_ids, segment_ids=None, training=None, encode=None):
+        """Hidden states `(B, T, D)` after dropout, of the transformer or of `encode`, called as its `encode` is."""
+        encode = self.transformer.encode if encode is None else encode
+        return self.dropout(encode(token_ids, segment_ids, training=training), training=training)
 
     def call(self, inputs, training=None):
         return self.encode(*inputs, training=training)
@@ -61,6 +62,14 @@ class EncoderWithHead(keras.Model):
                 inner = inner[inner.index(layer.name) + 1 :] if layer.name in inner else inner[-1:]
                 found[".".join([HEAD[:-1], name, *inner])] = weight
         return found
+
+    def on_transformer(self, transformer: Transformer, layers: dict[str, keras.layers.Layer]) -> "EncoderWithHead":
+        """A model of another transformer whose head, in fresh `layers` of the same kinds, has the weights of this."""
+        model = EncoderWithHead(transformer, layers, self.dropout.rate)
+        mine = self.head_weights()
+        for name, weight in model.head_weights().items():
+            weight.assign(np.array(ops.convert_to_numpy(mine[name])))  # a copy: JAX donates each buffer once
+        return model
 
 
 def check_fit(transformer: Transformer, tokenizer: Tokenizer, max_length: int) -> None:

@@ -66,8 +66,8 @@ class Labeler:
         self._allowed = allowed_tags(len(self.types))
         self._find = compile_function(self._best_tags if head == "crf" else self._span_scores, model)
 
-    def _hidden(self, token_ids, segment_ids, training):
-        return self.model.encode(token_ids, segment_ids, training=training)[:, 1:]
+    def _hidden(self, token_ids, segment_ids, training, encode=None):
+        return self.model.encode(token_ids, segment_ids, training=training, encode=encode)[:, 1:]
 
     def _tag_scores(self, hidden_BTD):
         return self.model.head_layers["tags"](hidden_BTD)
@@ -79,9 +79,13 @@ class Labeler:
     def _span_scores(self, token_ids, segment_ids, mask_BT):
         return self.model.head_layers["pointer"](self._hidden(token_ids, segment_ids, False), mask_BT)
 
-    def loss(self, batch: LabelingBatch, training: bool = True):
-        """Mean over the texts of the batch, in nats: -log p of the tags, or the pointers' cross-entropy of a type."""
-        hidden_BTD = self._hidden(batch["token_ids"], batch["segment_ids"], training)
+    def loss(self, batch: LabelingBatch, training: bool = True, encode: Callable | None = None):
+        """Mean over the texts of the batch, in nats: -log p of the tags, or the pointers' cross-entropy of a type.
+
+        Args:
+            encode: what stands for the transformer's `encode` (see models/theseus.py).
+        """
+        hidden_BTD = self._hidden(batch["token_ids"], batch["segment_ids"], training, encode)
         if self.head == "crf":
             loss_B = self.model.head_layers["crf"].loss(self._tag_scores(hidden_BTD), batch["tags"], batch["mask"])
         else:
@@ -139,14 +143,21 @@ class Labeler:
             return tags_to_spans(output[:length])
         return [Span(int(first), int(last), int(kind)) for kind, first, last in np.argwhere(output > 0)]
 
+    def _head_settings(self) -> dict:
+        if self.head == "crf":
+            return {"crf_lr_multiplier": self.model.head_layers["crf"].lr_multiplier}
+        return {"head_size": self.model.head_layers["pointer"].head_size}
+
+    def on_transformer(self, transformer: Transformer) -> "Labeler":
+        """The same labeler on another transformer, of the same hidden size; the head is copied."""
+        layers = _layers(transformer.config.hidden_size, self.head, len(self.types), **self._head_settings())
+        model = self.model.on_transformer(transformer, layers)
+        return Labeler(model, self.tokenizer, self.types, self.head, self.max_length)
+
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
         settings = {"task": self.task, "types": list(self.types), "head": self.head, "max_length": self.max_length}
-        if self.head == "crf":
-            settings["crf_lr_multiplier"] = self.model.head_layers["crf"].lr_multiplier
-        else:
-            settings["head_size"] = self.model.head_layers["pointer"].head_size
-        save_application(self.model, self.tokenizer, directory, settings)
+        save_application(self.model, self.tokenizer, directory, settings | self._head_settings())
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Labeler":

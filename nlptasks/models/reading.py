@@ -18,6 +18,7 @@ from nlptasks.files import read_json_object
 from nlptasks.models.reading_decode import AnswerDecoder, DecodedAnswer
 from nlptasks.models.reading_mlm import MaskedAnswerDecoder
 from nlptasks.models.reading_windows import ReadingLengths, encode_sources, source_ids
+from nlptasks.models.seq2seq import TargetBatch, target_loss
 from nlptasks.text import Encoding, Tokenizer
 
 MODES = ("extractive", "generative")
@@ -191,6 +192,14 @@ class Reader:
             located = next((e for e in evidence if e.start is not None), None)
             text = passages[located.passage][located.start : located.end] if located else ""
         return Answer(text, found.score, tuple(evidence))
+
+    def loss(self, batch: TargetBatch, training: bool = True, encode: Callable | None = None):
+        """`target_loss` of the batch."""
+        return target_loss(self.model, batch, training, encode)
+
+    def on_transformer(self, transformer: Transformer) -> "Reader":
+        """The same reader on another transformer."""
+        return Reader(transformer, self.tokenizer, self.lengths, self.method)
 
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""

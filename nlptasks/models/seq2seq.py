@@ -3,7 +3,7 @@
 Legend: B batch, T position, M target tokens a row, D hidden, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -64,15 +64,22 @@ def target_batch(
     return batch
 
 
-def target_log_probabilities(model: Transformer, batch: TargetBatch, training: bool = False):
-    """log p of each target token `(B, M)`, float32. Logits are computed at the target positions only."""
-    hidden_BTD = model.encode(batch["token_ids"], batch["segment_ids"], training=training)
+def target_log_probabilities(
+    model: Transformer, batch: TargetBatch, training: bool = False, encode: Callable | None = None
+):
+    """log p of each target token `(B, M)`, float32. Logits are computed at the target positions only.
+
+    Args:
+        encode: what stands for the model's `encode` (see models/theseus.py).
+    """
+    encode = model.encode if encode is None else encode
+    hidden_BTD = encode(batch["token_ids"], batch["segment_ids"], training=training)
     logits_BMV = model.token_logits(at_positions(hidden_BTD, batch["target_positions"]))
     return -ops.sparse_categorical_crossentropy(batch["target_ids"], logits_BMV, from_logits=True)
 
 
-def target_loss(model: Transformer, batch: TargetBatch, training: bool = True):
-    """Mean cross-entropy over the target tokens of the batch: a scalar in nats."""
+def target_loss(model: Transformer, batch: TargetBatch, training: bool = True, encode: Callable | None = None):
+    """Mean cross-entropy over the target tokens of the batch: a scalar in nats; `encode` as above."""
     weights_BM = batch["target_weights"]
-    log_BM = target_log_probabilities(model, batch, training)
+    log_BM = target_log_probabilities(model, batch, training, encode)
     return -ops.sum(log_BM * weights_BM) / ops.maximum(ops.sum(weights_BM), 1.0)

@@ -3,12 +3,14 @@
 import logging
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 from tqdm import tqdm
 
 from nlptasks.files import require_writable
+from nlptasks.text.labelled import Columns
 from nlptasks.train.interruption import TrainingInterrupted
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
@@ -63,6 +65,32 @@ def require_empty_run(directory: Path, marker: str, resume: bool) -> None:
         raise ValueError(f"{directory}: no interrupted run here; leave --resume out to start one.")
     if not resume and (directory / marker).is_file():
         raise ValueError(f"{directory}: holds a run already; --resume continues it, or give another --output.")
+
+
+@dataclass(kw_only=True)
+class FileColumns:
+    """Options that say which columns of files of labelled texts to read."""
+
+    text: str = "text"
+    """name of the column (in JSON: the key) with the text"""
+    second_text: str | None = None
+    """name of the column with the second text, for pairs"""
+    label: str = "label"
+    """name of the column with the label or labels"""
+    columns: tuple[str, ...] = ()
+    """names of all columns of CSV and tab-separated files that do not begin with a line of names"""
+    label_separator: str = ","
+    """with several labels: what stands between them in CSV and tab-separated files"""
+
+    def columns_of(self, multi_label: bool, with_label: bool = True) -> Columns:
+        """The options as the reader takes them."""
+        return Columns(
+            text=self.text,
+            second_text=self.second_text,
+            label=self.label if with_label else None,
+            names=self.columns or None,
+            separator=self.label_separator if multi_label else None,
+        )
 
 
 def require_positive(options: object, *names: str) -> None:

@@ -74,6 +74,15 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(run, files, tmp_path, m
     assert all((whole[name] == again[name]).all() for name in whole)
 
 
+def test_accumulation_averages_moved_embeddings_and_recomputation_train_too(files, tmp_path):
+    extras = ("--accumulate", 2, "--ema", 0.5, "--fgm", 0.1, "--recompute", "--epochs", 1)
+    result = call(script, *train_arguments(files, tmp_path / "run", *extras))
+    assert result.status == 0, result.err
+    assert nlptasks.load(tmp_path / "run").classify("菜很好吃").label in ("good", "bad")
+    wrong = call(script, *train_arguments(files, tmp_path / "other", "--ema", 1))
+    assert (wrong.status, wrong.err) == (2, "error: --ema must lie between 0 and 1. Received: 1.0.\n")
+
+
 def test_evaluate_scores_the_predictions_it_writes(run, files, tmp_path):
     output = tmp_path / "predictions.jsonl"
     given = ("--model", run, "--data", files / "train.jsonl", "--predictions", output, "--json")
