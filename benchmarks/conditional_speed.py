@@ -64,7 +64,7 @@ def bert4keras(folder: Path, dtype: str) -> dict:
             return p / p.sum(axis=1, keepdims=True)
 
     first = Decoder(None, END, 4)
-    probability = first.predict([CONDITION], np.zeros((1, 0), "int32"), None)[0]
+    probability = first.predict([CONDITION], np.zeros((1, 0), "int32"), None)[0][0]
     first.random_sample([CONDITION], SAMPLES, topp=TOP_P)
     start = time.perf_counter()
     found = Decoder(None, END, NEW).random_sample([CONDITION], SAMPLES, topp=TOP_P)

@@ -102,6 +102,7 @@ class LayerNorm(keras.layers.Layer):
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
         normal = centred * ops.rsqrt(variance + self.epsilon)
         gamma, beta = self.affine() if affine is None else affine
+        gamma, beta = ops.cast(gamma, "float32"), ops.cast(beta, "float32")  # Keras casts what a layer is given
         return ops.cast(normal * gamma + beta, self.compute_dtype)
 
     def compute_output_shape(self, input_shape, *args, **kwargs):

@@ -11,7 +11,7 @@ from keras import ops
 from nlptasks.generate.beams import complete
 from nlptasks.generate.search import Limits, Search, as_input, or_end
 
-# Candidates that are sorted before the whole vocabulary is: they nearly always hold the nucleus.
+# Candidates among which the nucleus is looked for first: they nearly always hold it.
 FEW_CANDIDATES = 256
 
 
@@ -86,14 +86,31 @@ class Sampling(Search):
         if self.top_k is None and not self._nucleus:
             return _at(ops.cumsum(probability_QKV, axis=-1), probability_QKV, uniform_QK)
         if self.top_k is not None:
-            return _from_sorted(probability_QKV, min(self.top_k, vocab_size), uniform_QK, top_p, renormalise=True)
-        few = min(FEW_CANDIDATES, vocab_size)
-        largest = ops.top_k(probability_QKV, few)[0]
-        return ops.cond(
+            return _from_sorted(probability_QKV, min(self.top_k, vocab_size), uniform_QK, top_p)
+        largest = ops.top_k(probability_QKV, min(FEW_CANDIDATES, vocab_size))[0]
+        threshold_QK1 = ops.cond(
             ops.all(ops.sum(largest, axis=-1) >= top_p),
-            lambda: _from_sorted(probability_QKV, few, uniform_QK, top_p),
-            lambda: _from_sorted(probability_QKV, vocab_size, uniform_QK, top_p),
+            lambda: _last_needed(largest, top_p),
+            lambda: _bisected(probability_QKV, top_p),
         )
+        kept_QKV = ops.where(probability_QKV >= threshold_QK1, probability_QKV, 0.0)
+        return _at(ops.cumsum(kept_QKV, axis=-1), kept_QKV, uniform_QK)
+
+
+def _last_needed(sorted_QKC, top_p):
+    """The least of the probabilities, the largest first, that are needed to reach `top_p`."""
+    needed = ops.cumsum(sorted_QKC, axis=-1) - sorted_QKC < top_p
+    return ops.min(ops.where(needed, sorted_QKC, 1.0), axis=-1, keepdims=True)
+
+
+def _bisected(probability_QKV, top_p):
+    """The same without sorting a vocabulary: the largest threshold, to one part in 2^24, above which lies `top_p`."""
+    low, high = 0.0, ops.max(probability_QKV, axis=-1, keepdims=True)
+    for _ in range(24):
+        middle = (low + high) / 2
+        above = ops.sum(ops.where(probability_QKV >= middle, probability_QKV, 0.0), axis=-1, keepdims=True)
+        low, high = ops.where(above >= top_p, middle, low), ops.where(above >= top_p, high, middle)
+    return low
 
 
 def _uniforms(seed, row, draw, count):
@@ -102,10 +119,9 @@ def _uniforms(seed, row, draw, count):
     return np.minimum(random.random(count).astype("float32"), np.float32(1 - 2**-24))
 
 
-def _from_sorted(probability_QKV, count, uniform_QK, top_p, renormalise=False):
+def _from_sorted(probability_QKV, count, uniform_QK, top_p):
     values_QKC, ids_QKC = ops.top_k(probability_QKV, count)
-    if renormalise:
-        values_QKC = values_QKC / ops.sum(values_QKC, axis=-1, keepdims=True)
+    values_QKC = values_QKC / ops.sum(values_QKC, axis=-1, keepdims=True)
     reached_QKC = ops.cumsum(values_QKC, axis=-1)
     # a token stays while the more probable ones have not reached top_p
     values_QKC = ops.where(reached_QKC - values_QKC < top_p, values_QKC, 0.0)

@@ -21,6 +21,22 @@ def built(**changes):
     return randomised(model)
 
 
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
+def test_conditions_work_in_half_precision(policy, rng):
+    model = built()
+    half = Transformer(model.config, with_mlm="linear", dtype=policy)
+    half.build()
+    for mine, its in zip(model.weights, half.weights, strict=True):
+        its.assign(ops.cast(mine, its.dtype))
+    condition = rng.normal(size=(B, C)).astype("float32")
+    fed = [*inputs(np.random.default_rng(2)), condition]
+    exact, near = (np.array(ops.cast(one(fed), "float32")) for one in (model, half))
+    spread = exact.std()
+    assert 0 < np.abs(exact - near).max() < 0.15 * spread
+    without = np.array(ops.cast(half(list(inputs(np.random.default_rng(2)))), "float32"))
+    assert np.abs(near - without).max() > spread
+
+
 def inputs(rng):
     return rng.integers(1, V, (B, T)).astype("int32"), np.zeros((B, T), "int32")
 

@@ -46,6 +46,13 @@ def test_greedy_under_a_condition_equals_uncached_decoding(guidance, model, gene
     assert [of[0].tokens for of in found] == expected
 
 
+def test_half_precision_decodes_under_conditions_and_guidance(model, conditions):
+    generator = Generator(model, END, dtype="bfloat16")
+    [first, second] = generator.generate(some_sources()[:2], max_length=4, conditions=conditions[:2], guidance=1.5)
+    assert len(first[0].tokens) <= 4
+    assert np.isfinite(second[0].score)
+
+
 def test_conditions_change_what_is_generated_and_none_is_the_zero_condition(generator, conditions):
     sources = some_sources()
     plain = generator.generate(sources, max_length=MOST)

@@ -116,7 +116,7 @@ def damaged_call(seed, models, folder):
         damage = choose.choice([cut, with_other_bytes])
         content = damage(bytes(packed), choose)
         if choose.random() < 0.5:
-            content = gzip.compress(damage(content, choose), mtime=0)
+            content = gzip.compress(damage(content or b"\n", choose), mtime=0)
     else:
         for _ in range(choose.randint(1, 2)):
             content = choose.choice(DAMAGES)(content, choose) or b"\n"
