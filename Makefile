@@ -24,8 +24,8 @@ demo: $(VENV)/.installed
 	@echo "  $(RUN) tasks/reading_comprehension.py predict --model $(DEMO)/reader --question 问题 --passage 篇章一 篇章二"
 
 test: $(VENV)/.installed-test
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2
-	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 tests/core tests/checkpoints tests/generate tests/models tests/train
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist loadfile
+	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist loadfile tests/core tests/checkpoints tests/generate tests/models tests/train
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .
