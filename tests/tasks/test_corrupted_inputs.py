@@ -118,7 +118,7 @@ def damaged_call(seed, models, folder):
         if choose.random() < 0.5:
             content = gzip.compress(damage(content or b"\n", choose), mtime=0)
     else:
-        for _ in range(choose.randint(1, 2)):
+        for _ in range(choose.choice([0, 1, 1, 2])):
             content = choose.choice(DAMAGES)(content, choose) or b"\n"
     path, output = folder / f"in{seed}.{'tsv' if kind == 'tsv' else 'json'}", folder / f"out{seed}"
     path.write_bytes(content)
@@ -154,4 +154,4 @@ def test_damaged_files_get_an_answer_or_one_line(models, tmp_path):
             leftover.unlink()
         if output.exists():
             output.rmdir() if output.is_dir() else output.unlink()
-    assert 0.02 * COUNT < answered < 0.9 * COUNT  # both happen
+    assert 0.05 * COUNT < answered < 0.9 * COUNT  # both happen

@@ -172,9 +172,11 @@ def test_saved_run_carries_its_sizes_lengths_and_vocabulary(run, files):
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert config["nlptasks"] == {
         "task": "reading_comprehension",
+        "method": "seq2seq",
         "passage_length": 64,
         "question_length": 24,
         "answer_length": 12,
+        "stride": None,
     }
     assert (config["hidden_size"], config["num_hidden_layers"], config["max_position_embeddings"]) == (16, 1, 100)
     vocab = (run / "vocab.txt").read_text(encoding="utf-8").splitlines()
