@@ -103,7 +103,7 @@ def nlptasks(folder: Path, dtype: str, repeats: int) -> dict:
     from nlptasks.train.run import start_run
 
     start_run(0, dtype)
-    transformer = build_transformer_model(folder, folder)
+    transformer = build_transformer_model(folder, folder, skip=("pooler",))
     model = EncoderWithHead(transformer, {"classifier": keras.layers.Dense(2)}, 0.0)
     x, y, targets = tokens(STEP), tokens(FORWARD), labels().astype("int32")
 
@@ -183,7 +183,9 @@ def prepare(folder: Path) -> None:
     from nlptasks import build_transformer_model
     from nlptasks.checkpoints.huggingface import save_directory
 
-    save_directory(build_transformer_model(folder / "config.json", folder / "weights.h5"), folder / "bert")
+    skip = ("pooler",)  # fresh; KerasHub wants one in the file
+    model = build_transformer_model(folder / "config.json", folder / "weights.h5", with_pool=True, skip=skip)
+    save_directory(model, folder / "bert")
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     (folder / "bert" / "vocab.txt").write_text("\n".join([*names, *(f"t{i}" for i in range(21123))]) + "\n")
 
