@@ -18,22 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from record import BERT_BASE
 
 ROOT = Path(__file__).parent.parent
 SAMPLES, NEW, TOP_P, CLS, END = 16, 64, 0.95, 101, 102
-CONFIG = {
-    "vocab_size": 21128,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "initializer_range": 0.02,
-}
 CONDITION = np.random.default_rng(4).normal(0, 0.1, 128).astype("float32")
 OURS = (("tensorflow", "float32"), ("tensorflow", "bfloat16"), ("jax", "float32"))
 
@@ -117,7 +105,7 @@ def measure(python: str) -> dict:
     """Seconds of each side, and the largest distance of log probabilities of the first token in float32."""
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        (folder / "config.json").write_text(json.dumps(CONFIG))
+        (folder / "config.json").write_text(json.dumps(BERT_BASE))
         theirs = launch(python, "bert4keras", folder)
         seconds, distance = {"bert4keras": theirs["seconds"]}, 0.0
         for backend, dtype in OURS:

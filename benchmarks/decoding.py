@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from record import BERT_BASE
 
 ROOT = Path(__file__).parent.parent
 END, NEVER, PREFIX, NEW, PASSAGES, PASSAGE = 102, -1, 128, 32, 10, 320
@@ -34,19 +35,6 @@ SIZES = {
 # case -> samples, beams
 CASES = {"greedy, batch 1": (1, 1), "beam 4, batch 1": (1, 4), "greedy, batch 16": (16, 1)}
 GPU_CASES = {f"greedy, batch {n}": (n, 1) for n in (1, 16, 128)}
-CONFIG = {
-    "vocab_size": SIZES["vocab_size"],
-    "hidden_size": SIZES["hidden_size"],
-    "num_hidden_layers": SIZES["num_layers"],
-    "num_attention_heads": SIZES["num_heads"],
-    "intermediate_size": SIZES["ffn_size"],
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "initializer_range": 0.02,
-}
 READER = "reader, 10 passages, extractive greedy"
 
 
@@ -256,7 +244,7 @@ def measure(options) -> str:
     """Runs every side and writes the record."""
     with tempfile.TemporaryDirectory() as directory:
         folder, results = Path(directory), {}
-        (folder / "config.json").write_text(json.dumps(CONFIG))
+        (folder / "config.json").write_text(json.dumps(BERT_BASE))
         if options.bert4keras:
             results["bert4keras"] = launch(options.bert4keras, "bert4keras", folder, "float32", options)
         prepare(folder, bool(options.bert4keras))

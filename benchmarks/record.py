@@ -5,6 +5,21 @@ import importlib.metadata
 import os
 import platform
 
+BERT_BASE = {
+    "vocab_size": 21128,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+}
+"""`bert_config.json` of Chinese BERT-base"""
+
 
 def versions(*modules: str) -> str:
     """The installed version of each module, whatever its distribution is called."""

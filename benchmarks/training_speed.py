@@ -18,22 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from record import BERT_BASE
 
 ROOT = Path(__file__).parent.parent
 STEP, FORWARD = (16, 128), (8, 128)
-CONFIG = {
-    "vocab_size": 21128,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "initializer_range": 0.02,
-}
 SIDES = (
     ("bert4keras", "float32"),
     ("nlptasks", "float32"),
@@ -207,7 +195,7 @@ def measure(options) -> str:
     results = {}
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        (folder / "config.json").write_text(json.dumps(CONFIG))
+        (folder / "config.json").write_text(json.dumps(BERT_BASE))
         for side, dtype in SIDES:
             python, place = (options.bert4keras, folder) if side == "bert4keras" else (sys.executable, folder / "bert")
             results[side, dtype] = launch(python, side.lower(), place, dtype, options.repeats)
@@ -216,8 +204,8 @@ def measure(options) -> str:
     lines = [
         "# Speed of training",
         "",
-        "Made by `python benchmarks/training_speed.py --bert4keras ENVIRONMENT/bin/python --output "
-        "benchmarks/training_speed.md`,",
+        "Made by `python benchmarks/training_speed.py --bert4keras ENVIRONMENT/bin/python "
+        f"--repeats {options.repeats} --output benchmarks/training_speed.md`,",
         surroundings("keras", "tensorflow", "keras_hub", "transformers", "torch"),
         "and bert4keras 0.11.5 on tensorflow-cpu 2.12.",
         "",

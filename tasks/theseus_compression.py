@@ -10,6 +10,7 @@ are trained, and the successor alone is fine-tuned. The result is an ordinary mo
 evaluate and predict of the task's own script, or `nlptasks.load`. The method and its scores: docs/theseus.md.
 """
 
+import abc
 import dataclasses
 import functools
 import json
@@ -260,7 +261,7 @@ def _told(scores: dict[str, float]) -> dict[str, float]:
     return scores
 
 
-class Job:
+class Job(abc.ABC):
     """What a task brings: its data, how a model of it begins, and its scores.
 
     Attributes:
@@ -280,21 +281,21 @@ class Job:
         self.training = [text for path in options.train for text in self.read(path, options)]
         self.validation = self.read(options.valid, options)[: options.valid_limit]
 
+    @abc.abstractmethod
     def read(self, path: Path, options: Train) -> list:
         """What a data file holds."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def start(self, options: Train):
         """An application on the encoder of --checkpoint, with a fresh head."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def examples(self, application, seed: int):
         """The training batches."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def scores(self, application) -> dict[str, float]:
         """On the validation file, in percent."""
-        raise NotImplementedError
 
 
 class ClassificationJob(Job):

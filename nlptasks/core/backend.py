@@ -178,7 +178,7 @@ def _jax_step(model, optimizer, loss_function, perturbed, perturbation):
     import jax
 
     trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
-    moved = None if perturbed is None else trainable.index(perturbed)
+    moved = next((i for i, variable in enumerate(trainable) if variable is perturbed), None)
 
     def loss_and_state(trainable_values, other_values, batch, share):
         mapping = list(zip(trainable + others, trainable_values + other_values, strict=True))

@@ -15,6 +15,7 @@ from nlptasks.generate.cached import CachedSteps
 from nlptasks.generate.constraints import Substring
 from nlptasks.generate.loop import DecodingLoop, round_capacity, round_rows, round_width
 from nlptasks.generate.search import IMPOSSIBLE, Greedy, Limits, Search, take_continuations
+from nlptasks.models.reading_windows import window_places
 from nlptasks.text.batches import pad
 
 
@@ -153,9 +154,7 @@ class AnswerDecoder:
             beam_size: 1 is greedy search; more: beams that end keep their places, done when the best beam ended.
         """
         rows = [ids for question in sources for windows in question for ids in windows]
-        places = [
-            (q, p, w) for q, of in enumerate(sources) for p, windows in enumerate(of) for w in range(len(windows))
-        ]
+        places = window_places(sources)
         owners = [q for q, _, _ in places]
         row_count, count = round_rows(len(rows)), round_rows(len(sources))
         width = min(round_width(max(map(len, rows))), self.model.config.position_reach)

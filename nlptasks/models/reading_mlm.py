@@ -17,7 +17,7 @@ from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
 from nlptasks.generate.loop import round_rows, round_width
 from nlptasks.models.reading_decode import DecodedAnswer
-from nlptasks.models.reading_windows import ReadingLengths
+from nlptasks.models.reading_windows import ReadingLengths, window_places
 from nlptasks.models.seq2seq import TargetBatch
 from nlptasks.text import Tokenizer
 from nlptasks.text.batches import pad, round_up
@@ -106,9 +106,7 @@ class MaskedAnswerDecoder:
         """
         if beam_size != 1:
             raise ValueError(f"A reader by masked tokens has no beams. Received: beam_size={beam_size}.")
-        places = [
-            (q, p, w) for q, of in enumerate(sources) for p, windows in enumerate(of) for w in range(len(windows))
-        ]
+        places = window_places(sources)
         rows, texts = ([sides[q][p][w] for q, p, w in places] for sides in (sources, passages))
         count = round_rows(len(rows))
         inputs = _masked(rows, max_length, self.mask_id, count, self.model.config.position_reach)

@@ -103,3 +103,13 @@ def encode_sources(
         encode_windows(tokenizer, lengths, passages),
         tokenizer.encode_batch(questions, max_length=lengths.question_length + 1, with_offsets=False),
     )
+
+
+def window_places(sources: Sequence[Sequence[Sequence[object]]]) -> list[tuple[int, int, int]]:
+    """Question, passage and window of each row, of what is nested so."""
+    return [
+        (q, p, w)
+        for q, passages in enumerate(sources)
+        for p, windows in enumerate(passages)
+        for w in range(len(windows))
+    ]

@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 from nlptasks.models.reading_picture import answer_attention, draw_answer
+from nlptasks.models.reading_windows import normalise
 from tests.models import test_reading_mlm
 from tests.models.test_reading import PASSAGES, questions, reader
 
@@ -42,6 +43,29 @@ def test_attention_is_given_for_each_character_that_was_read(some_reader):
         assert weights.max() > 0
         assert (weights >= 0).all()
         assert weights.max() <= 1
+
+
+def test_attention_is_the_mean_over_what_predicts_each_token_of_the_answer(some_reader):
+    question, passages, answer = answered(some_reader)
+    tokenizer, evidence = some_reader.tokenizer, answer.evidence[0]
+    passage = passages[evidence.passage]
+    read = tokenizer.encode(normalise(passage)).token_ids.tolist()
+    source = [*read, *tokenizer.encode(question).token_ids[1:].tolist()]
+    written = tokenizer.encode(normalise(answer.text)).token_ids[1:-1].tolist()
+    masks = [tokenizer.mask_id] * some_reader.lengths.answer_length
+    whole = source + (written if some_reader.method == "seq2seq" else masks)
+    segments = [[0] * len(source) + [1] * (len(whole) - len(source))]
+    maps = [
+        ops.convert_to_numpy(m)
+        for m in some_reader.model.encode(np.array([whole]), np.array(segments), with_maps=True)[1]
+    ]
+    # a token is predicted one place before it stands, or at its mask
+    predicting = [len(source) - (some_reader.method == "seq2seq") + i for i in range(len(written))]
+    looked = np.mean([m[0, head, row, 1:] for m in maps for head in range(m.shape[1]) for row in predicting], axis=0)
+    [found, *_] = answer_attention(some_reader, question, passages, answer)
+    offsets = tokenizer.encode(normalise(passage)).offsets
+    for token in range(1, len(read) - 1):
+        assert found[offsets[token][0]] == pytest.approx(looked[token - 1], abs=1e-5)
 
 
 def test_the_page_shows_question_answer_votes_and_every_passage(some_reader):
