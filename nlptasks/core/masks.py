@@ -31,11 +31,23 @@ def unilm_mask(segment_ids_BS):
     return running_BS[:, None, :] <= running_BS[:, :, None]
 
 
-def attention_mask(kind: str, token_ids_BS, segment_ids_BS):
-    """The mask of one forward pass: the rule of `kind`, with padding hidden on top. Shape (B, 1 or T, S)."""
+def document_mask(document_ids_BS):
+    """A position sees the positions of its own document. Shape (B, T, S)."""
+    return ops.equal(document_ids_BS[:, None, :], document_ids_BS[:, :, None])
+
+
+def attention_mask(kind: str, token_ids_BS, segment_ids_BS, document_ids_BS=None):
+    """The mask of one forward pass: the rule of `kind`, with padding hidden on top, and other documents if there are
+    document ids. Shape (B, 1 or T, S).
+
+    Padding has a document id of its own that no position looks for; with document ids its rows see nothing, which
+    is a uniform softmax over masked scores and never read.
+    """
     visible_BTS = padding_mask(token_ids_BS)[:, None, :]
     if kind == "causal":
         visible_BTS = ops.logical_and(visible_BTS, causal_mask(token_ids_BS))
     elif kind == "unilm":
         visible_BTS = ops.logical_and(visible_BTS, unilm_mask(segment_ids_BS))
+    if document_ids_BS is not None:
+        visible_BTS = ops.logical_and(visible_BTS, document_mask(document_ids_BS))
     return visible_BTS

@@ -186,12 +186,23 @@ class Transformer(keras.Model):
         found = {"embeddings": self.embeddings.norm.affine(condition), "blocks": blocks}
         return found if self.mlm is None else found | {"mlm": self.mlm.norm.affine(condition)}
 
-    def encode(self, token_ids_BT, segment_ids_BT=None, affines=None, training=None, with_cache=False, with_maps=False):
+    def encode(
+        self,
+        token_ids_BT,
+        segment_ids_BT=None,
+        affines=None,
+        training=None,
+        with_cache=False,
+        with_maps=False,
+        document_ids_BT=None,
+    ):
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
         (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
-        `affines` are those of a condition.
+        `affines` are those of a condition. With `document_ids_BT`, int, a position sees its own document only.
         """
-        segment_ids_BT, position_ids_1T, mask_BTS, position = self.layer_inputs(token_ids_BT, segment_ids_BT)
+        segment_ids_BT, position_ids_1T, mask_BTS, position = self.layer_inputs(
+            token_ids_BT, segment_ids_BT, document_ids_BT
+        )
         of_embeddings, of_layers = self._affines_in_order(affines)
         hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
         states, added, residual = [], None, self.config.residual_attention_scores
@@ -209,7 +220,7 @@ class Transformer(keras.Model):
             added = added_scores(residual, added, own)
         return (hidden_BTD, states) if with_cache or with_maps else hidden_BTD
 
-    def layer_inputs(self, token_ids_BT, segment_ids_BT=None):
+    def layer_inputs(self, token_ids_BT, segment_ids_BT=None, document_ids_BT=None):
         """What embeddings and layers read: segment ids, position ids `(1, T)`, mask `(B, T, S)` and the positions that
         attention takes.
 
@@ -224,7 +235,7 @@ class Transformer(keras.Model):
             )
         if segment_ids_BT is None:
             segment_ids_BT = ops.zeros_like(token_ids_BT)
-        mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT)
+        mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT, document_ids_BT)
         position_ids_1T = ops.arange(ops.shape(token_ids_BT)[1])[None]
         return segment_ids_BT, position_ids_1T, mask_BTS, self._attention_position(position_ids_1T, position_ids_1T)
 

@@ -1,5 +1,8 @@
 """Optimizers and learning-rate schedules."""
 
+import re
+from collections.abc import Mapping, Sequence
+
 import keras
 from keras import ops
 
@@ -56,3 +59,117 @@ def make_adam(
         schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps)
     averages = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
     return keras.optimizers.Adam(schedule, global_clipnorm=clip_norm, **averages)
+
+
+@keras.saving.register_keras_serializable("nlptasks")
+class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate times a multiplier that is linear between given steps (bert4keras' `lr_schedule`).
+
+    Args:
+        rate: what a multiplier of 1 means.
+        multipliers: step to multiplier; 0 at step 0 unless that is given, and after the last step it stays.
+
+    Raises:
+        ValueError: no step, a negative one, or a multiplier that is negative or not a number.
+    """
+
+    def __init__(self, rate: float, multipliers: Mapping[int, float]):
+        points = {int(step): float(value) for step, value in multipliers.items()}
+        if not points or min(points) < 0 or not all(0 <= value < float("inf") for value in points.values()):
+            raise ValueError(
+                f"a schedule maps steps from 0 on to multipliers from 0 on. Received: {dict(multipliers)}."
+            )
+        self.rate, self.multipliers = rate, dict(sorted(points.items()))
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        points = list(({0: 0.0} | self.multipliers).items())
+        multiplier = ops.full_like(step, points[-1][1])
+        for (first, low), (last, high) in reversed(list(zip(points, points[1:], strict=False))):
+            risen = low + (step - first) * ((high - low) / (last - first))
+            multiplier = ops.where(step < last, risen, multiplier)
+        return self.rate * multiplier
+
+    def get_config(self):
+        return {"rate": self.rate, "multipliers": self.multipliers}
+
+
+UNDECAYED = (r"bias$", r"gamma$", r"beta$")
+"""patterns of the weights that are usually neither decayed nor adapted: biases and norms"""
+
+
+@keras.saving.register_keras_serializable("nlptasks")
+class Lamb(keras.optimizers.Optimizer):
+    """LAMB (arXiv 1904.00962): Adam whose step on each weight is as long as the weight itself.
+
+    With w a weight, m and v Adam's corrected moments: `u = m / (sqrt(v) + epsilon) + weight_decay_rate w`, and
+    `w -= rate * |w| / |u| * u`; the ratio is 1 where one of the norms is 0. The decay is inside of the ratio. Updates
+    are those of bert4keras' `extend_with_weight_decay` and `extend_with_layer_adaptation` on its Adam
+    (`keras.optimizers.Lamb` has no decay in the ratio and adapts every weight).
+
+    Args:
+        weight_decay_rate: share of the weight that is added to its update.
+        exclude_from_weight_decay, exclude_from_layer_adaptation: regular expressions searched for in a weight's path.
+        **kwargs: those of `keras.optimizers.Optimizer`: `global_clipnorm`, `use_ema`, ...
+    """
+
+    def __init__(
+        self,
+        learning_rate=1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        weight_decay_rate: float = 0.01,
+        exclude_from_weight_decay: Sequence[str] = UNDECAYED,
+        exclude_from_layer_adaptation: Sequence[str] = UNDECAYED,
+        name: str = "lamb",
+        **kwargs,
+    ):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.weight_decay_rate = weight_decay_rate
+        self.undecayed, self.unadapted = tuple(exclude_from_weight_decay), tuple(exclude_from_layer_adaptation)
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate, gradient = ops.cast(learning_rate, variable.dtype), ops.cast(gradient, variable.dtype)
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        index = self._get_variable_index(variable)
+        m, v, path = self._momentums[index], self._velocities[index], self._trainable_variables[index].path
+        new_m = self.beta_1 * m + (1 - self.beta_1) * gradient
+        new_v = self.beta_2 * v + (1 - self.beta_2) * ops.square(gradient)
+        self.assign(m, new_m)
+        self.assign(v, new_v)
+        corrected_m = new_m / (1 - ops.power(ops.cast(self.beta_1, variable.dtype), step))
+        corrected_v = new_v / (1 - ops.power(ops.cast(self.beta_2, variable.dtype), step))
+        update = corrected_m / (ops.sqrt(corrected_v) + self.epsilon)
+        if not _matches(path, self.undecayed):
+            update = update + self.weight_decay_rate * variable
+        if not _matches(path, self.unadapted):
+            weight_norm, update_norm = _norm(variable), _norm(update)
+            usable = ops.logical_and(weight_norm > 0, update_norm > 0)
+            update = update * ops.where(usable, weight_norm / ops.where(usable, update_norm, 1.0), 1.0)
+        self.assign_sub(variable, rate * update)
+
+    def get_config(self):
+        return super().get_config() | {
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "weight_decay_rate": self.weight_decay_rate,
+            "exclude_from_weight_decay": self.undecayed,
+            "exclude_from_layer_adaptation": self.unadapted,
+        }
+
+
+def _matches(path, patterns):
+    return any(re.search(pattern, path) for pattern in patterns)
+
+
+def _norm(x):
+    return ops.sqrt(ops.sum(ops.square(x)))
