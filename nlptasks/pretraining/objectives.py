@@ -1,0 +1,180 @@
+"""What a row becomes when it is drawn: masked tokens to restore, next tokens, or the second part of a split.
+
+Examples are made while training reads, and depend on the row and on the random numbers handed in alone: a corpus is
+stored once, and every epoch masks it anew.
+
+Legend: L tokens of a row, T width of the arrays, M targets an example.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nlptasks.pretraining.shards import Row
+from nlptasks.text.batches import round_up
+
+OBJECTIVES = ("mlm", "lm", "unilm")
+ATTENTION = {"mlm": "bidirectional", "lm": "causal", "unilm": "unilm"}
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MASKED, KEPT = 0.8, 0.1  # shares of the chosen tokens; the rest becomes random tokens (arXiv 1810.04805)
+
+Example = dict[str, np.ndarray]
+"""int32 `token_ids (T,)`, `target_positions (M,)`, `target_ids (M,)`, float32 `target_weights (M,)` (0 where there are
+fewer targets than M); int32 `segment_ids (T,)` where the objective has two; int32 `document_ids (T,)` (0 at padding)
+where documents do not see each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One way to make examples of rows.
+
+    Args:
+        name: "mlm", masked tokens, whole words at a time (arXiv 1810.04805, 1906.08101); "lm", each token from those
+            before it; "unilm", the part behind a random split from the part before it, with a [SEP] between them
+            (arXiv 1905.03197).
+        vocab: token to id.
+        seq_length: T.
+        mask_rate: share of a row's tokens that "mlm" chooses; special tokens are never chosen, nor put in.
+        isolate_documents: positions see their own document only.
+        segments: "lm" marks its tokens as segment 1: a model with the mask of "unilm" then reads them as causal.
+
+    Raises:
+        ValueError: an unknown name, a rate outside (0, 1), a vocabulary without [PAD] as token 0, [SEP] or [MASK].
+    """
+
+    name: str
+    vocab: Mapping[str, int]
+    seq_length: int
+    mask_rate: float = 0.15
+    isolate_documents: bool = False
+    segments: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in OBJECTIVES:
+            raise ValueError(f"an objective is one of {', '.join(OBJECTIVES)}. Received: {self.name!r}.")
+        if not 0 < self.mask_rate < 1:
+            raise ValueError(f"--mask-rate must lie between 0 and 1. Received: {self.mask_rate}.")
+        if missing := [token for token in SPECIALS if token not in self.vocab]:
+            raise ValueError(f"the vocabulary lacks {', '.join(missing)}; add them, [PAD] as the first token.")
+        if self.vocab["[PAD]"] != 0:
+            raise ValueError(f"[PAD] must be token 0 of the vocabulary. Received: {self.vocab['[PAD]']}.")
+        ordinary = [i for token, i in self.vocab.items() if not (token.startswith("[") and token.endswith("]"))]
+        object.__setattr__(self, "_ordinary", np.array(sorted(ordinary), "int32"))
+        if not ordinary:
+            raise ValueError("the vocabulary holds special tokens only.")
+
+    @property
+    def attention(self) -> str:
+        """The attention kind of a `TransformerConfig` that learns this objective alone."""
+        return ATTENTION[self.name]
+
+    @property
+    def num_targets(self) -> int:
+        """M, the same for every example."""
+        if self.name != "mlm":
+            return self.seq_length
+        return round_up(int(np.ceil(self.mask_rate * self.seq_length)), 8, self.seq_length)
+
+    def example(self, row: Row, random: np.random.Generator) -> Example:
+        """Arrays of one row; the same numbers of `random` make the same example."""
+        make: Callable = {"mlm": self._masked, "lm": self._causal, "unilm": self._split}[self.name]
+        shown, segments, documents, positions, targets = make(row, random)
+        example = {
+            "token_ids": _padded(shown, self.seq_length),
+            "target_positions": _padded(positions, self.num_targets),
+            "target_ids": _padded(targets, self.num_targets),
+            "target_weights": _padded(np.ones(len(positions), "float32"), self.num_targets),
+        }
+        if self.name == "unilm" or self.segments:
+            example["segment_ids"] = _padded(segments, self.seq_length)
+        if self.isolate_documents:
+            example["document_ids"] = _padded(documents, self.seq_length)
+        return example
+
+    def _masked(self, row, random):
+        ids, length = row.token_ids, len(row.token_ids)
+        positions = chosen_positions(row, self.mask_rate, self.num_targets, random, self._special_ids)
+        draw = random.random(len(positions))
+        shown = ids.copy()
+        shown[positions[draw < MASKED]] = self.vocab["[MASK]"]
+        changed = positions[draw >= MASKED + KEPT]
+        shown[changed] = self._ordinary[random.integers(0, len(self._ordinary), len(changed))]
+        return shown, np.zeros(length, "int32"), np.cumsum(row.document_starts), positions, ids[positions]
+
+    def _causal(self, row, random):
+        documents = np.cumsum(row.document_starts)
+        positions = np.arange(len(row.token_ids) - 1)
+        if self.isolate_documents:  # nothing before it says how a document begins
+            positions = positions[documents[1:] == documents[:-1]]
+        return row.token_ids, np.ones(len(documents), "int32"), documents, positions, row.token_ids[positions + 1]
+
+    def _split(self, row, random):
+        ids, starts, documents = row.token_ids, row.word_starts, np.cumsum(row.document_starts)
+        if len(ids) == self.seq_length:  # room for the [SEP] put in
+            ids, starts, documents = (np.delete(x, -2) for x in (ids, starts, documents))
+        splits = 2 + np.flatnonzero(starts[2:-1])  # each part has a word at least
+        split = int(random.choice(splits)) if len(splits) else len(ids) - 1
+        shown = np.insert(ids, split, self.vocab["[SEP]"])
+        documents = np.insert(documents, split, documents[split - 1])
+        segments = (np.arange(len(shown)) > split).astype("int32")
+        positions = np.arange(split, len(shown) - 1)
+        if self.isolate_documents:
+            positions = positions[documents[positions + 1] == documents[positions]]
+        return shown, segments, documents, positions, shown[positions + 1]
+
+    @property
+    def _special_ids(self):
+        return np.array([self.vocab[token] for token in SPECIALS])
+
+
+def chosen_positions(
+    row: Row, rate: float, most: int, random: np.random.Generator, special_ids: Sequence[int]
+) -> np.ndarray:
+    """Positions of whole words in random order until `rate` of the tokens are chosen, ascending, at most `most`.
+
+    A word that crosses the bound is taken if half of it or more lies within, so that the share is right on average;
+    at least one word is taken. No position holds one of `special_ids`.
+    """
+    ordinary = ~np.isin(row.token_ids, special_ids)
+    words = np.cumsum(row.word_starts | ~ordinary)
+    numbers, words = np.unique(words[ordinary], return_inverse=True)  # words of ordinary tokens, from 0
+    if not len(numbers):
+        return np.zeros(0, "int64")
+    order = random.permutation(len(numbers))
+    sizes = np.bincount(words)[order]
+    ends = np.cumsum(sizes)
+    taken = (ends - sizes / 2 < max(1.0, rate * int(ordinary.sum()))) & (ends <= most)
+    taken[0] = sizes[0] <= most
+    chosen = np.zeros(len(numbers), "bool")
+    chosen[order[taken]] = True
+    return np.flatnonzero(ordinary)[chosen[words]]
+
+
+def _padded(values, length):
+    array = np.zeros(length, "float32" if values.dtype.kind == "f" else "int32")
+    array[: len(values)] = values
+    return array
+
+
+def parse_mixture(text: str) -> dict[str, float]:
+    """`mlm`, or `mlm=2,unilm=1`: objectives and their shares, which sum to 1.
+
+    Raises:
+        ValueError: an unknown objective, one named twice, or a weight that is not positive.
+    """
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.strip().partition("=")
+        try:
+            value = float(weight or 1)
+        except ValueError:
+            value = -1.0
+        if name not in OBJECTIVES or name in weights or not 0 < value < float("inf"):
+            raise ValueError(
+                f"--objective takes {', '.join(OBJECTIVES)}, or several with positive weights (mlm=2,unilm=1). "
+                f"Received: {text!r}."
+            )
+        weights[name] = value
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}

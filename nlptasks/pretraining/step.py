@@ -1,0 +1,169 @@
+"""The compiled training step: a pure function of a state and a batch, on any mesh of devices.
+
+`pretrain.py` runs it and `check_topology.py` compiles the same function for machines that are not there. JAX only.
+
+Legend: A parts of a step, B rows of a part (over all processes), T position, D hidden, M targets, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import keras
+import numpy as np
+from jax import numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from keras import ops
+
+from nlptasks.core.transformer import Transformer
+
+_MEMORY = 0.99  # of the running mean of losses that a spike is measured against
+
+
+class State(NamedTuple):
+    """All that a step changes, as arrays; the lists are in the order of the Keras variables."""
+
+    trainable: list[jax.Array]
+    others: list[jax.Array]
+    """random state of dropout"""
+    optimizer: list[jax.Array]
+    usual_loss: jax.Array
+    """running mean of the losses of good steps, 0 before the first; float32 ()"""
+
+
+def state_of(model: Transformer, optimizer: keras.optimizers.Optimizer) -> State:
+    """The state of a built model and its optimizer, where their arrays lie now."""
+    optimizer.build(model.trainable_variables)
+    trainable = [v.value for v in model.trainable_variables]
+    sharding = trainable[0].sharding
+    if isinstance(sharding, NamedSharding):
+        sharding = NamedSharding(sharding.mesh, PartitionSpec())
+    usual_loss = jax.device_put(np.zeros((), "float32"), sharding)
+    return State(
+        trainable,
+        [v.value for v in model.non_trainable_variables],
+        [v.value for v in optimizer.variables],
+        usual_loss,
+    )
+
+
+def put_back(state: State, model: Transformer, optimizer: keras.optimizers.Optimizer) -> None:
+    """Gives the variables the values of a state, for whatever reads the model itself.
+
+    They share their buffers with the state: the next step would take them away, so a step goes on from `state_of`.
+    """
+    groups = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+    for variables, values in zip(groups, state, strict=False):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def loss_sums(model: Transformer, part: Mapping[str, jax.Array], training: bool):
+    """Over the targets of `(B, ...)` arrays: the sum of -log p and the number of targets found, float32 scalars.
+
+    Logits are computed at the targets only: `(B, M, V)`.
+    """
+    hidden_BTD = model.encode(
+        part["token_ids"], part.get("segment_ids"), training=training, document_ids_BT=part.get("document_ids")
+    )
+    positions_BM1 = part["target_positions"][..., None]
+    hidden_BMD = jnp.take_along_axis(hidden_BTD, positions_BM1, axis=1, mode="clip")
+    logits_BMV = model.token_logits(hidden_BMD)
+    weights_BM, ids_BM = part["target_weights"], part["target_ids"]
+    loss_BM = ops.sparse_categorical_crossentropy(ids_BM, logits_BMV, from_logits=True)
+    hits_BM = jnp.argmax(logits_BMV, axis=-1) == ids_BM
+    return jnp.sum(loss_BM * weights_BM), jnp.sum(hits_BM * weights_BM)
+
+
+def make_step(
+    model: Transformer, optimizer: keras.optimizers.Optimizer, spike: float | None = None
+) -> Callable[[State, Mapping[str, jax.Array]], tuple[State, dict[str, jax.Array]]]:
+    """`step(state, batch) -> (state, metrics)`, to be compiled, with the state donated.
+
+    A batch has arrays `(A, B, ...)`. Losses and gradients are summed over all parts and all devices and divided by the
+    number of targets in all of them: accumulated parts give the gradients of one large batch, whatever the devices.
+
+    A bad step changes nothing but the random state: its loss or gradient is not finite, or its loss is more than
+    `spike` times the usual one.
+
+    Metrics, float32 scalars: `loss` (nats a target), `accuracy`, `targets`, `gradient_norm`, `bad` (0 or 1).
+    """
+    trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
+
+    def sums(trainable_values, other_values, part):
+        mapping = list(zip(trainable + others, [*trainable_values, *other_values], strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            loss, hits = loss_sums(model, part, training=True)
+        now = [scope.get_current_value(variable) for variable in others]
+        return loss, ([old if new is None else new for new, old in zip(now, other_values, strict=True)], hits)
+
+    differentiated = jax.value_and_grad(sums, has_aux=True)
+
+    def step(state, batch):
+        parts = batch["token_ids"].shape[0]
+
+        def add_part(carry, part):
+            other_values, loss, hits, gradients = carry
+            (more, (other_values, found)), new = differentiated(state.trainable, other_values, part)
+            gradients = [a + b for a, b in zip(gradients, new, strict=True)]
+            return (other_values, loss + more, hits + found, gradients), None
+
+        zero = jnp.zeros((), "float32")
+        if parts == 1:
+            part = {name: array[0] for name, array in batch.items()}
+            (loss, (other_values, hits)), gradients = differentiated(state.trainable, state.others, part)
+        else:
+            start = (state.others, zero, zero, [jnp.zeros_like(value) for value in state.trainable])
+            (other_values, loss, hits, gradients), _ = jax.lax.scan(add_part, start, dict(batch))
+        targets = jnp.maximum(jnp.sum(batch["target_weights"]), 1.0)
+        loss, gradients = loss / targets, [g / targets.astype(g.dtype) for g in gradients]
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype("float32"))) for g in gradients))
+        bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm))
+        if spike is not None:
+            bad |= (state.usual_loss > 0) & (loss > spike * state.usual_loss)
+        new_trainable, new_optimizer = optimizer.stateless_apply(state.optimizer, gradients, state.trainable)
+        usual = jnp.where(state.usual_loss > 0, _MEMORY * state.usual_loss + (1 - _MEMORY) * loss, loss)
+
+        def unless_bad(new, old):
+            return [jnp.where(bad, b, a) for a, b in zip(new, old, strict=True)]
+
+        state = State(
+            unless_bad(new_trainable, state.trainable),
+            other_values,
+            unless_bad(new_optimizer, state.optimizer),
+            jnp.where(bad, state.usual_loss, usual),
+        )
+        metrics = {"loss": loss, "accuracy": hits / targets, "targets": targets, "gradient_norm": norm}
+        return state, metrics | {"bad": bad.astype("float32")}
+
+    return step
+
+
+def batch_sharding(mesh: jax.sharding.Mesh | None) -> NamedSharding | None:
+    """Of `(A, B, ...)` arrays: B is cut along "data"."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
+def compile_step(step: Callable, state: State) -> Callable:
+    """The step as a program that writes its state where the old one was, cut as it was."""
+    shardings = jax.tree.map(lambda array: array.sharding, state)
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def on_mesh(batch: Mapping[str, np.ndarray], sharding: NamedSharding | None) -> dict[str, jax.Array]:
+    """This process's rows `(A, B of this process, ...)` as arrays of all processes."""
+    if sharding is None:
+        return {name: jnp.asarray(array) for name, array in batch.items()}
+    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+
+
+def make_evaluation(model: Transformer) -> Callable:
+    """`evaluate(trainable, others, part)`, to be compiled: `loss_sums` without dropout, and the sum of weights."""
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+
+    def evaluate(trainable_values, other_values, part):
+        mapping = list(zip(variables, [*trainable_values, *other_values], strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return *loss_sums(model, part, training=False), jnp.sum(part["target_weights"])
+
+    return evaluate
