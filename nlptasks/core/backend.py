@@ -55,6 +55,21 @@ import keras  # noqa: E402
 from keras import ops  # noqa: E402
 
 
+@contextlib.contextmanager
+def other_backends_hidden() -> Iterator[None]:
+    """Inside, backends that are not in use cannot be imported.
+
+    Keras imports all that are installed to seed them: seconds, and with TensorFlow the memory of every GPU.
+    """
+    hidden = [n for n in ("tensorflow", "torch") if n != keras.backend.backend() and n not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 def compile_function(function: Callable, model: keras.Model | None, jit: bool | None = None) -> Callable:
     """`function(*arrays)` as one compiled program a set of shapes; arrays may stand in dicts, lists and NamedTuples.
 

@@ -136,3 +136,27 @@ def read_ahead(batches: Batches, num_workers: int = 0, num_threads: int = 2, buf
     if num_workers:
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return iter(dataset)
+
+
+def unigram_baseline(
+    rows: ShardSet | Sequence, objective: Objective, num_held_out: int, sample: int = 2000
+) -> dict[str, float]:
+    """What knowing only how often tokens occur gives on the held-out rows' targets: `perplexity` and `accuracy`.
+
+    Frequencies are counted (plus one) over at most `sample` rows that are not held out.
+    """
+    vocab_size = max(objective.vocab.values()) + 1
+    places = range(num_held_out, min(len(rows), num_held_out + sample))
+    counts = np.ones(vocab_size)
+    for place in places:
+        counts += np.bincount(rows[_apart(place, len(rows))].token_ids, minlength=vocab_size)
+    counts[objective.unpredicted_ids] = 1
+    log_p, best = np.log(counts / counts.sum()), int(counts.argmax())
+    loss = hits = weight = 0.0
+    for batch in held_out_batches(rows, objective, num_held_out, 64):
+        weights, ids = batch["target_weights"], batch["target_ids"]
+        loss -= float((log_p[ids] * weights).sum())
+        hits += float(((ids == best) * weights).sum())
+        weight += float(weights.sum())
+    weight = max(weight, 1.0)
+    return {"perplexity": float(np.exp(loss / weight)), "accuracy": hits / weight}

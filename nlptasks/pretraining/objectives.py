@@ -124,6 +124,11 @@ class Objective:
         return shown, segments, documents, positions, shown[positions + 1]
 
     @property
+    def unpredicted_ids(self) -> list[int]:
+        """Tokens that are never a target: [SEP] closes rows where the next token is predicted."""
+        return [self.vocab[token] for token in SPECIALS if self.name == "mlm" or token != "[SEP]"]
+
+    @property
     def _special_ids(self):
         return np.array([self.vocab[token] for token in SPECIALS])
 

@@ -47,17 +47,6 @@ def state_of(model: Transformer, optimizer: keras.optimizers.Optimizer) -> State
     )
 
 
-def put_back(state: State, model: Transformer, optimizer: keras.optimizers.Optimizer) -> None:
-    """Gives the variables the values of a state, for whatever reads the model itself.
-
-    They share their buffers with the state: the next step would take them away, so a step goes on from `state_of`.
-    """
-    groups = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
-    for variables, values in zip(groups, state, strict=False):
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-
 def loss_sums(model: Transformer, part: Mapping[str, jax.Array], training: bool):
     """Over the targets of `(B, ...)` arrays: the sum of -log p and the number of targets found, float32 scalars.
 
@@ -86,7 +75,8 @@ def make_step(
     A bad step changes nothing but the random state: its loss or gradient is not finite, or its loss is more than
     `spike` times the usual one.
 
-    Metrics, float32 scalars: `loss` (nats a target), `accuracy`, `targets`, `gradient_norm`, `bad` (0 or 1).
+    Metrics, float32 scalars: `loss` (nats a target), `accuracy`, `targets`, `tokens` (not padding),
+    `gradient_norm`, `bad` (0 or 1).
     """
     trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
 
@@ -133,8 +123,9 @@ def make_step(
             unless_bad(new_optimizer, state.optimizer),
             jnp.where(bad, state.usual_loss, usual),
         )
-        metrics = {"loss": loss, "accuracy": hits / targets, "targets": targets, "gradient_norm": norm}
-        return state, metrics | {"bad": bad.astype("float32")}
+        tokens = jnp.sum(batch["token_ids"] != 0).astype("float32")
+        metrics = {"loss": loss, "accuracy": hits / targets, "targets": targets, "tokens": tokens}
+        return state, metrics | {"gradient_norm": norm, "bad": bad.astype("float32")}
 
     return step
 
@@ -145,9 +136,20 @@ def batch_sharding(mesh: jax.sharding.Mesh | None) -> NamedSharding | None:
 
 
 def compile_step(step: Callable, state: State) -> Callable:
-    """The step as a program that writes its state where the old one was, cut as it was."""
+    """The step as a program that writes its state where the old one was, cut as it was; one for every shape of batch."""
     shardings = jax.tree.map(lambda array: array.sharding, state)
-    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+    programs = {}
+
+    def run(state, batch):
+        shapes = tuple((name, array.shape) for name, array in sorted(batch.items()))
+        if shapes not in programs:
+            # compiled here and not by a call, which would do so twice: Keras' arrays and the step's own are cut alike
+            # but do not say so in the same words
+            programs[shapes] = jitted.lower(state, batch).compile()
+        return programs[shapes](state, batch)
+
+    return run
 
 
 def on_mesh(batch: Mapping[str, np.ndarray], sharding: NamedSharding | None) -> dict[str, jax.Array]:

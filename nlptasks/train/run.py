@@ -5,6 +5,8 @@ import random
 import keras
 import numpy as np
 
+from nlptasks.core.backend import other_backends_hidden
+
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -18,5 +20,6 @@ def start_run(seed: int, precision: str = "float32") -> None:
         raise ValueError(f"precision must be one of {tuple(PRECISIONS)}. Received: precision={precision!r}.")
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries draw from it
-    keras.utils.set_random_seed(seed)
+    with other_backends_hidden():
+        keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(PRECISIONS[precision])

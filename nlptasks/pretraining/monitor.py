@@ -1,0 +1,188 @@
+"""What a run says while it goes on: one line, `log.csv`, TensorBoard events and a picture of the curves."""
+
+import csv
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nlptasks.files import atomic_path, write_text
+
+LOG, CURVE = "log.csv", "curve.png"
+COLUMNS = (
+    "step",
+    "loss",
+    "accuracy",
+    "gradient_norm",
+    "learning_rate",
+    "tokens_per_second",
+    "mfu",
+    "skipped",
+    "seconds",
+    "valid_loss",
+    "valid_perplexity",
+    "valid_accuracy",
+)
+
+
+class Monitor:
+    """Collects the metrics of steps and writes a row now and then.
+
+    Args:
+        directory: of the run; None writes no file (processes other than the first).
+        num_steps: of the whole run.
+        log_every: steps of a row.
+        flops: of a step, over all devices.
+        peak_flops: of all devices, a second.
+        say: where lines go.
+        first_step, seconds, skipped: where a resumed run stands.
+        tensorboard: also write events.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        num_steps: int,
+        log_every: int,
+        flops: float,
+        peak_flops: float,
+        say: Callable[[str], None],
+        first_step: int = 0,
+        seconds: float = 0.0,
+        skipped: int = 0,
+        tensorboard: bool = False,
+    ):
+        self.directory, self.num_steps, self.log_every = directory, num_steps, log_every
+        self.flops, self.peak_flops, self.say = flops, peak_flops, say
+        self.skipped, self._former_seconds, self._started = skipped, seconds, time.monotonic()
+        self.rows = [] if directory is None else _rows_until(directory / LOG, first_step)
+        self._collected: list[Mapping[str, float]] = []
+        self._since = self._started
+        self._events = _event_writer(directory) if tensorboard and directory is not None else None
+        if directory is not None:
+            _write_rows(directory / LOG, self.rows)
+
+    @property
+    def seconds(self) -> float:
+        """Of the run so far, earlier sessions included."""
+        return self._former_seconds + time.monotonic() - self._started
+
+    def restart_clock(self) -> None:
+        """Leaves what was done since the last row (compiling, validating) out of the rates."""
+        self._since = time.monotonic()
+
+    def add(self, step: int, metrics: Mapping[str, float], learning_rate: float) -> None:
+        """Takes the metrics of step `step` (counted from 1); writes a row when one is due."""
+        self._collected.append(metrics)
+        if step % self.log_every and step != self.num_steps:
+            return
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        count, targets = len(self._collected), sum(m["targets"] for m in self._collected)
+
+        def mean(name):
+            good = [m for m in self._collected if not m["bad"]]
+            return sum(m[name] * m["targets"] for m in good) / max(1.0, sum(m["targets"] for m in good))
+
+        row = {
+            "step": step,
+            "loss": mean("loss") if targets else math.nan,
+            "accuracy": mean("accuracy"),
+            "gradient_norm": mean("gradient_norm"),
+            "learning_rate": learning_rate,
+            "tokens_per_second": sum(m["tokens"] for m in self._collected) / elapsed,
+            "mfu": count * self.flops / elapsed / self.peak_flops,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+        }
+        self._write(row)
+        self.say(
+            f"step {step}/{self.num_steps}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.2%}  "
+            f"{row['tokens_per_second']:,.0f} tokens/s  MFU {row['mfu']:.1%}"
+            + (f"  skipped {self.skipped}" if self.skipped else "")
+        )
+        self._collected, self._since = [], time.monotonic()
+
+    def add_validation(self, step: int, loss: float, accuracy: float) -> None:
+        """Takes the scores of held-out rows after step `step`."""
+        perplexity = math.exp(min(loss, 700.0))
+        self._write(
+            {"step": step, "valid_loss": loss, "valid_perplexity": perplexity, "valid_accuracy": accuracy}
+            | {"seconds": self.seconds, "skipped": self.skipped}
+        )
+        self.say(f"step {step}/{self.num_steps}  held out: perplexity {perplexity:.2f}  accuracy {accuracy:.2%}")
+        self.restart_clock()
+
+    def close(self) -> None:
+        """Draws the curves and finishes the event file."""
+        if self._events is not None:
+            self._events.close()
+        if self.directory is not None and self.rows:
+            draw_curves(self.rows, self.directory / CURVE)
+
+    def _write(self, row):
+        if self.directory is None:
+            return
+        self.rows.append(row)
+        with open(self.directory / LOG, "a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(_rounded(row))
+        for name, value in row.items() if self._events is not None else ():
+            if name != "step" and math.isfinite(value):
+                self._events.add_scalar(name, value, row["step"])
+
+
+def _rounded(row):
+    return {n: value if isinstance(value, int) else f"{value:.6g}" for n, value in row.items()}
+
+
+def _write_rows(path, rows):
+    lines = [",".join(COLUMNS)]
+    for row in rows:
+        row = _rounded(row)
+        lines.append(",".join(str(row.get(name, "")) for name in COLUMNS))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of a former session up to a step; a line that a kill cut off is left out."""
+    if not path.is_file() or not step:
+        return []
+    rows = []
+    with open(path, encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            try:
+                row = {n: float(value) for n, value in line.items() if value and n}
+                row |= {n: int(row[n]) for n in ("step", "skipped") if n in row}
+            except ValueError:
+                continue
+            if row.get("step", step + 1) <= step and len(row) > 3:
+                rows.append(row)
+    return rows
+
+
+def _event_writer(directory):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise ValueError("--tensorboard needs tensorboardX: pip install tensorboardX.") from None
+    return SummaryWriter(str(directory / "tensorboard"))
+
+
+def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Loss and accuracy by step, training and held out, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axis, name, title in ((axes[0], "loss", "nats a target"), (axes[1], "accuracy", "targets found")):
+        for column, label, style in ((name, "training", "-"), (f"valid_{name}", "held out", "o-")):
+            points = [(row["step"], row[column]) for row in rows if column in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), style, label=label, markersize=3)
+        axis.set(title=title, xlabel="step")
+        axis.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,172 @@
+"""The loop of a pretraining run: steps, held-out rows, checkpoints, and what happens when something goes wrong."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from nlptasks.core.transformer import Transformer
+from nlptasks.pretraining.checkpoints import Checkpoints
+from nlptasks.pretraining.monitor import Monitor
+from nlptasks.pretraining.objectives import Example
+from nlptasks.pretraining.step import State, batch_sharding, compile_step, make_evaluation, on_mesh
+from nlptasks.train.interruption import StopRequested, TrainingInterrupted
+
+_AGREE_EVERY = 10  # steps between two looks at whether any process was asked to stop
+
+
+@dataclass(kw_only=True)
+class RunSettings:
+    """When a run does what; steps are counted from 1."""
+
+    num_steps: int
+    save_every: int
+    valid_every: int
+    learning_rate: Callable[[int], Any]
+    """of a step, counted from 0"""
+    skip_bad_steps: int = 0
+    """bad steps that are left out and counted before the run stops"""
+
+
+def run_steps(
+    step_function: Callable,
+    model: Transformer,
+    state: State,
+    batches: grain.DatasetIterator,
+    held_out: Callable[[], Iterator[Example]],
+    settings: RunSettings,
+    checkpoints: Checkpoints,
+    monitor: Monitor,
+    progress: dict[str, Any],
+    mesh: Mesh | None = None,
+) -> State:
+    """Runs until `settings.num_steps` and returns the state.
+
+    Args:
+        step_function: what `make_step` returns.
+        batches: Grain's iterator; its state goes into every checkpoint.
+        held_out: the batches `(B, ...)` of rows to validate on.
+        progress: what else goes into a checkpoint; `step` and `skipped` say where the run stands.
+
+    Raises:
+        TrainingInterrupted: SIGTERM or Ctrl-C; the state is saved.
+        FloatingPointError: a bad step too many; it names the step.
+    """
+    step_function = compile_step(step_function, state)
+    validate = _validation(model, held_out, mesh)
+    sharding, step, waiting = batch_sharding(mesh), progress["step"], None
+
+    def save():
+        progress.update(step=step, skipped=monitor.skipped, seconds=monitor.seconds, data=_plain(batches.get_state()))
+        checkpoints.save(step, state, progress)
+
+    with StopRequested() as stop:
+        while step < settings.num_steps:
+            state, metrics = step_function(state, on_mesh(next(batches), sharding))
+            step += 1
+            if waiting is not None:  # look at a step while the next one runs
+                _judge(*waiting, settings, monitor)
+            elif step == progress["step"] + 1:
+                jax.block_until_ready(metrics)
+                monitor.restart_clock()  # compiled
+            waiting = (step, metrics)
+            last, stopping = step == settings.num_steps, _anyone(stop.requested, step)
+            saving, validating = step % settings.save_every == 0, step % settings.valid_every == 0
+            if last or stopping or saving or validating:
+                _judge(*waiting, settings, monitor)
+                waiting = None
+            if validate is not None and (last or validating):
+                monitor.add_validation(step, *validate(state))
+            if last or stopping or saving:
+                save()
+            if stopping and not last:
+                checkpoints.wait()
+                raise TrainingInterrupted
+    return state
+
+
+def _judge(step, metrics, settings, monitor):
+    """Takes the metrics of a step, which waits for the devices, and stops the run where it is bad."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if values["bad"]:
+        monitor.skipped += 1
+        what = f"step {step}: loss {values['loss']:.4g}, gradient norm {values['gradient_norm']:.4g}"
+        if monitor.skipped > settings.skip_bad_steps:
+            raise FloatingPointError(
+                f"{what}: not finite, or a spike; the step was not applied. Resume with a lower --learning-rate or "
+                f"--precision float32, or let --skip-bad-steps leave out more than {settings.skip_bad_steps}."
+            )
+        monitor.say(f"{what}: left out ({monitor.skipped} of at most {settings.skip_bad_steps}).")
+    monitor.add(step, values, float(settings.learning_rate(step - 1)))
+
+
+def _validation(model, held_out, mesh):
+    """`validate(state) -> (loss, accuracy)` over the held-out rows, or None where there are none."""
+    if next(iter(held_out()), None) is None:
+        return None
+    evaluate = jax.jit(make_evaluation(model))
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
+    index, count = jax.process_index(), jax.process_count()
+
+    def validate(state):
+        totals = np.zeros(3)
+        for batch in held_out():
+            rows = len(batch["token_ids"]) // count
+            mine = {name: array[index * rows : (index + 1) * rows] for name, array in batch.items()}
+            found = evaluate(state.trainable, state.others, on_mesh(mine, sharding))
+            totals += np.array([float(value) for value in jax.device_get(found)])
+        return totals[0] / max(1.0, totals[2]), totals[1] / max(1.0, totals[2])
+
+    return validate
+
+
+def _anyone(requested, step):
+    """Whether any process was asked to stop; all give the same answer at the same step."""
+    if jax.process_count() == 1:
+        return requested
+    if step % _AGREE_EVERY:
+        return False
+    return bool(np.any(multihost_utils.process_allgather(np.array([requested]))))
+
+
+def _plain(value):
+    """Grain's state as JSON holds it."""
+    return value.decode("ascii") if isinstance(value, bytes) else value
+
+
+def seek(batches: grain.DatasetIterator, progress: Mapping[str, Any]) -> None:
+    """Puts Grain's iterator where a checkpoint left it."""
+    saved, own = progress["data"], batches.get_state()
+    batches.set_state(saved.encode("ascii") if isinstance(own, bytes) else saved)
+
+
+def everywhere(arrays: list[jax.Array]) -> list[np.ndarray]:
+    """Arrays that are cut over devices as whole ones, in every process."""
+    if all(array.is_fully_addressable for array in arrays):
+        return [np.asarray(array) for array in arrays]
+    mesh = arrays[0].sharding.mesh
+    whole = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return [np.asarray(whole(array).addressable_data(0)) for array in arrays]
+
+
+def matmul_rate(dtype: str, seconds: float = 0.5) -> float:
+    """Floating-point operations a second that one device reaches in large square products of `dtype`."""
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    a = jnp.ones((size, size), dtype)
+    multiply = jax.jit(lambda x: jnp.matmul(x, a) / size)
+    x, best = jax.block_until_ready(multiply(a)), float("inf")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        started = time.perf_counter()
+        for _ in range(4):
+            x = multiply(x)
+        jax.block_until_ready(x)
+        best = min(best, (time.perf_counter() - started) / 4)
+    return 2.0 * size**3 / best
