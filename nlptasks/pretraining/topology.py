@@ -1,0 +1,119 @@
+"""Compiling the training step for TPUs that are not there, and reading what the compiler says of it. JAX only."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from nlptasks.core.mesh import AXES
+from nlptasks.pretraining.objectives import Objective
+from nlptasks.pretraining.step import State, batch_sharding
+
+GIB = 1 << 30
+# memory of a chip by the generation that a topology's name starts with, GiB; as the makers state it
+HBM_GIB = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
+HOST_TRANSFERS = ("infeed", "outfeed", "send", "recv", "MoveToHost", "MoveToDevice")
+
+
+@dataclass
+class Compiled:
+    """What is known of a compiled step.
+
+    Attributes:
+        num_chips: of the topology.
+        bytes_per_chip: arguments, results that are not written over them, temporary memory and the program.
+        flops: of the whole step over all chips, as the compiler counts them; NaN where it does not.
+        collectives: how often each kind of exchange between chips stands in the program.
+        reduced: share of the bytes that all collectives exchange which all-reduce does.
+        host_transfers: how often the program talks to the host.
+    """
+
+    num_chips: int
+    bytes_per_chip: int
+    flops: float
+    collectives: dict[str, int] = field(default_factory=dict)
+    host_transfers: dict[str, int] = field(default_factory=dict)
+
+
+def topology_mesh(name: str, sizes: Mapping[str, int] | None) -> tuple[Mesh, dict[str, int]]:
+    """A mesh over the chips of a topology like `v5e:2x4`, and its sizes; all chips as data where none are given.
+
+    Raises:
+        ValueError: the compiler is not installed, it does not know the name, or the mesh has another number of places.
+    """
+    try:
+        devices = topologies.get_topology_desc(name, platform="tpu").devices
+    except Exception as error:  # what jax and libtpu raise here differs between versions
+        raise ValueError(
+            f"no topology {name!r} ({' '.join(str(error).split())[:200]}); install the TPU compiler (pip install "
+            "libtpu) and name a slice that exists, as in v5e:2x4, v6e:2x4, v4:2x2x1."
+        ) from None
+    sizes = dict(sizes or {"data": len(devices), "model": 1})
+    if len(devices) != sizes["data"] * sizes["model"]:
+        raise ValueError(
+            f"--mesh must have as many places as the topology has chips. Received: data={sizes['data']},"
+            f"model={sizes['model']} for the {len(devices)} chips of {name}."
+        )
+    return Mesh(np.array(devices).reshape(sizes["data"], sizes["model"]), AXES), sizes
+
+
+def compile_for(
+    step: Callable, state: State, objective: Objective, rows: int, accumulate: int, mesh: Mesh
+) -> Compiled:
+    """Compiles the step for a mesh and says what came out.
+
+    Args:
+        step: what `make_step` returns.
+        state: arrays on a mesh with the same axes, whatever its size.
+        rows: of a step, over all chips.
+    """
+
+    def there(array):
+        spec = array.sharding.spec if isinstance(array.sharding, NamedSharding) else PartitionSpec()
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=NamedSharding(mesh, spec))
+
+    state = jax.tree.map(there, state)
+    batch = abstract_batch(objective, rows, accumulate, batch_sharding(mesh))
+    shardings = jax.tree.map(lambda array: array.sharding, state)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, batch).compile()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    used = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    used += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    return Compiled(
+        num_chips=mesh.size,
+        bytes_per_chip=used,
+        flops=float((compiled.cost_analysis() or {}).get("flops", float("nan"))) * mesh.size,
+        collectives=_counted(text, COLLECTIVES),
+        host_transfers=_counted(text, HOST_TRANSFERS),
+    )
+
+
+def abstract_batch(
+    objective: Objective, rows: int, accumulate: int, sharding: NamedSharding | None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a step's batch."""
+    widths = {"token_ids": objective.seq_length} | {
+        f"target_{name}": objective.num_targets for name in ("positions", "ids", "weights")
+    }
+    if objective.name == "unilm" or objective.segments:
+        widths["segment_ids"] = objective.seq_length
+    if objective.isolate_documents:
+        widths["document_ids"] = objective.seq_length
+    kinds = {"target_weights": "float32"}
+    return {
+        name: jax.ShapeDtypeStruct(
+            (accumulate, rows // accumulate, width), kinds.get(name, "int32"), sharding=sharding
+        )
+        for name, width in widths.items()
+    }
+
+
+def _counted(text, names):
+    """How often each instruction stands in a compiled program (the start of an asynchronous pair counts)."""
+    found = {name: len(re.findall(rf"(?<![\w%-]){name}(?:-start)?(?:\.\d+)?\(|\"{name}\"", text)) for name in names}
+    return {name: count for name, count in found.items() if count}

@@ -1,0 +1,183 @@
+"""Compiles the training step of pretrain.py for TPUs that are not there: does it fit, what does it exchange?
+
+    python pretraining/check_topology.py --config base --batch-per-device 32 --seq-length 512 --topology v5e:2x4 v4:2x2x1
+
+Needs the TPU compiler (`pip install libtpu`) and no TPU; a step takes a minute or two to compile on 2 cores.
+"""
+
+import os
+import sys
+
+os.environ["KERAS_BACKEND"] = "jax"
+# the compiler asks the machine it runs on what TPU it has; these are the answers of one that has none
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+os.environ.setdefault("TPU_WORKER_ID", "0")
+os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+import jax
+
+from nlptasks.core.mesh import check_heads, parse_mesh, use_mesh
+from nlptasks.core.transformer import Transformer
+from nlptasks.pretraining.configs import named_config, step_flops
+from nlptasks.pretraining.objectives import ATTENTION, OBJECTIVES, SPECIALS, Objective
+from nlptasks.pretraining.step import make_step, state_of
+from nlptasks.pretraining.topology import GIB, HBM_GIB, Compiled, compile_for, topology_mesh
+from nlptasks.train.optimizers import UNDECAYED, Lamb, PiecewiseLinear
+from nlptasks.train.run import start_run
+from nlptasks.train.script import require_positive, run_command, say
+
+
+@dataclass(kw_only=True)
+class Check:
+    """Compile the training step for TPU topologies."""
+
+    topology: tuple[str, ...] = ("v5e:2x4",)
+    """slices, as JAX names them: v5e:2x4, v6e:2x4, v4:2x2x1, v5p:2x2x1"""
+    config: str = "base"
+    """tiny, mini, small, base or large, with a + behind it for larger keys"""
+    batch_per_device: int = 32
+    """rows a chip"""
+    seq_length: int = 512
+    """tokens of a row"""
+    vocab_size: int = 21128
+    """of the model"""
+    objective: str = "mlm"
+    """mlm, lm or unilm"""
+    isolate_documents: bool = False
+    """tokens see their own document only"""
+    accumulate: int = 1
+    """parts of a step"""
+    optimizer: str = "adamw"
+    """adamw or lamb"""
+    precision: str = "bfloat16"
+    """bfloat16 or float32"""
+    recompute: bool = False
+    """keep no activations inside of the layers"""
+    mesh: str | None = None
+    """data=4,model=2, say; left out, all chips as data"""
+    largest: bool = False
+    """also find the largest batch that fits (several more compilations)"""
+    json: bool = False
+    """one JSON object a topology, on standard output"""
+
+    def run(self) -> None:
+        """Compile and print."""
+        require_positive(self, "batch_per_device", "seq_length", "vocab_size", "accumulate")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"--objective is one of {', '.join(OBJECTIVES)}. Received: {self.objective!r}.")
+        if self.batch_per_device % self.accumulate:
+            raise ValueError(
+                f"--batch-per-device must be a multiple of --accumulate. Received: {self.batch_per_device}, "
+                f"{self.accumulate}."
+            )
+        sizes = None if self.mesh is None else parse_mesh(self.mesh)
+        model_places = 1 if sizes is None else sizes["model"]
+        jax.config.update("jax_num_cpu_devices", model_places)
+        start_run(0, self.precision)
+        use_mesh(f"data=1,model={model_places}")  # weights are cut as on the slice, without its data places
+        model = self._model()
+        check_heads(model.config.num_heads, {"model": model_places})
+        optimizer = Lamb(
+            PiecewiseLinear(1e-4, {1000: 1.0}),
+            exclude_from_layer_adaptation=UNDECAYED if self.optimizer == "lamb" else ("",),
+            global_clipnorm=1.0,
+        )
+        state, step = state_of(model, optimizer), make_step(model, optimizer)
+        for name in self.topology:
+            self._check(name, sizes, model, state, step)
+
+    def _model(self) -> Transformer:
+        config = named_config(
+            self.config, self.vocab_size, self.seq_length, attention=ATTENTION[self.objective]
+        )
+        model = Transformer(config, with_mlm="linear")
+        model.build()
+        model.recompute = self.recompute
+        return model
+
+    def _objective(self) -> Objective:
+        vocab = {token: i for i, token in enumerate((*SPECIALS, "字"))}  # only shapes are read from it
+        return Objective(
+            name=self.objective,
+            vocab=vocab,
+            seq_length=self.seq_length,
+            isolate_documents=self.isolate_documents,
+        )
+
+    def _check(self, name, sizes, model, state, step) -> None:
+        mesh, sizes = topology_mesh(name, sizes)
+        objective = self._objective()
+
+        def compiled(rows_per_device):
+            started = time.monotonic()
+            result = compile_for(step, state, objective, rows_per_device * sizes["data"], self.accumulate, mesh)
+            say(f"{name}: {rows_per_device} rows a chip compiled in {time.monotonic() - started:.0f} s")
+            return result
+
+        result = compiled(self.batch_per_device)
+        rows = self.batch_per_device * sizes["data"]
+        analytic = step_flops(model.config, rows, self.seq_length, objective.num_targets)
+        found = asdict(result) | {
+            "topology": name,
+            "config": self.config,
+            "batch_per_device": self.batch_per_device,
+            "seq_length": self.seq_length,
+            "analytic_flops": analytic,
+            "flops_ratio": result.flops / analytic,
+            "gib_per_chip": round(result.bytes_per_chip / GIB, 2),
+            "hbm_gib": HBM_GIB.get(name.partition(":")[0]),
+        }
+        if self.largest and found["hbm_gib"]:
+            found["largest_batch_per_device"] = self._largest(compiled, result, found["hbm_gib"] * GIB)
+        print(json.dumps(found) if self.json else _text(found, sizes))
+
+    def _largest(self, compiled, first: Compiled, memory: int) -> int:
+        """The largest multiple of 8 x the parts that fits, found from how memory grows and then by compiling."""
+        unit = 8 * self.accumulate
+        fits = lambda rows: compiled(rows).bytes_per_chip <= memory  # noqa: E731
+        small = compiled(unit)
+        growth = max(1.0, (first.bytes_per_chip - small.bytes_per_chip) / max(1, self.batch_per_device - unit))
+        rows = max(unit, int((memory - small.bytes_per_chip) / growth + unit) // unit * unit)
+        while rows > unit and not _compiles(fits, rows):
+            rows -= unit
+        while _compiles(fits, rows + unit):
+            rows += unit
+        return rows
+
+
+def _compiles(fits, rows) -> bool:
+    """The compiler itself refuses what is far beyond the memory."""
+    try:
+        return fits(rows)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return False
+
+
+def _text(found, sizes) -> str:
+    lines = [
+        f"{found['topology']}: {found['config']}, {found['batch_per_device']} x {found['seq_length']} a chip, "
+        f"data={sizes['data']},model={sizes['model']}",
+        f"  memory       {found['gib_per_chip']:.2f} GiB a chip of {found['hbm_gib'] or '?'}",
+        f"  operations   {found['flops'] / 1e12:.2f} TFLOP a step, {found['flops_ratio']:.3f} x the analytic count",
+        f"  collectives  {_counts(found['collectives'])}",
+        f"  host         {_counts(found['host_transfers'])}",
+    ]
+    if "largest_batch_per_device" in found:
+        lines.append(f"  largest      {found['largest_batch_per_device']} rows a chip")
+    return "\n".join(lines)
+
+
+def _counts(counts) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Check, __doc__))
