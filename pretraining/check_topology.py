@@ -179,5 +179,10 @@ def _counts(counts) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the script; see `run_command`."""
+    return run_command(Check, __doc__, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(Check, __doc__))
+    sys.exit(main())

@@ -185,7 +185,7 @@ class Pretrain:
         iterator = read_ahead(batches, self.num_workers)
         with Checkpoints((self.output / "checkpoints").absolute(), self.keep) as checkpoints:
             options = self._identity()
-            progress = {"step": 0, "skipped": 0, "seconds": 0.0, "options": options, "workers": self.num_workers}
+            progress = {"step": 0, "skipped": 0, "seconds": 0.0, "pending": [], "options": options, "workers": self.num_workers}
             if (restored := checkpoints.restore_newest(state, say)) is not None:
                 state, progress = self._continue(restored, options, iterator)
             elif first:
@@ -211,6 +211,7 @@ class Pretrain:
                 first_step=progress["step"],
                 seconds=progress["seconds"],
                 skipped=progress["skipped"],
+                pending=progress["pending"],
                 tensorboard=self.tensorboard,
             )
             held_out = functools.partial(held_out_batches, rows, main, self.valid_rows, self._valid_batch(sizes))
@@ -391,5 +392,10 @@ class Pretrain:
         print(json.dumps(scores))
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the script; see `run_command`."""
+    return run_command(Pretrain, __doc__, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(Pretrain, __doc__))
+    sys.exit(main())

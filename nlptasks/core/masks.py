@@ -39,9 +39,6 @@ def document_mask(document_ids_BS):
 def attention_mask(kind: str, token_ids_BS, segment_ids_BS, document_ids_BS=None):
     """The mask of one forward pass: the rule of `kind`, with padding hidden on top, and other documents if there are
     document ids. Shape (B, 1 or T, S).
-
-    Padding has a document id of its own that no position looks for; with document ids its rows see nothing, which
-    is a uniform softmax over masked scores and never read.
     """
     visible_BTS = padding_mask(token_ids_BS)[:, None, :]
     if kind == "causal":

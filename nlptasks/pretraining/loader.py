@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import grain
 import numpy as np
+from absl import flags
 from grain.experimental import index_shuffle
 
 from nlptasks.pretraining.objectives import Example, Objective
@@ -134,6 +135,8 @@ def read_ahead(batches: Batches, num_workers: int = 0, num_threads: int = 2, buf
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=buffer)
     dataset = grain.MapDataset.source(batches).to_iter_dataset(options)
     if num_workers:
+        if not flags.FLAGS.is_parsed():  # Grain's workers read flags that only programs built on absl parse
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return iter(dataset)
 

@@ -36,8 +36,11 @@ class Monitor:
         flops: of a step, over all devices.
         peak_flops: of all devices, a second.
         say: where lines go.
-        first_step, seconds, skipped: where a resumed run stands.
+        first_step, seconds, skipped, pending: where a resumed run stands.
         tensorboard: also write events.
+
+    Attributes:
+        pending: metrics of the steps since the last row; a checkpoint keeps them.
     """
 
     def __init__(
@@ -51,13 +54,14 @@ class Monitor:
         first_step: int = 0,
         seconds: float = 0.0,
         skipped: int = 0,
+        pending: Sequence[Mapping[str, float]] = (),
         tensorboard: bool = False,
     ):
         self.directory, self.num_steps, self.log_every = directory, num_steps, log_every
         self.flops, self.peak_flops, self.say = flops, peak_flops, say
         self.skipped, self._former_seconds, self._started = skipped, seconds, time.monotonic()
         self.rows = [] if directory is None else _rows_until(directory / LOG, first_step)
-        self._collected: list[Mapping[str, float]] = []
+        self.pending = list(pending)
         self._since = self._started
         self._events = _event_writer(directory) if tensorboard and directory is not None else None
         if directory is not None:
@@ -74,14 +78,14 @@ class Monitor:
 
     def add(self, step: int, metrics: Mapping[str, float], learning_rate: float) -> None:
         """Takes the metrics of step `step` (counted from 1); writes a row when one is due."""
-        self._collected.append(metrics)
+        self.pending.append(metrics)
         if step % self.log_every and step != self.num_steps:
             return
         elapsed = max(time.monotonic() - self._since, 1e-9)
-        count, targets = len(self._collected), sum(m["targets"] for m in self._collected)
+        count, targets = len(self.pending), sum(m["targets"] for m in self.pending)
 
         def mean(name):
-            good = [m for m in self._collected if not m["bad"]]
+            good = [m for m in self.pending if not m["bad"]]
             return sum(m[name] * m["targets"] for m in good) / max(1.0, sum(m["targets"] for m in good))
 
         row = {
@@ -90,7 +94,7 @@ class Monitor:
             "accuracy": mean("accuracy"),
             "gradient_norm": mean("gradient_norm"),
             "learning_rate": learning_rate,
-            "tokens_per_second": sum(m["tokens"] for m in self._collected) / elapsed,
+            "tokens_per_second": sum(m["tokens"] for m in self.pending) / elapsed,
             "mfu": count * self.flops / elapsed / self.peak_flops,
             "skipped": self.skipped,
             "seconds": self.seconds,
@@ -101,7 +105,7 @@ class Monitor:
             f"{row['tokens_per_second']:,.0f} tokens/s  MFU {row['mfu']:.1%}"
             + (f"  skipped {self.skipped}" if self.skipped else "")
         )
-        self._collected, self._since = [], time.monotonic()
+        self.pending, self._since = [], time.monotonic()
 
     def add_validation(self, step: int, loss: float, accuracy: float) -> None:
         """Takes the scores of held-out rows after step `step`."""

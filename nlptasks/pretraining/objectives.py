@@ -21,8 +21,8 @@ MASKED, KEPT = 0.8, 0.1  # shares of the chosen tokens; the rest becomes random 
 
 Example = dict[str, np.ndarray]
 """int32 `token_ids (T,)`, `target_positions (M,)`, `target_ids (M,)`, float32 `target_weights (M,)` (0 where there are
-fewer targets than M); int32 `segment_ids (T,)` where the objective has two; int32 `document_ids (T,)` (0 at padding)
-where documents do not see each other."""
+fewer targets than M); int32 `segment_ids (T,)` where the objective has two; int32 `document_ids (T,)` where documents do
+not see each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,9 @@ class Objective:
         if self.name == "unilm" or self.segments:
             example["segment_ids"] = _padded(segments, self.seq_length)
         if self.isolate_documents:
-            example["document_ids"] = _padded(documents, self.seq_length)
+            # padding counts to the last document, so that no row of the mask is empty
+            example["document_ids"] = np.full(self.seq_length, documents[-1], "int32")
+            example["document_ids"][: len(documents)] = documents
         return example
 
     def _masked(self, row, random):

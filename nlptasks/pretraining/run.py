@@ -64,7 +64,8 @@ def run_steps(
     sharding, step, waiting = batch_sharding(mesh), progress["step"], None
 
     def save():
-        progress.update(step=step, skipped=monitor.skipped, seconds=monitor.seconds, data=_plain(batches.get_state()))
+        progress.update(step=step, data=_plain(batches.get_state()))
+        progress.update(skipped=monitor.skipped, seconds=monitor.seconds, pending=monitor.pending)
         checkpoints.save(step, state, progress)
 
     with StopRequested() as stop:

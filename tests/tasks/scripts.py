@@ -19,7 +19,12 @@ class Result(NamedTuple):
 
 def load_script(name: str) -> ModuleType:
     """The module of `tasks/{name}.py`."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tasks" / f"{name}.py")
+    return load_file(ROOT / "tasks" / f"{name}.py")
+
+
+def load_file(path: Path) -> ModuleType:
+    """The module of a script."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
