@@ -1,0 +1,1 @@
+"""Pretraining: from raw text to shards of rows, and from shards to a trained Transformer."""
