@@ -6,6 +6,7 @@ processes, on one machine or many, makes the same shards.
 """
 
 import glob
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -107,7 +108,7 @@ def plan_units(files: Iterable[tuple[str, int]], unit_bytes: int) -> list[Unit]:
             continue
         count = -(-file_bytes // unit_bytes)
         bounds = [file_bytes * i // count for i in range(count + 1)]
-        units += [(Span(path, start, end),) for start, end in zip(bounds, bounds[1:], strict=False)]
+        units += [(Span(path, start, end),) for start, end in itertools.pairwise(bounds)]
     if group:
         units.append(tuple(group))
     return units

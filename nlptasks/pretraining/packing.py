@@ -22,6 +22,18 @@ SHORTEST_ROW = 8
 # A sentence ends behind its last mark and what closes with it; a line end in the text ends one too.
 _SENTENCE_END = re.compile("[。！？!?…]+[”’」』）)》\"']*")
 _FLAGS = WORD_START | DOCUMENT_START
+COUNTS = {
+    "documents": "documents",
+    "empty_documents": "documents without a token",
+    "characters": "characters",
+    "sentences": "sentences",
+    "rows": "rows",
+    "tokens": "tokens of the text, [CLS] and [SEP] not counted",
+    "unknown_tokens": "of which [UNK]",
+    "split_sentences": "sentences longer than a row, which go on in the next",
+    "split_words": "words longer than a row",
+}
+"""what is counted, and what it means"""
 
 
 def split_sentences(text: str) -> list[str]:
@@ -43,8 +55,7 @@ class Packer:
         seq_length: the most tokens of a row, [CLS] and [SEP] counted.
 
     Attributes:
-        counts: documents, empty_documents (without a token), characters, sentences, rows, tokens (of the text, special
-            ones not counted), unknown_tokens, split_sentences (longer than a row), split_words (longer than a row).
+        counts: see `COUNTS`.
 
     Raises:
         ValueError: ``seq_length`` below 8.
@@ -55,7 +66,7 @@ class Packer:
             raise ValueError(
                 f"--seq-length must be at least {SHORTEST_ROW}: a row is [CLS], text and [SEP]. Received: {seq_length}."
             )
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
         self._room = seq_length - 2
         self._encode, self._cut_words = LineTokenizer(tokenizer), cut_words
         self._id_bytes = id_bytes_for(tokenizer.vocab_size)
@@ -63,7 +74,7 @@ class Packer:
 
     def records(self, documents: Iterable[str]) -> Iterator[bytes]:
         """The records of all rows; `counts` is theirs when the last one is out."""
-        self.counts = Counter()
+        self.counts = Counter(dict.fromkeys(COUNTS, 0))
         ids, flags, ends = np.zeros(0, "int32"), np.zeros(0, "uint8"), np.zeros(0, "int64")
         whole = True  # whether the last row ended with a sentence
         for parts in _batches(documents):

@@ -24,9 +24,19 @@ def run_script(commands: dict[str, type], description: str, arguments: list[str]
     Each command is a dataclass: its fields are its options, its docstring the help, `run` does the job. What the user
     can mend (a `ValueError` or a file error) is one line on standard error and status 2.
     """
-    options = tyro.extras.subcommand_cli_from_dict(
-        dict(commands), description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+    return _run(
+        tyro.extras.subcommand_cli_from_dict(
+            dict(commands), description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+        )
     )
+
+
+def run_command(command: type, description: str, arguments: list[str] | None = None) -> int:
+    """The same of a script that does one job: `script --options`."""
+    return _run(tyro.cli(command, description=description, args=arguments))
+
+
+def _run(options) -> int:
     try:
         options.run()
     except TrainingInterrupted:
