@@ -10,10 +10,14 @@ import re
 from collections.abc import Callable
 from functools import cache, cached_property
 from math import log
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nlptasks.text.units import code_points
+
+if TYPE_CHECKING:
+    from nlptasks.models.segmentation import Segmenter
 
 SEGMENTERS = ("jieba", "fcn", "none")
 WordCutter = Callable[[str], np.ndarray]
@@ -43,25 +47,23 @@ def make_word_cutter(segmenter: str) -> WordCutter:
     if segmenter == "fcn":
         from nlptasks.applications import load
 
-        return SegmenterWords(load("segmenter").word_starts)
+        return SegmenterWords(load("segmenter"))
     if segmenter == "none":
         return lambda text: np.ones(len(text), bool)
     raise ValueError(f"--segmenter must be one of {', '.join(SEGMENTERS)}. Received: {segmenter!r}.")
 
 
 class SegmenterWords:
-    """Words of a `Segmenter`.
+    """Words of a `Segmenter`."""
 
-    Args:
-        word_starts: its method.
-    """
-
-    def __init__(self, word_starts: Callable[[str], np.ndarray]):
-        self.word_starts = word_starts
+    def __init__(self, segmenter: "Segmenter"):
+        self.segmenter = segmenter
 
     def __call__(self, text: str) -> np.ndarray:
+        line_ends = np.flatnonzero(code_points(text) == 10)
+        cuts = np.union1d(line_ends, line_ends + 1)
         flags = np.zeros(len(text), bool)
-        flags[self.word_starts(text)] = True
+        flags[self.segmenter.word_starts(text, cuts=cuts[cuts < len(text)])] = True
         return flags
 
 
