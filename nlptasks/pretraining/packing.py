@@ -1,7 +1,8 @@
 """Documents to rows: sentences, tokens with word starts, and as many whole sentences to a row as fit.
 
 The packing is bert4keras' (`pretraining/data_utils.py`): sentence after sentence goes into the row until the next would
-not fit, across documents. A sentence that is longer than a row is cut at word starts, where bert4keras drops its rest.
+not fit, across documents. A sentence that is longer than a row starts a row and is cut at word starts, where bert4keras
+drops its rest.
 """
 
 import re
@@ -31,7 +32,7 @@ COUNTS = {
     "tokens": "tokens of the text, [CLS] and [SEP] not counted",
     "unknown_tokens": "of which [UNK]",
     "split_sentences": "sentences longer than a row, which go on in the next",
-    "split_words": "words longer than a row",
+    "split_words": "rows that end within a word, because it is longer than a row",
 }
 """what is counted, and what it means"""
 
