@@ -93,9 +93,7 @@ class Check:
             self._check(name, sizes, model, state, step)
 
     def _model(self) -> Transformer:
-        config = named_config(
-            self.config, self.vocab_size, self.seq_length, attention=ATTENTION[self.objective]
-        )
+        config = named_config(self.config, self.vocab_size, self.seq_length, attention=ATTENTION[self.objective])
         model = Transformer(config, with_mlm="linear")
         model.build()
         model.recompute = self.recompute

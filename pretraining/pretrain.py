@@ -185,7 +185,14 @@ class Pretrain:
         iterator = read_ahead(batches, self.num_workers)
         with Checkpoints((self.output / "checkpoints").absolute(), self.keep) as checkpoints:
             options = self._identity()
-            progress = {"step": 0, "skipped": 0, "seconds": 0.0, "pending": [], "options": options, "workers": self.num_workers}
+            progress = {
+                "step": 0,
+                "skipped": 0,
+                "seconds": 0.0,
+                "pending": [],
+                "options": options,
+                "workers": self.num_workers,
+            }
             if (restored := checkpoints.restore_newest(state, say)) is not None:
                 state, progress = self._continue(restored, options, iterator)
             elif first:
@@ -238,7 +245,9 @@ class Pretrain:
         )
         for name, least in (("valid_rows", 0), ("num_workers", 0), ("skip_bad_steps", 0), ("weight_decay", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(self, name)}.")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be at least {least}. Received: {getattr(self, name)}."
+                )
         for name in ("learning_rate", "clip_norm", "spike", "peak_tflops"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be positive. Received: {getattr(self, name)}.")

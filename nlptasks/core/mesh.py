@@ -102,6 +102,4 @@ def use_mesh(text: str) -> MeshDistribution:
 def check_heads(num_heads: int, mesh: Mapping[str, int]) -> None:
     """Refuses a mesh that would cut through a head."""
     if num_heads % mesh["model"]:
-        raise ValueError(
-            f"the mesh must divide the heads. Received: model={mesh['model']}, num_heads={num_heads}."
-        )
+        raise ValueError(f"the mesh must divide the heads. Received: model={mesh['model']}, num_heads={num_heads}.")

@@ -124,7 +124,9 @@ class Checkpoints:
                     "of the run, or start anew in another --output."
                 ) from None
         if steps:
-            raise ValueError(f"{self.directory}: none of its {len(steps)} checkpoints is whole; start anew in another --output.")
+            raise ValueError(
+                f"{self.directory}: none of its {len(steps)} checkpoints is whole; start anew in another --output."
+            )
         return None
 
     def _agreed(self, folder):
@@ -132,8 +134,8 @@ class Checkpoints:
         problem = damage(folder) if jax.process_index() == 0 else ""
         if jax.process_count() == 1:
             return problem
-        from jax.experimental import multihost_utils
         import numpy as np
+        from jax.experimental import multihost_utils
 
         code = np.frombuffer((problem or "").encode()[:400].ljust(400), "uint8").copy()
         return multihost_utils.broadcast_one_to_all(code).tobytes().decode(errors="replace").strip() or None

@@ -128,8 +128,8 @@ def read_meta(directory: PathLike) -> dict[str, Any]:
     meta = read_json_object(path)
     if meta.get("format_version") != FORMAT_VERSION:
         raise ValueError(
-            f"{path}: expected shards of format version {FORMAT_VERSION}, received {meta.get('format_version')!r}; make "
-            f"them again with make_shards.py."
+            f"{path}: expected shards of format version {FORMAT_VERSION}, received {meta.get('format_version')!r}; "
+            f"make them again with make_shards.py."
         )
     return meta
 

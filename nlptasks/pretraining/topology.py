@@ -62,9 +62,7 @@ def topology_mesh(name: str, sizes: Mapping[str, int] | None) -> tuple[Mesh, dic
     return Mesh(np.array(devices).reshape(sizes["data"], sizes["model"]), AXES), sizes
 
 
-def compile_for(
-    step: Callable, state: State, objective: Objective, rows: int, accumulate: int, mesh: Mesh
-) -> Compiled:
+def compile_for(step: Callable, state: State, objective: Objective, rows: int, accumulate: int, mesh: Mesh) -> Compiled:
     """Compiles the step for a mesh and says what came out.
 
     Args:
@@ -106,9 +104,7 @@ def abstract_batch(
         widths["document_ids"] = objective.seq_length
     kinds = {"target_weights": "float32"}
     return {
-        name: jax.ShapeDtypeStruct(
-            (accumulate, rows // accumulate, width), kinds.get(name, "int32"), sharding=sharding
-        )
+        name: jax.ShapeDtypeStruct((accumulate, rows // accumulate, width), kinds.get(name, "int32"), sharding=sharding)
         for name, width in widths.items()
     }
 

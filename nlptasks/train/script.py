@@ -32,7 +32,7 @@ def run_script(commands: dict[str, type], description: str, arguments: list[str]
 
 
 def run_command(command: type, description: str, arguments: list[str] | None = None) -> int:
-    """As `run_script`, for a script with one command: `script --options`."""
+    """The same of a script that does one job: `script --options`."""
     return _run(tyro.cli(command, description=description, args=arguments, config=(tyro.conf.OmitArgPrefixes,)))
 
 

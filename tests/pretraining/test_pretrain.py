@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from nlptasks.loading import build_transformer_model
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.text.vocab import save_vocab
-from tests.pretraining.scripts import call, load_script
+from tests.tasks.scripts import call, load_script
 from tests.pretraining.shard_cases import random_rows, small_vocab, write_shards
 
 T, ROWS, STEPS = 19, 120, 24
@@ -54,7 +54,7 @@ def _one_device_afterwards():
 
 @pytest.fixture(scope="module")
 def script():
-    return load_script("pretrain")
+    return load_script("pretrain", "pretraining")
 
 
 @pytest.fixture(scope="module")

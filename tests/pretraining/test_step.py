@@ -43,7 +43,13 @@ class Run:
         self.optimizer = optimizer or Lamb(PiecewiseLinear(0.02, {3: 1.0, 50: 0.1}), global_clipnorm=1.0)
         self.state = state_of(self.model, self.optimizer)
         self.batches = Batches(
-            rows=random_rows(90, T, V), objectives=[objective], shares=[1.0], batch_size=B, num_steps=50, seed=2, **changes
+            rows=random_rows(90, T, V),
+            objectives=[objective],
+            shares=[1.0],
+            batch_size=B,
+            num_steps=50,
+            seed=2,
+            **changes,
         )
         self.program = compile_step(make_step(self.model, self.optimizer, spike), self.state)
 

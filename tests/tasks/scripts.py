@@ -17,14 +17,9 @@ class Result(NamedTuple):
     err: str
 
 
-def load_script(name: str) -> ModuleType:
-    """The module of `tasks/{name}.py`."""
-    return load_file(ROOT / "tasks" / f"{name}.py")
-
-
-def load_file(path: Path) -> ModuleType:
-    """The module of a script."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def load_script(name: str, folder: str = "tasks") -> ModuleType:
+    """The module of `{folder}/{name}.py`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)

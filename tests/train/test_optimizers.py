@@ -21,9 +21,7 @@ def variables_of(values):
 def test_updates_are_those_of_bert4keras(name, unadapted):
     golden = np.load(GOLDEN, allow_pickle=False)
     variables, rows = variables_of(weights()), gradients()
-    optimizer = Lamb(
-        PiecewiseLinear(RATE, SCHEDULE), weight_decay_rate=DECAY, exclude_from_layer_adaptation=unadapted
-    )
+    optimizer = Lamb(PiecewiseLinear(RATE, SCHEDULE), weight_decay_rate=DECAY, exclude_from_layer_adaptation=unadapted)
     for step in range(STEPS):
         optimizer.apply([ops.convert_to_tensor(rows[path][step]) for path in SHAPES], variables)
         for path, variable in zip(SHAPES, variables, strict=True):

@@ -1,0 +1,238 @@
+"""The corpus: files and globs to units of work, and the documents of a unit.
+
+A unit is a stretch of the corpus that makes one shard: some whole files, or a byte range of one large plain file. A
+range owns the documents that start in it. Units depend on the names and sizes of the files alone, so that any number of
+processes, on one machine or many, makes the same shards.
+"""
+
+import glob
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nlptasks.files import GZIP_MAGIC, PathLike, not_utf8, open_text
+
+TEXT, JSONL = "text", "jsonl"
+FORMATS = ("auto", TEXT, JSONL)
+LINE, BLANK_LINE = "line", "blank-line"
+DOCUMENTS = (LINE, BLANK_LINE)
+GZIP_FACTOR = 3
+"""how many times as long text is thought to be unpacked"""
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusFormat:
+    """How files are read.
+
+    Attributes:
+        format: text, jsonl (one JSON object a line), or auto: jsonl where the name says .jsonl, .ndjson or .json (maybe
+            with .gz).
+        documents: in text: a document a line, or paragraphs with blank lines between them ("blank-line").
+        field: in JSON lines: the key of the text.
+    """
+
+    format: str = "auto"
+    documents: str = LINE
+    field: str = "text"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("--format", self.format, FORMATS),
+            ("--documents", self.documents, DOCUMENTS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {value!r}.")
+
+    def of(self, path: PathLike) -> str:
+        """text or jsonl."""
+        if self.format != "auto":
+            return self.format
+        name = Path(path).name.lower().removesuffix(".gz")
+        return JSONL if name.endswith((".jsonl", ".ndjson", ".json")) else TEXT
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes `start` to `end` of a file; end 0: a whole file, plain or gzip."""
+
+    path: str
+    start: int = 0
+    end: int = 0
+
+
+Unit = tuple[Span, ...]
+
+
+def find_files(patterns: Iterable[PathLike]) -> list[tuple[str, int]]:
+    """Paths and sizes of the files that names and globs stand for, sorted, each once.
+
+    Raises:
+        FileNotFoundError: no such file, or no file matches.
+        ValueError: a folder, an empty corpus.
+    """
+    found: dict[str, int] = {}
+    patterns = [os.fspath(pattern) for pattern in patterns]
+    for pattern in patterns:
+        paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+        files = [path for path in paths if os.path.isfile(path)]
+        if paths and not files:
+            raise ValueError(f"{pattern}: expected files, received a folder; write {pattern}/*, or the files in it.")
+        if not files:
+            what = "no file matches" if glob.has_magic(pattern) else "no such file"
+            raise FileNotFoundError(f"{pattern}: {what} (working folder {os.getcwd()}); check the spelling.")
+        found.update((os.path.normpath(path), os.path.getsize(path)) for path in files)
+    if not sum(found.values()):
+        raise ValueError(f"the corpus is empty: {len(found)} files of 0 bytes ({', '.join(patterns)[:200]}).")
+    return sorted(found.items())
+
+
+def plan_units(files: Iterable[tuple[str, int]], unit_bytes: int) -> list[Unit]:
+    """Units of about `unit_bytes`: large plain files in ranges, small files together, a gzip file always whole."""
+    units: list[Unit] = []
+    group: list[Span] = []
+    size = 0
+    for path, file_bytes in files:
+        packed = _is_gzip(path)
+        weight = file_bytes * GZIP_FACTOR if packed else file_bytes
+        if group and size + weight > unit_bytes:
+            units.append(tuple(group))
+            group, size = [], 0
+        if packed or file_bytes <= unit_bytes:
+            if file_bytes:
+                group.append(Span(path))
+            size += weight
+            continue
+        count = -(-file_bytes // unit_bytes)
+        bounds = [file_bytes * i // count for i in range(count + 1)]
+        units += [(Span(path, start, end),) for start, end in itertools.pairwise(bounds)]
+    if group:
+        units.append(tuple(group))
+    return units
+
+
+def read_documents(unit: Unit, form: CorpusFormat) -> Iterator[str]:
+    """The documents of a unit, in order.
+
+    Raises:
+        FileNotFoundError, ValueError: one line that names the file and the line: bytes that are not UTF-8, a line that
+            is no JSON object or lacks the field, a damaged gzip file.
+    """
+    for span in unit:
+        if form.of(span.path) == JSONL:
+            for offset, line in _lines(span):
+                if line.strip():
+                    yield _json_text(span, offset, line, form.field)
+        elif form.documents == LINE:
+            yield from (line for _, line in _lines(span) if line.strip())
+        else:
+            yield from _paragraphs(span)
+
+
+def _is_gzip(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def _lines(span: Span, past_end: bool = False) -> Iterator[tuple[int, str]]:
+    """Lines with the byte offset (in a whole file: the line number) at which each starts, without their ends.
+
+    Args:
+        past_end: go on behind the end of the range.
+    """
+    if not span.end:
+        with open_text(span.path) as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.rstrip("\r\n")
+        return
+    with open(span.path, "rb") as file:
+        offset = _first_line(file, span.start)
+        file.seek(offset)
+        while (offset < span.end or past_end) and (line := file.readline()):
+            text = line.removeprefix(_BOM) if not offset else line
+            try:
+                yield offset, text.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                at = error.start + len(line) - len(text)
+                raise not_utf8(span.path, _line_number(span, offset), line[at], offset + at) from None
+            offset += len(line)
+
+
+def _first_line(file, start: int) -> int:
+    """Where the first line starts that starts at `start` or behind it."""
+    if not start:
+        return 0
+    file.seek(start - 1)
+    return start - 1 + len(file.readline())
+
+
+def _line_number(span: Span, place: int) -> int:
+    """The number of the line at a place that `_lines` gave."""
+    if not span.end:
+        return place
+    number, left = 1, place
+    with open(span.path, "rb") as file:
+        while left and (part := file.read(min(left, 1 << 20))):
+            number += part.count(b"\n")
+            left -= len(part)
+    return number
+
+
+def _json_text(span: Span, place: int, line: str, field: str) -> str:
+    try:
+        item = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{span.path}:{_line_number(span, place)}: expected one JSON object a line ({error}); for plain text give "
+            f"--format text."
+        ) from None
+    if not isinstance(item, dict) or not isinstance(item.get(field), str):
+        found = f"the keys {', '.join(map(repr, item))}" if isinstance(item, dict) else type(item).__name__
+        raise ValueError(
+            f"{span.path}:{_line_number(span, place)}: expected an object with a string at {field!r}, received "
+            f"{found[:200]}; name the key with --field."
+        )
+    return item[field]
+
+
+def _paragraphs(span: Span) -> Iterator[str]:
+    """Documents between blank lines; those that start in the span, read to their ends."""
+    owned = not span.end or _follows_blank(span)
+    lines: list[str] = []
+    for offset, line in _lines(span, past_end=True):
+        if not line.strip():
+            if lines:
+                yield "\n".join(lines)
+                lines = []
+            owned = True
+            if span.end and offset >= span.end:
+                return
+        elif owned:
+            if not lines and span.end and offset >= span.end:
+                return
+            lines.append(line)
+        elif span.end and offset >= span.end:
+            return  # the whole span lies in a document that started before it
+    if lines:
+        yield "\n".join(lines)
+
+
+def _follows_blank(span: Span) -> bool:
+    """Whether the line before the first one of the span is blank, or there is none."""
+    with open(span.path, "rb") as file:
+        end = _first_line(file, span.start)
+        stop = end - 1  # the line end of the line before
+        window = 1 << 12
+        while stop > 0:
+            start = max(0, stop - window)
+            file.seek(start)
+            part = file.read(stop - start).removeprefix(_BOM)
+            line_start = part.rfind(b"\n") + 1
+            is_blank = not part[line_start:].decode("utf-8", "ignore").strip()  # its first character may be cut
+            if line_start or not start or not is_blank:
+                return is_blank
+            window *= 2
+        return True

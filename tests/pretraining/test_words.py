@@ -1,0 +1,92 @@
+"""Word starts equal jieba's own, word by word, and the segmenter's."""
+
+import random
+
+import jieba
+import numpy as np
+import pytest
+
+import nlptasks
+from nlptasks.pretraining.words import JiebaWords, make_word_cutter
+from nlptasks.text import read_json_lines
+from tests.pretraining.corpora import ODD, make_documents
+
+jieba.setLogLevel(60)
+
+
+@pytest.fixture(scope="module")
+def jieba_words():
+    return JiebaWords()
+
+
+def starts_of(words):
+    """A flag a character."""
+    return [at == 0 for word in words for at in range(len(word))]
+
+
+def lines_of(documents):
+    return [line for document in documents for line in document.split("\n")]
+
+
+def expected_flags(lines, cut):
+    flags = []
+    for line in lines:
+        flags += [*starts_of(cut(line)), True]
+    return flags[:-1]
+
+
+def assert_equal_to_jieba(cutter, lines):
+    found, at = cutter("\n".join(lines)), 0
+    for line in lines:
+        assert found[at : at + len(line)].tolist() == starts_of(jieba.lcut(line)), line
+        at += len(line) + 1
+    assert at == len(found) + 1
+
+
+def test_words_are_those_of_jieba(jieba_words):
+    assert_equal_to_jieba(jieba_words, lines_of([*make_documents(150, 3), *ODD]))
+
+
+def test_random_characters_are_cut_as_jieba_cuts_them(jieba_words):
+    choose = random.Random(3)
+    han = [*"的是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会龘㐂𠮷彳亍"]
+    alphabet = [*han, *map(chr, range(0x4E00, 0x4F00)), *"aB1.%-_ ，"]
+    lines = ["".join(choose.choice(alphabet) for _ in range(choose.randrange(1, 60))) for _ in range(900)]
+    assert_equal_to_jieba(jieba_words, lines)
+
+
+def test_runs_in_letters_and_digits_are_cut_as_jieba_cuts_them(jieba_words):
+    choose = random.Random(5)
+    lines = ["".join(choose.choice("a1.%+#&_-彳亍囧x9") for _ in range(choose.randrange(1, 14))) for _ in range(2000)]
+    assert_equal_to_jieba(jieba_words, lines)
+
+
+def test_a_batch_is_cut_as_each_of_its_lines(jieba_words):
+    lines = lines_of(make_documents(9, 11))
+    alone = [flag for line in lines for flag in [*jieba_words(line).tolist(), True]]
+    assert jieba_words("\n".join(lines)).tolist() == alone[:-1]
+
+
+def test_words_of_public_text_are_those_of_jieba(jieba_words, public_data):
+    lines = []
+    for name in ("wiki", "poetry", "weekly", "laws"):
+        texts = (item["text"] for item in read_json_lines(public_data / "text" / f"{name}.jsonl.gz", ["text"]))
+        for text, _ in zip(texts, range(40), strict=False):
+            lines += text[:2000].split("\n")
+    assert sum(map(len, lines)) > 50_000
+    assert_equal_to_jieba(jieba_words, lines)
+
+
+def test_words_of_the_segmenter_are_its_words():
+    lines = [line for line in lines_of([*make_documents(40, 3), *ODD]) if line]
+    segmenter = nlptasks.load("segmenter")
+    assert make_word_cutter("fcn")("\n".join(lines)).tolist() == expected_flags(lines, segmenter.segment)
+
+
+def test_without_a_segmenter_every_character_is_a_word():
+    np.testing.assert_array_equal(make_word_cutter("none")("天气ab"), [True] * 4)
+
+
+def test_an_unknown_segmenter_is_refused():
+    with pytest.raises(ValueError, match=r"--segmenter must be one of jieba, fcn, none\. Received: 'ltp'\."):
+        make_word_cutter("ltp")
