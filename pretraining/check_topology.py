@@ -1,6 +1,6 @@
 """Compiles the training step of pretrain.py for TPUs that are not there: does it fit, what does it exchange?
 
-    python pretraining/check_topology.py --config base --batch-per-device 32 --seq-length 512 --topology v5e:2x4 v4:2x2x1
+    python pretraining/check_topology.py --config base --batch-per-device 32 --seq-length 512 --topology v5e:2x4
 
 Needs the TPU compiler (`pip install libtpu`) and no TPU; a step takes a minute or two to compile on 2 cores.
 """

@@ -119,9 +119,10 @@ class Checkpoints:
             try:
                 return step, self._writer.restore(folder / STATE, jax.tree.map(_abstract, like)), progress
             except (ValueError, KeyError, TypeError) as error:
+                what = " ".join(str(error).split())[:200]
                 raise ValueError(
-                    f"{folder}: does not fit this model ({' '.join(str(error).split())[:200]}); resume with the options "
-                    "of the run, or start anew in another --output."
+                    f"{folder}: does not fit this model ({what}); resume with the options of the run, or start anew in "
+                    "another --output."
                 ) from None
         if steps:
             raise ValueError(

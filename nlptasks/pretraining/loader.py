@@ -1,8 +1,8 @@
 """Which rows a step reads, and the Grain iterator that reads them ahead.
 
 Everything follows from (seed, step): a row's place in the shuffled epoch, what is masked in it, and the objective of a
-step. So the data of a run do not depend on the number of processes, devices or workers, and a resumed run reads on where
-it stopped.
+step. So the data of a run do not depend on the number of processes, devices or workers, and a resumed run reads on
+where it stopped.
 
 Legend: A parts of a step (gradient accumulation), B rows of a part in this process, T width, M targets.
 """
@@ -102,7 +102,7 @@ class Batches:
 def held_out_batches(
     rows: ShardSet | Sequence, objective: Objective, count: int, batch_size: int, seed: int = 0
 ) -> Iterator[Example]:
-    """The rows held out, always masked alike, as arrays `(B, ...)`; the last batch is filled up with rows of weight 0."""
+    """The rows held out, always masked alike, as arrays `(B, ...)`; rows of weight 0 fill the last batch up."""
     examples = []
     for place in range(count):
         number = _apart(place, len(rows))

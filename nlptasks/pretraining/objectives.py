@@ -21,8 +21,8 @@ MASKED, KEPT = 0.8, 0.1  # shares of the chosen tokens; the rest becomes random 
 
 Example = dict[str, np.ndarray]
 """int32 `token_ids (T,)`, `target_positions (M,)`, `target_ids (M,)`, float32 `target_weights (M,)` (0 where there are
-fewer targets than M); int32 `segment_ids (T,)` where the objective has two; int32 `document_ids (T,)` where documents do
-not see each other."""
+fewer targets than M); int32 `segment_ids (T,)` where the objective has two; int32 `document_ids (T,)` where documents
+do not see each other."""
 
 
 @dataclass(frozen=True, kw_only=True)

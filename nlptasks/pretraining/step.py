@@ -136,7 +136,7 @@ def batch_sharding(mesh: jax.sharding.Mesh | None) -> NamedSharding | None:
 
 
 def compile_step(step: Callable, state: State) -> Callable:
-    """The step as a program that writes its state where the old one was, cut as it was; one for every shape of batch."""
+    """The step as a program that writes its state where the old one was, cut as it was; one a shape of batch."""
     shardings = jax.tree.map(lambda array: array.sharding, state)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
     programs = {}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import keras
 from keras import ops
@@ -85,7 +86,7 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         step = ops.cast(step, "float32")
         points = list(({0: 0.0} | self.multipliers).items())
         multiplier = ops.full_like(step, points[-1][1])
-        for (first, low), (last, high) in reversed(list(zip(points, points[1:], strict=False))):
+        for (first, low), (last, high) in reversed(list(pairwise(points))):
             risen = low + (step - first) * ((high - low) / (last - first))
             multiplier = ops.where(step < last, risen, multiplier)
         return self.rate * multiplier

@@ -84,7 +84,7 @@ def test_the_unigram_baseline_is_what_counting_gives():
     rows = random_rows(ROWS, T, V)
     made = make().objectives[0]
     baseline = unigram_baseline(rows, made, HELD_OUT)
-    held_out = list(held_out_batches(rows, made, HELD_OUT, HELD_OUT))[0]
+    held_out = next(held_out_batches(rows, made, HELD_OUT, HELD_OUT))
     ids = held_out["target_ids"][held_out["target_weights"] > 0]
     trained = make(rows=rows)
     seen = [rows[trained.row_number(number)[1]].token_ids for number in range(ROWS - HELD_OUT)]

@@ -190,7 +190,7 @@ def test_meshes_that_cannot_be_are_refused():
             parse_mesh(text)
     with pytest.raises(ValueError, match=r"has 64 places. Received: \d+ devices"):
         MeshDistribution({"data": 32, "model": 2})
-    with pytest.raises(ValueError, match="the mesh must divide the heads. Received: model=3, num_heads=4"):
+    with pytest.raises(ValueError, match=r"the mesh must divide the heads\. Received: model=3, num_heads=4"):
         check_heads(4, {"data": 1, "model": 3})
 
 
