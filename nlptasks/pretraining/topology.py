@@ -1,8 +1,10 @@
 """Compiling the training step for TPUs that are not there, and reading what the compiler says of it. JAX only."""
 
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -29,7 +31,6 @@ class Compiled:
         bytes_per_chip: arguments, results that are not written over them, temporary memory and the program.
         flops: of the whole step over all chips, as the compiler counts them; NaN where it does not.
         collectives: how often each kind of exchange between chips stands in the program.
-        reduced: share of the bytes that all collectives exchange which all-reduce does.
         host_transfers: how often the program talks to the host.
     """
 
@@ -78,8 +79,14 @@ def compile_for(step: Callable, state: State, objective: Objective, rows: int, a
     state = jax.tree.map(there, state)
     batch = abstract_batch(objective, rows, accumulate, batch_sharding(mesh))
     shardings = jax.tree.map(lambda array: array.sharding, state)
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, batch).compile()
-    memory, text = compiled.memory_analysis(), compiled.as_text()
+    lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, batch)
+    with tempfile.TemporaryDirectory() as folder:
+        # the program as the TPU compiler itself writes it down: jaxlib cannot read every program of libtpu's
+        compiled = lowered.compile({"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
+        text = "".join(path.read_text() for path in Path(folder).glob("*.after_optimizations.txt"))
+    if not text:
+        raise RuntimeError("the compiler has written no program down; this version of libtpu cannot be used here.")
+    memory = compiled.memory_analysis()
     used = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     used += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return Compiled(
