@@ -4,6 +4,8 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import shutil
+import subprocess
 
 BERT_BASE = {
     "vocab_size": 21128,
@@ -27,7 +29,15 @@ def versions(*modules: str) -> str:
     return ", ".join(f"{name} {importlib.metadata.version(distributions[name][0])}" for name in modules)
 
 
+def _device() -> str:
+    """The graphics card, as its driver names it."""
+    if shutil.which("nvidia-smi") is None:
+        return "no GPU"
+    found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+    return found.stdout.strip().replace("\n", ", ") or "no GPU"
+
+
 def surroundings(*modules: str) -> str:
     """Date, processor, Python and the versions of `modules`."""
     machine = f"{os.cpu_count()} cores {platform.machine()}"
-    return f"{datetime.date.today()}, {machine}, no GPU, Python {platform.python_version()}, {versions(*modules)}"
+    return f"{datetime.date.today()}, {machine}, {_device()}, Python {platform.python_version()}, {versions(*modules)}"
