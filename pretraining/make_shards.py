@@ -100,6 +100,8 @@ class MakeShards:
             except KeyboardInterrupt:
                 say(f"{self.output}: {done} of {len(maker.units)} shards are finished; the same command goes on.")
                 raise
+            finally:
+                maker.remove_temporary_files()
 
     def _summarise(self, meta: dict[str, Any], seconds: float, made: int) -> None:
         counts = meta["counts"]

@@ -199,10 +199,10 @@ def test_a_flipped_bit_is_found_by_the_digest_and_when_the_row_is_read(folder):
 
 def test_a_row_that_cannot_be_read_names_its_shard(folder):
     path = folder / "shard-0.arrayrecord"
-    for at in range(0, path.stat().st_size, 7):
+    for at in np.random.default_rng(3).integers(0, path.stat().st_size, 9).tolist():
         data = path.read_bytes()
         flip_bit(path, at)
-        for number in range(5):
+        for number in (0, 3):
             try:
                 row = ShardSet(folder)[number]
             except ValueError as error:
