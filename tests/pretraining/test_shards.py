@@ -216,6 +216,14 @@ def test_a_row_that_cannot_be_read_names_its_shard(folder):
         ShardSet(folder)[2]
 
 
+def test_another_shard_of_the_same_size_is_found_when_a_row_is_read(folder):
+    path = folder / "shard-0.arrayrecord"
+    size = path.stat().st_size
+    assert write_shard(path, [encode_row(make_row(i), 2) for i in range(4)])["bytes"] == size
+    with pytest.raises(ValueError, match=r"shard-0\.arrayrecord: .*row 1: it holds 4 rows instead of 5"):
+        ShardSet(folder)[1]
+
+
 def test_no_readable_shard_is_an_error_even_on_request(folder):
     for path in folder.glob("*.arrayrecord"):
         path.unlink()
