@@ -87,9 +87,9 @@ class MakeShards:
 
     def _make(self, maker: ShardMaker, todo: list[int]) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as shall compute
-        processes = self.processes or len(os.sched_getaffinity(0))
+        processes = self.processes or _usable_cores()
         done = len(maker.units) - len(todo)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        former = signal.signal(signal.SIGTERM, signal.default_int_handler)
         with tqdm(desc="tokens", unit=" tokens", unit_scale=True, mininterval=0.5, file=sys.stderr) as bar:
             bar.set_postfix_str(f"shards {done}/{len(maker.units)}")
             try:
@@ -100,6 +100,9 @@ class MakeShards:
             except KeyboardInterrupt:
                 say(f"{self.output}: {done} of {len(maker.units)} shards are finished; the same command goes on.")
                 raise
+            finally:
+                signal.signal(signal.SIGTERM, former)
+                maker.remove_temporary_files()
 
     def _summarise(self, meta: dict[str, Any], seconds: float, made: int) -> None:
         counts = meta["counts"]
@@ -123,6 +126,10 @@ class MakeShards:
         print(f"shards           {shards:>15,}  ({total / 1e6:,.1f} MB, {made:,} made now)")
         print(f"seconds          {seconds:>15,.1f}")
         print(f"{self.output}: ready for pretraining")
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(arguments: list[str] | None = None) -> int:

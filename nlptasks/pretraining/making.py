@@ -151,8 +151,7 @@ class ShardMaker:
         self.tokenizer.save(self.directory)
         if not path.is_file():
             write_text(path, json.dumps(plan, ensure_ascii=False, indent=1) + "\n")
-        for left in self.directory.glob(f".shard-*{SUFFIX}"):  # of a process that was killed
-            left.unlink()
+        self.remove_temporary_files()
         found = self._finished()
         missing = [number for number in range(len(self.units)) if number not in found]
         if missing and (self.directory / META_FILE).is_file():
@@ -160,6 +159,12 @@ class ShardMaker:
                 write_text(self._part_path(number), json.dumps(entry) + "\n")
             (self.directory / META_FILE).unlink()
         return missing
+
+    def remove_temporary_files(self) -> None:
+        """Remove what processes that were killed have left half written; no process may be at work."""
+        for folder in (self.directory, self.directory / PARTS_FOLDER):
+            for left in folder.glob(".shard-*"):
+                left.unlink()
 
     def finish(self) -> dict[str, Any]:
         """Write `meta.json` once all shards are there; returns it.

@@ -49,7 +49,7 @@ class LineTokenizer:
         self.tokenizer = tokenizer
         self._table = _character_table(tokenizer)
         self._is_continuation = np.zeros(tokenizer.vocab_size, bool)
-        continuations = [i for token, i in tokenizer.vocab.items() if token.startswith("##") and len(token) > 2]
+        continuations = [i for token, i in tokenizer.vocab.items() if token.startswith("##")]
         self._is_continuation[continuations] = True
         self._known: dict[str, tuple[list[int], list[int]]] = {}
 

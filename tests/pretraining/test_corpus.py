@@ -52,13 +52,19 @@ def test_paragraphs_are_read_once_wherever_the_file_is_cut(seed, in_folder):
         assert read_all(spans, BLANK) == paragraphs, cut
 
 
-def test_a_blank_line_longer_than_the_look_behind_is_blank(in_folder):
-    text = "前\n" + "　" * 5000 + "\n后\n" + "长" * 5000 + "\n尾"
+@pytest.mark.parametrize(
+    ("text", "paragraphs"),
+    [
+        ("前\n" + "　" * 5000 + "\n后\n" + "长" * 5000 + "\n尾", ["前", "后\n" + "长" * 5000 + "\n尾"]),
+        ("前\n中" + "　" * 5000 + "\n后", ["前\n中" + "　" * 5000 + "\n后"]),
+    ],
+)
+def test_a_line_longer_than_the_look_behind_is_looked_at_whole(text, paragraphs, in_folder):
     (in_folder / "a.txt").write_text(text, encoding="utf-8")
     size = len(text.encode())
     for cut in range(1, size, 211):
         spans = [(Span("a.txt", 0, cut),), (Span("a.txt", cut, size),)]
-        assert read_all(spans, BLANK) == ["前", "后\n" + "长" * 5000 + "\n尾"], cut
+        assert read_all(spans, BLANK) == paragraphs, cut
 
 
 def test_json_lines_are_read_plain_packed_and_cut(in_folder):

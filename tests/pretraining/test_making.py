@@ -116,7 +116,7 @@ def test_a_run_that_is_stopped_goes_on_with_what_is_missing(sent, made, corpus, 
         [str(word) for word in command], stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True
     )
     deadline = time.monotonic() + 60
-    while len(list(out.glob(".parts/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(out.glob(".parts/shard-*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
     _, err = process.communicate(timeout=60)
@@ -295,7 +295,7 @@ def test_beam_that_is_not_installed_is_told(corpus, texts, tmp_path, monkeypatch
 
 def test_making_shards_imports_no_keras():
     code = (
-        "import sys\nimport nlptasks.pretraining.making, nlptasks.pretraining.workers, nlptasks.pretraining.vocabulary\n"
+        "import sys\nfrom nlptasks.pretraining import making, vocabulary, workers\n"
         "from nlptasks.pretraining.words import make_word_cutter\nmake_word_cutter('fcn')('今天天气很好。')\n"
         "print({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules))"
     )

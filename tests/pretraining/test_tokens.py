@@ -7,6 +7,7 @@ import pytest
 
 from nlptasks.pretraining import tokens as module
 from nlptasks.pretraining.tokens import LineTokenizer
+from nlptasks.text import Tokenizer
 from tests.pretraining.corpora import ODD, make_documents, small_tokenizer
 
 
@@ -87,3 +88,12 @@ def test_long_runs_are_not_remembered(tokenizer):
     encode = LineTokenizer(tokenizer)
     assert_equal(tokenizer, encode, ["a" * 64, "b" * 65])
     assert set(encode._known) == {"a" * 64}
+
+
+def test_a_capital_sigma_looks_over_punctuation_at_its_neighbours():
+    vocab = small_tokenizer().vocab
+    for token in ("α", "##σ", "##ς", "'"):
+        vocab.setdefault(token, len(vocab))
+    tokenizer = Tokenizer(vocab)
+    assert_equal(tokenizer, LineTokenizer(tokenizer), ["ΑΣ'Α ΑΣ' ΑΣ", "αα"])
+    assert tokenizer.tokenize("ΑΣ'Α ΑΣ") == ["α", "##σ", "'", "α", "α", "##ς"]

@@ -90,3 +90,17 @@ def test_without_a_segmenter_every_character_is_a_word():
 def test_an_unknown_segmenter_is_refused():
     with pytest.raises(ValueError, match=r"--segmenter must be one of jieba, fcn, none\. Received: 'ltp'\."):
         make_word_cutter("ltp")
+
+
+def test_of_two_equally_likely_paths_the_longer_word_wins_as_in_jieba(monkeypatch):
+    cutter = JiebaWords()
+    cutter._dictionary = {"山": -1.0, "水": -1.0, "山水": -2.0, "水山": None}
+    assert cutter("山水").tolist() == [True, False]
+    other = jieba.Tokenizer()
+    route = {}
+    monkeypatch.setattr("jieba.log", {1: 0.0, 2: -1.0, 3: -2.0}.__getitem__)
+    monkeypatch.setattr(other, "FREQ", {"山": 2, "水": 2, "山水": 3, "水山": 0})
+    monkeypatch.setattr(other, "total", 1)
+    monkeypatch.setattr(other, "initialized", True)
+    other.calc("山水", other.get_DAG("山水"), route)
+    assert route[0] == (-2.0, 1)
