@@ -83,9 +83,7 @@ def same(output: Path, reference: Path) -> bool:
 
 def killed(command: list[str], output: Path, seconds: float) -> None:
     """Starts the run and kills it after some time, its children too."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

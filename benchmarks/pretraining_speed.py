@@ -1,15 +1,15 @@
 """Speed of a pretraining step: on a CPU beside bert4keras, on a GPU beside transformers.
 
-    python benchmarks/pretraining_speed.py cpu --bert4keras ENVIRONMENT/bin/python --output benchmarks/pretraining_speed.md
+    python benchmarks/pretraining_speed.py cpu --bert4keras ENV/bin/python --output benchmarks/pretraining_speed.md
     python benchmarks/pretraining_speed.py gpu --output benchmarks/pretraining_speed_gpu.md
 
-CPU: the "tiny" config, 32 rows of 128 tokens, float32, vocabulary 21128, 15 % masked, AdamW. bert4keras' step is that of
-its pretraining script: logits of the whole vocabulary at every position. Weights and batch are equal, and so is the loss
-without dropout. ENVIRONMENT: see tests/golden/make_bert4keras_golden.py.
+CPU: the "tiny" config, 32 rows of 128 tokens, float32, vocabulary 21128, 15 % masked, AdamW. bert4keras' step is that
+of its pretraining script: logits of the whole vocabulary at every position. Weights and batch are equal, and so is the
+loss without dropout. ENV: see tests/golden/make_bert4keras_golden.py.
 
-GPU: base and large at 128 and 512 tokens, bfloat16, beside transformers with torch.compile and its fused attention, whose
-head is called at the masked positions only, as here. MFU: operations counted from the matrix products, against the rate
-of large bfloat16 matrix products measured on the same card in the same run.
+GPU: base and large at 128 and 512 tokens, bfloat16, beside transformers with torch.compile and its fused attention,
+whose head is called at the masked positions only, as here. MFU: operations counted from the matrix products, against
+the rate of large bfloat16 matrix products measured on the same card in the same run.
 """
 
 import argparse
@@ -78,7 +78,9 @@ def bert4keras(folder: Path, name: str, rows: int, length: int, repeats: int) ->
     ids, mask = keras.layers.Input((None,), dtype="int64"), keras.layers.Input((None,))
     found = keras.layers.Lambda(loss, name="mlm_loss")([ids, bert.output, mask])
     model = keras.models.Model([*bert.inputs, ids, mask], found)
-    optimizer = extend_with_weight_decay(Adam)(RATE, weight_decay_rate=DECAY, exclude_from_weight_decay=["Norm", "bias"])
+    optimizer = extend_with_weight_decay(Adam)(
+        RATE, weight_decay_rate=DECAY, exclude_from_weight_decay=["Norm", "bias"]
+    )
     model.compile(loss=lambda true, predicted: predicted, optimizer=optimizer)
     x = [batch["shown"], batch["shown"] * 0, batch["ids"], masked]
     value = float(np.mean(model.predict_on_batch(x)))

@@ -126,7 +126,7 @@ class Train(TrainingExtras):
         conditions = self._conditions(training, validation, columns)
         require_empty_run(self.output, OPTIONS, self.resume)
 
-        start_run(self.seed, self.precision)
+        start_run(self.seed, self.precision, self.mesh)
         tokenizer = self._tokenizer(training, conditions)
         model = conditional_model(self._transformer(tokenizer, conditions), conditions)
         model.transformer.recompute = self.recompute

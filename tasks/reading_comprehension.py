@@ -118,7 +118,7 @@ class Train(TrainingExtras):
         validation = read_questions(self.valid)[: self.valid_limit]
         require_empty_run(self.output, OPTIONS, self.resume)
 
-        start_run(self.seed, self.precision)
+        start_run(self.seed, self.precision, self.mesh)
         tokenizer, keep_tokens = self._tokenizer(training)
         model = self._model(tokenizer, lengths, keep_tokens)
         model.recompute = self.recompute

@@ -98,7 +98,7 @@ class Train(TrainingExtras):
         require_known(((e.type, text.place) for text in validation for e in text.entities), types)
         require_empty_run(self.output, OPTIONS, self.resume)
 
-        start_run(self.seed, self.precision)
+        start_run(self.seed, self.precision, self.mesh)
         tokenizer = self._tokenizer(training)
         encoder = self._encoder(tokenizer)
         model = labeling_model(encoder, self.head, len(types), self.dropout, self.head_size, self.crf_lr_multiplier)

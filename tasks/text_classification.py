@@ -91,7 +91,7 @@ class Train(FileColumns, TrainingExtras):
         require_known(((label, text.place) for text in validation for label in text.labels), labels)
         require_empty_run(self.output, OPTIONS, self.resume)
 
-        start_run(self.seed, self.precision)
+        start_run(self.seed, self.precision, self.mesh)
         tokenizer = self._tokenizer(training)
         model = classification_model(self._encoder(tokenizer), len(labels), self.dropout)
         model.transformer.recompute = self.recompute

@@ -237,13 +237,13 @@ def _jax_step(model, optimizer, loss_function, perturbed, perturbation):
             variable.assign(value)
 
     def one(batch):
-        loss, *new = update(values(trainable), values(others), values(optimizer.variables), batch)
+        loss, *new = update(values(trainable), values(others), values(optimizer.variables), over_devices(batch))
         for group, of in zip((others, trainable, optimizer.variables), new, strict=True):
             assign(group, of)
         return loss
 
     def gradients(batch, share):
-        loss, other_values, found = gradients_of(values(trainable), values(others), batch, share)
+        loss, other_values, found = gradients_of(values(trainable), values(others), over_devices(batch), share)
         assign(others, other_values)
         return loss, found
 
@@ -253,6 +253,22 @@ def _jax_step(model, optimizer, loss_function, perturbed, perturbation):
             assign(group, of)
 
     return one, gradients, apply
+
+
+def over_devices(batch):
+    """A batch's arrays, their first axes cut over the devices of the mesh in use (see core/mesh.py), if there is one.
+
+    An array whose first axis the mesh does not divide is put on every device whole: the same numbers, no less time.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return batch
+
+    def cut(array):
+        array = ops.convert_to_numpy(array)
+        return keras.distribution.distribute_tensor(array, distribution.get_data_layout(array.shape))
+
+    return keras.tree.map_structure(cut, batch)
 
 
 def recomputed(function: Callable, layer: keras.layers.Layer) -> Callable:

@@ -26,6 +26,9 @@ class TrainingExtras:
     recompute: bool = False
     """keep no activations inside of the layers and compute them again for the gradient: less memory, more time"""
 
+    mesh: str | None = None
+    """devices to train on: data=8, or data=4,model=2 to cut the weights, too (with KERAS_BACKEND=jax); left out, one"""
+
     def num_updates(self, num_examples: int, batch_size: int, epochs: int) -> int:
         """Updates of a whole run; a schedule counts them."""
         return epochs * math.ceil(math.ceil(num_examples / batch_size) / self.accumulate)

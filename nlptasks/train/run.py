@@ -6,15 +6,17 @@ import keras
 import numpy as np
 
 from nlptasks.core.backend import other_backends_hidden
+from nlptasks.core.mesh import use_mesh
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def start_run(seed: int, precision: str = "float32") -> None:
-    """Seeds every source of randomness and sets the precision; call it before any layer exists.
+def start_run(seed: int, precision: str = "float32", mesh: str | None = None) -> None:
+    """Seeds every source of randomness, sets precision and devices; call it before any layer exists.
 
     Args:
         precision: "float32", or "bfloat16": activations and matrix products in bfloat16, weights in float32.
+        mesh: devices to train on, as `data=8` (see `nlptasks.core.mesh`); None: one.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {tuple(PRECISIONS)}. Received: precision={precision!r}.")
@@ -23,3 +25,5 @@ def start_run(seed: int, precision: str = "float32") -> None:
     with other_backends_hidden():
         keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(PRECISIONS[precision])
+    if mesh is not None:
+        use_mesh(mesh)
