@@ -447,7 +447,10 @@ def load_script(path: Path) -> ModuleType:
 def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a script read its command line, and do nothing else."""
     monkeypatch.syspath_prepend(path.parent)  # as Python does for a script
+    environment = dict(os.environ)
     module, parse = load_script(path), argparse.ArgumentParser.parse_args
+    os.environ.clear()  # of what the script sets for itself, such as its backend
+    os.environ.update(environment)
 
     def stop(*_: object) -> None:
         raise ParsedError
@@ -497,6 +500,18 @@ def test_commands_of_the_readme_name_files_and_options_that_exist(name, monkeypa
             check_command(command, monkeypatch)
         except SystemExit:
             pytest.fail(f"{name}: the script does not know the options of: {command}")
+
+
+def test_commands_of_the_walk_through_pretraining_name_options_that_exist(monkeypatch):
+    commands = commands_in((ROOT / "pretraining" / "README.md").read_text(encoding="utf-8"))
+    scripts = {command.split()[1] for command in commands}
+    names = ("train_vocab", "make_shards", "pretrain", "check_topology")
+    assert {f"pretraining/{name}.py" for name in names} <= scripts
+    for command in commands:
+        try:
+            check_command(command, monkeypatch)
+        except SystemExit:
+            pytest.fail(f"the script does not know the options of: {command}")
 
 
 @pytest.mark.parametrize(
