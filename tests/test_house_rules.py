@@ -413,7 +413,8 @@ OVERRIDDEN = {"build", "call", "get_config", "compute_output_shape"}  # document
 
 def commands_in(text: str) -> list[str]:
     """The commands of the fenced blocks and of inline code, continued lines joined, without environment variables."""
-    blocks = re.findall(r"^```(?:|sh|bash|shell|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks = [block for language, block in fenced if language in ("", "sh", "bash", "shell", "console")]
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()] + inline
     lines = [part for line in lines for part in re.split(r"\s\|\s", line)]
