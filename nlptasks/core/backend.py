@@ -316,6 +316,21 @@ def run_one(predicate, first: Callable, second: Callable, random_state: Sequence
     return result
 
 
+def draw_shorts(shape: Sequence, seed_generator: keras.random.SeedGenerator):
+    """Random whole numbers from 0 to 65535, uint16, all equally probable."""
+    seed = seed_generator.next()
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        seed = tf.cast(tf.math.floormod(seed, tf.int32.max - 1), "int32")  # as Keras does for its own
+        count = tf.reduce_prod(tf.stack(shape))
+        words = tf.random.stateless_uniform([(count + 1) // 2], seed, minval=None, maxval=None, dtype="uint32")
+        return tf.reshape(tf.reshape(tf.bitcast(words, "uint16"), [-1])[:count], shape)
+    import jax
+
+    return jax.random.bits(seed, shape, "uint16")
+
+
 def _use_xla(jit: bool | None) -> bool:
     import tensorflow as tf
 
