@@ -1,6 +1,6 @@
 """Multi-head self-attention, whole or one token at a time against a two-part cache.
 
-Legend: B batch, T query position, S key position, D hidden, N heads, H key size, J value size.
+Legend: B batch, T query position, X rows of both, S key position, D hidden, N heads, H key size, J value size.
 Decoding: R rows (prefixes), K continuations of a row (beams or samples), P prefix slots, A slots for generated tokens.
 """
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from nlptasks.core.layers import Dropout
 from nlptasks.core.positions import rotated
 
 # Finite, so that a fully masked row stays a number; far below any real score.
@@ -72,7 +73,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.key = self._dense(num_heads * key_size, "key")
         self.value = self._dense(num_heads * value_size, "value")
         self.output_dense = self._dense(hidden_size, "output")
-        self.probability_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.probability_dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def _dense(self, units, name):
         initializer = keras.initializers.TruncatedNormal(stddev=self.initializer_range)
@@ -146,16 +147,16 @@ class MultiHeadAttention(keras.layers.Layer):
         return self._mix(mixed_RNKJ), generated, own_RNKS
 
     def _project(self, hidden_BTD, position):
-        length = ops.shape(hidden_BTD)[1]
+        length, flat_XD = ops.shape(hidden_BTD)[1], ops.reshape(hidden_BTD, (-1, hidden_BTD.shape[-1]))
 
-        def heads(projected, size):
-            return ops.reshape(projected, (-1, length, self.num_heads, size))
+        def heads(layer, size):  # of all rows as one matrix: so the bias is merged into the product
+            return ops.reshape(layer(flat_XD), (-1, length, self.num_heads, size))
 
-        query_BTNH = heads(self.query(hidden_BTD), self.key_size) * self.key_size**-0.5
-        key_BTNH = heads(self.key(hidden_BTD), self.key_size)
+        query_BTNH = heads(self.query, self.key_size) * self.key_size**-0.5
+        key_BTNH = heads(self.key, self.key_size)
         if self.position == "rotary":
             query_BTNH, key_BTNH = rotated(query_BTNH, position), rotated(key_BTNH, position)
-        return query_BTNH, key_BTNH, heads(self.value(hidden_BTD), self.value_size)
+        return query_BTNH, key_BTNH, heads(self.value, self.value_size)
 
     def probabilities(self, score_BNTS, added_BNTS, mask_B1TS):
         """What is looked at: the softmax of the layer's own scores and those added, under the mask."""
@@ -170,7 +171,8 @@ class MultiHeadAttention(keras.layers.Layer):
     def _mix(self, mixed_BNTJ):
         length = ops.shape(mixed_BNTJ)[2]
         mixed_BTNJ = ops.transpose(mixed_BNTJ, (0, 2, 1, 3))
-        return self.output_dense(ops.reshape(mixed_BTNJ, (-1, length, self.num_heads * self.value_size)))
+        output_XD = self.output_dense(ops.reshape(mixed_BTNJ, (-1, self.num_heads * self.value_size)))
+        return ops.reshape(output_XD, (-1, length, self.hidden_size))
 
     def compute_output_shape(self, hidden_shape, *args, **kwargs):
         return hidden_shape

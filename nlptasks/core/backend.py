@@ -347,6 +347,43 @@ def run_one(predicate, first: Callable, second: Callable, random_state: Sequence
     return result
 
 
+def apply_adam(variable, momentum, velocity, gradient, rate, betas, powers, epsilon) -> bool:
+    """One update of Adam as one operation, where the backend has it; False: nothing was done.
+
+    Args:
+        powers: each of `betas` to the power of the update's number, counted from 1.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    values = (v.value if isinstance(v, keras.Variable) else v for v in (variable, momentum, velocity))
+    tf.raw_ops.ResourceApplyAdam(
+        **{name: value.handle for name, value in zip(("var", "m", "v"), values, strict=True)},
+        **dict(zip(("beta1_power", "beta2_power"), powers, strict=True)),
+        **dict(zip(("beta1", "beta2"), (tf.cast(beta, gradient.dtype) for beta in betas), strict=True)),
+        lr=rate,
+        epsilon=tf.cast(epsilon, gradient.dtype),
+        grad=gradient,
+    )
+    return True
+
+
+def draw_shorts(shape: Sequence, seed_generator: keras.random.SeedGenerator):
+    """Random whole numbers from 0 to 65535, uint16, all equally probable."""
+    seed = seed_generator.next()
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        seed = tf.cast(tf.math.floormod(seed, tf.int32.max - 1), "int32")  # as Keras does for its own
+        count = tf.reduce_prod(tf.stack(shape))
+        words = tf.random.stateless_uniform([(count + 1) // 2], seed, minval=None, maxval=None, dtype="uint32")
+        return tf.reshape(tf.reshape(tf.bitcast(words, "uint16"), [-1])[:count], shape)
+    import jax
+
+    return jax.random.bits(seed, shape, "uint16")
+
+
 def _use_xla(jit: bool | None) -> bool:
     import tensorflow as tf
 

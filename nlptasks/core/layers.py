@@ -1,21 +1,65 @@
 """The parts of a Transformer other than attention.
 
-Legend: B batch, T position, D hidden, E embedding, M chosen positions, V vocabulary.
+Legend: B batch, T position, X rows of all of these, D hidden, E embedding, M chosen positions, V vocabulary.
 """
 
+import math
 from typing import NamedTuple
 
 import keras
 from keras import ops
 
+from nlptasks.core.backend import draw_shorts
 
-def activation(name):
+
+def activation(name, training=False):
     """Keras' activation of that name; `gelu` is the exact (erf) one, `gelu_new`/`gelu_tanh` the approximation."""
     if name in ("gelu_new", "gelu_tanh", "gelu_pytorch_tanh"):
         return lambda x: ops.gelu(x, approximate=True)
     if name in ("gelu", "gelu_erf"):
-        return lambda x: ops.gelu(x, approximate=False)
+        return _gelu_keeping_its_derivative if training else gelu
     return keras.activations.get(name)
+
+
+def gelu(x):
+    """x times the share of the normal distribution that is below x (arXiv 1606.08415).
+
+    Written with erf, in this order, TensorFlow's graph optimizer merges it into the product and bias before it and
+    computes it in float32 there; Keras' own, with erfc, takes 5 to 8 times as long.
+    """
+    return (ops.erf(x * 0.5**0.5) + 1.0) * (x * 0.5)
+
+
+@ops.custom_gradient
+def _gelu_keeping_its_derivative(x):
+    """`gelu`, computed in float32 at least; of all between only its derivative is kept for the gradient."""
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    wide = ops.cast(x, "float32") if dtype in ("bfloat16", "float16") else x
+    below = (ops.erf(wide * 0.5**0.5) + 1.0) * 0.5
+    density = ops.exp(ops.square(wide) * -0.5) * (2 * math.pi) ** -0.5
+    derivative = ops.cast(below + wide * density, dtype)
+
+    def gradient(*arguments, upstream=None):
+        if upstream is None:
+            (upstream,) = arguments
+        return upstream * derivative
+
+    return ops.cast(wide * below, dtype), gradient
+
+
+@keras.saving.register_keras_serializable("nlptasks")
+class Dropout(keras.layers.Dropout):
+    """Keras' dropout (arXiv 1207.0580) from 16 random bits an element in place of 32, which takes half the time.
+
+    The rate is rounded to a multiple of 2^-16.
+    """
+
+    def call(self, inputs, training=False):
+        if not training or not 0 < self.rate < 1:
+            return super().call(inputs, training=training)
+        dropped = min(round(self.rate * 2**16), 2**16 - 1)
+        kept = draw_shorts(ops.shape(inputs), self.seed_generator) >= dropped
+        return inputs * (ops.cast(kept, inputs.dtype) * (2**16 / (2**16 - dropped)))
 
 
 def at_positions(hidden_BTD, positions_BM):
@@ -140,15 +184,17 @@ class FeedForward(keras.layers.Layer):
         self.hidden_size, self.ffn_size = hidden_size, ffn_size
         self.hidden_act, self.initializer_range = hidden_act, initializer_range
         settings = {"kernel_initializer": _normal(initializer_range), "dtype": self.dtype_policy}
-        self.inner = keras.layers.Dense(ffn_size, activation=activation(hidden_act), name="inner", **settings)
+        self.inner = keras.layers.Dense(ffn_size, name="inner", **settings)
         self.outer = keras.layers.Dense(hidden_size, name="outer", **settings)
 
     def build(self, input_shape):
         self.inner.build(input_shape)
         self.outer.build((*input_shape[:-1], self.ffn_size))
 
-    def call(self, hidden_BTD):
-        return self.outer(self.inner(hidden_BTD))
+    def call(self, hidden_BTD, training=None):
+        flat_XD = ops.reshape(hidden_BTD, (-1, self.hidden_size))  # so that biases are merged into the products
+        flat_XD = self.outer(activation(self.hidden_act, training)(self.inner(flat_XD)))
+        return ops.reshape(flat_XD, (*ops.shape(hidden_BTD)[:-1], self.hidden_size))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -179,7 +225,7 @@ class Embeddings(keras.layers.Layer):
         if config.segment_vocab_size:
             self.segment = keras.layers.Embedding(config.segment_vocab_size, name="segment", **settings)
         self.norm = layer_norm(config, "norm", self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
         self.mapping = None
         if config.embedding_size != config.hidden_size:
             self.mapping = keras.layers.Dense(

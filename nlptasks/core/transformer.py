@@ -11,7 +11,7 @@ from keras import ops
 from nlptasks.core.attention import MultiHeadAttention
 from nlptasks.core.backend import recomputed
 from nlptasks.core.config import TransformerConfig
-from nlptasks.core.layers import DiscriminatorHead, Embeddings, FeedForward, MaskedLMHead, layer_norm
+from nlptasks.core.layers import DiscriminatorHead, Dropout, Embeddings, FeedForward, MaskedLMHead, layer_norm
 from nlptasks.core.masks import attention_mask
 from nlptasks.core.positions import relative_vectors, sinusoids
 
@@ -44,7 +44,7 @@ class TransformerBlock(keras.layers.Layer):
             dtype=self.dtype_policy,
         )
         self.ffn_norm = layer_norm(config, "ffn_norm", self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
 
     def build(self, hidden_shape):
         for layer in (self.attention, self.attention_norm, self.ffn, self.ffn_norm):
@@ -73,7 +73,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def _after_attention(self, hidden_BTD, mixed_BTD, affines, training):
         hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training), affines[0])
-        changed_BTD = self.dropout(self.ffn(hidden_BTD), training=training)
+        changed_BTD = self.dropout(self.ffn(hidden_BTD, training=training), training=training)
         return self.ffn_norm(hidden_BTD + changed_BTD, affines[1])
 
     def compute_output_shape(self, hidden_shape, *args, **kwargs):

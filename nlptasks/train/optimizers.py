@@ -7,6 +7,8 @@ from itertools import pairwise
 import keras
 from keras import ops
 
+from nlptasks.train.adam import Adam
+
 
 @keras.saving.register_keras_serializable("nlptasks")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -34,7 +36,7 @@ def make_adam(
     decay: bool = True,
     clip_norm: float | None = None,
     ema: float | None = None,
-) -> keras.optimizers.Adam:
+) -> Adam:
     """Adam (arXiv 1412.6980), constant or with warm-up and linear decay.
 
     Args:
@@ -59,7 +61,7 @@ def make_adam(
     if decay:
         schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps)
     averages = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
-    return keras.optimizers.Adam(schedule, global_clipnorm=clip_norm, **averages)
+    return Adam(schedule, global_clipnorm=clip_norm, **averages)
 
 
 @keras.saving.register_keras_serializable("nlptasks")

@@ -333,6 +333,9 @@ def test_predict_shows_as_many_questions_as_asked_with_passages_and_gold_answers
 
 # Interruption and resumption
 
+OTHER_OPTIONS = r"resume\.safetensors: the run was started with seed=0, now seed=1; resume with the same options"
+HOLDS_A_RUN = r"holds a run already; --resume continues it, or give another --output\."
+
 
 @pytest.fixture(scope="module")
 def interrupted(files, tmp_path_factory) -> tuple[Result, Path]:
@@ -376,9 +379,7 @@ def test_resuming_with_other_options_is_refused_and_leaves_the_run_as_it_was(int
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     result = call(*train_arguments(files, output, "--resume", "--seed", "7"))
     assert result.status == 2
-    assert re.search(
-        r"error: .*resume\.safetensors: the run was started with seed=0, now seed=7; resume with", result.err
-    )
+    assert re.search(OTHER_OPTIONS.replace("1", "7"), result.err)
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
@@ -393,7 +394,7 @@ def test_starting_over_an_existing_run_is_refused_and_leaves_it_as_it_was(run, f
     before = {name: (run / name).read_bytes() for name in RUN_FILES}
     result = call(*train_arguments(files, run))
     assert result.status == 2
-    assert re.search(r"^error: .*whole: holds a run already; --resume continues it, or give another", result.err)
+    assert re.search(rf"^error: .*whole: {HOLDS_A_RUN}", result.err)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
@@ -608,6 +609,32 @@ def data_with_passages(files, run, **_):
     return ("predict", "--model", run, "--data", files.valid, "--show", "1", "--passage", "沈月。")
 
 
+def too_few_to_prepare(folder, **_):
+    sogou = written(folder, json.dumps([item()], ensure_ascii=False), "sogou.json")
+    return ("prepare", "--webqa", sogou, "--sogouqa", sogou, "--output", folder / "qa")
+
+
+def prepared_below_a_file(folder, files, **_):
+    place = written(folder, "x", "notes.txt") / "qa"
+    return ("prepare", "--webqa", files.train, "--sogouqa", files.train, "--output", place)
+
+
+def picture_of_a_file(folder, files, run, **_):
+    return ("predict", "--model", run, "--data", files.valid, "--show", "1", "--picture", folder / "answer.html")
+
+
+def picture_is_a_folder(folder, run, **_):
+    return ("predict", "--model", run, "--question", "谁？", "--passage", "山。", "--picture", folder)
+
+
+def model_of_another_method(folder, files, run, **_):
+    directory = copied(run, folder / "run")
+    values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    values["nlptasks"]["method"] = "mlm"
+    (directory / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    return ("evaluate", "--model", directory, "--data", files.valid)
+
+
 def unknown_mode(files, run, **_):
     return ("evaluate", "--model", run, "--data", files.valid, "--mode", "extractiv")
 
@@ -729,8 +756,79 @@ MISTAKES = {
     "question and data": (question_and_data, r"give either --question with --passage, or --data with"),
     "neither question nor data": (predicting(), r"give either --question with --passage, or --data with"),
     "data without output": (data_without_output, r"--data needs --output FILE, --show N or --json\."),
+    "stride wider than a window": (
+        training_with("--passage-length", "16", "--stride", "15"),
+        r"stride must lie in 1 to 14, the tokens of a window \(passage_length - 2\), or text .*Received: stride=15\.",
+    ),
+    "stride that goes nowhere": (training_with("--stride", "0"), r"stride must lie in 1 to \d+.*Received: stride=0\."),
+    "unknown method": (
+        training_with("--method", "span"),
+        r"--method must be one of seq2seq, mlm\. Received: span\.",
+    ),
+    "practice for masked tokens": (
+        training_with("--method", "mlm", "--practice-share", "0.2"),
+        r"--practice-share goes with --method seq2seq\.",
+    ),
+    "practice share above 1": (
+        training_with("--practice-share", "1.5"),
+        r"practice_share must lie in \[0, 1\]\. Received: practice_share=1\.5\.",
+    ),
+    "vocabulary to cut without a checkpoint": (
+        training_with("--simplify-vocab"),
+        r"--simplify-vocab goes with --checkpoint DIR, whose vocabulary it cuts\.",
+    ),
+    "no batch to accumulate": (training_with("--accumulate", "0"), r"--accumulate must be at least 1\. Received: 0\."),
+    "average without memory": (training_with("--ema", "1.0"), r"--ema must lie between 0 and 1\. Received: 1\.0\."),
+    "perturbation of nothing": (training_with("--fgm", "0"), r"--fgm must be positive\. Received: 0\.0\."),
+    "clipping to nothing": (
+        training_with("--clip-norm", "0"),
+        r"clip_norm must be positive\. Received: clip_norm=0\.0",
+    ),
+    "warm-up without decay": (
+        training_with("--warmup-share", "0.1"),
+        r"a warm-up goes with decay\. Received: warmup_share=0\.1, decay=False\.",
+    ),
+    "model of another method": (
+        model_of_another_method,
+        r"run: method must be one of \('seq2seq', 'mlm'\) and fit the model's attention .*Received: method='mlm'",
+    ),
+    "picture of a file": (picture_of_a_file, r"--picture goes with --question\."),
+    "picture is a folder": (picture_is_a_folder, r"expected a file to write, received a folder; name a file inside"),
+    "too few questions to split": (
+        too_few_to_prepare,
+        r"sogou\.json: 1 questions cannot be split; expected at least 2\.",
+    ),
+    "prepared below a file": (prepared_below_a_file, r"train\.json: cannot be written, because .*notes\.txt is a file"),
+    "JSON nested too deeply": (
+        training_on("[" * 100_000 + "]" * 100_000),
+        r"bad\.json:1: the JSON is nested too deeply; expected a list of",
+    ),
+    "answer of a kind that is no text": (
+        training_on([item(passages=[{"passage": "沈月。", "answer": 3}])]),
+        r"bad\.json: item 1, passage 1: 'answer' must be a string, received a number\.",
+    ),
+    "SQuAD paragraph without questions": (
+        training_on('{"data": [{"paragraphs": [{"context": "沈月。"}]}]}'),
+        r"bad\.json: item 1, paragraph 1: the key 'qas' is missing, received 'context'; add it\.",
+    ),
     "data with passages": (data_with_passages, r"--passage goes with --question; --data has passages of its own\."),
 }
+
+
+def documented_mistakes() -> list[tuple[str, str]]:
+    """Mistake and message of each row of the first table of docs/errors.md."""
+    table = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8").split("## ")[0]
+    rows = [re.fullmatch(r"\| (.+?) \| `{1,2}(.+?)`{1,2} \|", line) for line in table.splitlines()]
+    return [row.groups() for row in rows if row]
+
+
+def test_the_table_of_mistakes_has_at_least_30_and_each_is_tested():
+    documented = documented_mistakes()
+    assert len(documented) >= 30
+    for name, message in documented:
+        message = message.replace("FORMATS", "{id, question, passages")
+        patterns = [OTHER_OPTIONS, HOLDS_A_RUN, *(pattern for _, pattern in MISTAKES.values())]
+        assert any(re.search(pattern, message) for pattern in patterns), f"{name}: {message}"
 
 
 @pytest.mark.parametrize("name", MISTAKES)
