@@ -25,7 +25,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist loadfile
-	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist loadfile tests/core tests/checkpoints tests/generate tests/models tests/train
+	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist loadfile tests/core tests/checkpoints tests/generate tests/models tests/train \
+		tests/pretraining/test_checkpoints.py tests/pretraining/test_loader.py tests/pretraining/test_pretrain.py \
+		tests/pretraining/test_step.py tests/pretraining/test_topology.py
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .
@@ -38,6 +40,7 @@ $(VENV)/.installed: pyproject.toml setup.py
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(RUN) -m pip install --quiet --editable ".[test]"
+	$(RUN) -m pip install --quiet --no-deps --target $(VENV)/tpu libtpu # apart: JAX would look for a TPU
 	touch $@
 
 clean:
