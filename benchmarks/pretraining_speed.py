@@ -95,7 +95,7 @@ def nlptasks(folder: Path, name: str, rows: int, length: int, repeats: int) -> d
     from nlptasks.core import Transformer
     from nlptasks.loading import build_transformer_model
     from nlptasks.pretraining.configs import named_config, step_flops
-    from nlptasks.pretraining.run import matmul_rate
+    from nlptasks.pretraining.run import fused_attention_problem, matmul_rate
     from nlptasks.pretraining.step import compile_step, loss_sums, make_step, state_of
     from nlptasks.train.optimizers import Lamb, PiecewiseLinear
     from nlptasks.train.run import start_run
@@ -105,6 +105,7 @@ def nlptasks(folder: Path, name: str, rows: int, length: int, repeats: int) -> d
     if on_gpu:
         model = Transformer(named_config(name, VOCAB, length, attention_dropout=0.0), with_mlm="linear")
         model.build()
+        model.fused_attention = fused_attention_problem(model.config.num_heads, 64, length, "mixed_bfloat16") is None
     else:
         model = build_transformer_model(folder / "config.json", folder / "weights.h5", with_mlm="linear")
     batch = batch_of(rows, length)

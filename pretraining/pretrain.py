@@ -34,7 +34,7 @@ from nlptasks.pretraining.configs import named_config, step_flops
 from nlptasks.pretraining.loader import Batches, held_out_batches, read_ahead, unigram_baseline
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.pretraining.objectives import Objective, parse_mixture
-from nlptasks.pretraining.run import RunSettings, everywhere, matmul_rate, run_steps, seek
+from nlptasks.pretraining.run import RunSettings, everywhere, fused_attention_problem, matmul_rate, run_steps, seek
 from nlptasks.pretraining.shards import ShardSet
 from nlptasks.pretraining.step import State, make_step, state_of
 from nlptasks.text.vocab import load_vocab
@@ -310,6 +310,11 @@ class Pretrain:
                 "positions; make shards with a smaller --seq-length, or give another --config."
             )
         model.recompute = self.recompute
+        if model.blocks[0].attention.can_fuse() and jax.default_backend() == "gpu":
+            policy = keras.config.dtype_policy().name
+            problem = fused_attention_problem(config.num_heads, config.key_size, rows.seq_length, policy)
+            model.fused_attention = problem is None
+            say("fused attention" if problem is None else f"attention is not fused: {problem}")
         return model
 
     def _multipliers(self) -> dict[int, float]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from nlptasks.core.backend import fused_attention
 from nlptasks.core.layers import Dropout
 from nlptasks.core.positions import rotated
 
@@ -47,6 +48,7 @@ class MultiHeadAttention(keras.layers.Layer):
         position: `(1, T, H)` sinusoids where it is rotary, `(1, T, S, H)` vectors where it is relative, else None.
         scores_BNTS: scores to add before the softmax (residual attention, arXiv 2012.11747), or None.
         with_state: also return the keys and values, for `step`, and the layer's own scores `(B, N, T, S)`.
+        fused: compute without scores in memory where the device can (JAX; see `can_fuse`).
 
     Returns:
         `(B, T, D)`, or `((B, T, D), KeyValues, scores)` with `with_state`.
@@ -88,8 +90,17 @@ class MultiHeadAttention(keras.layers.Layer):
             self.score_mixing = self.add_weight(name="score_mixing", **square)
             self.probability_mixing = self.add_weight(name="probability_mixing", **square)
 
-    def call(self, hidden_BTD, mask_BTS, position=None, scores_BNTS=None, training=None, with_state=False):
-        query_BNTH, key_BNSH, value_BNSJ = (ops.transpose(x, (0, 2, 1, 3)) for x in self._project(hidden_BTD, position))
+    def can_fuse(self):
+        """Whether `fused` computes what this layer does: no dropout of probabilities, nothing added to the scores."""
+        return not (
+            self.dropout or self.talking_heads or self.position == "relative" or self.key_size != self.value_size
+        )
+
+    def call(self, hidden_BTD, mask_BTS, position=None, scores_BNTS=None, training=None, with_state=False, fused=False):
+        projected = self._project(hidden_BTD, position)
+        if fused and self.can_fuse() and scores_BNTS is None and not with_state:
+            return self._joined(fused_attention(*projected, mask_BTS))
+        query_BNTH, key_BNSH, value_BNSJ = (ops.transpose(x, (0, 2, 1, 3)) for x in projected)
         cache = KeyValues(ops.transpose(key_BNSH, (0, 1, 3, 2)), value_BNSJ)
         own_BNTS = ops.matmul(query_BNTH, cache.keys)
         if self.position == "relative":
@@ -169,8 +180,10 @@ class MultiHeadAttention(keras.layers.Layer):
         return _mixed_heads(probability_BNTS, self.probability_mixing) if self.talking_heads else probability_BNTS
 
     def _mix(self, mixed_BNTJ):
-        length = ops.shape(mixed_BNTJ)[2]
-        mixed_BTNJ = ops.transpose(mixed_BNTJ, (0, 2, 1, 3))
+        return self._joined(ops.transpose(mixed_BNTJ, (0, 2, 1, 3)))
+
+    def _joined(self, mixed_BTNJ):
+        length = ops.shape(mixed_BTNJ)[1]
         output_XD = self.output_dense(ops.reshape(mixed_BTNJ, (-1, self.num_heads * self.value_size)))
         return ops.reshape(output_XD, (-1, length, self.hidden_size))
 

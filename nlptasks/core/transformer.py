@@ -59,9 +59,11 @@ class TransformerBlock(keras.layers.Layer):
         affines=(None, None),
         training=None,
         with_state=False,
+        fused=False,
     ):
         """Takes and returns what `MultiHeadAttention` does; `affines` are those of both norms under a condition."""
-        mixed = self.attention(hidden_BTD, mask_BTS, position, scores_BNTS, training=training, with_state=with_state)
+        options = {"training": training, "with_state": with_state, "fused": fused}
+        mixed = self.attention(hidden_BTD, mask_BTS, position, scores_BNTS, **options)
         mixed_BTD, *state = mixed if with_state else (mixed,)
         hidden_BTD = self._after_attention(hidden_BTD, mixed_BTD, affines, training)
         return (hidden_BTD, *state) if with_state else hidden_BTD
@@ -102,6 +104,8 @@ class Transformer(keras.Model):
     Attributes:
         recompute: set it before training to keep no activations inside of the blocks; they are computed again for the
             gradient.
+        fused_attention: set it to have attention computed without scores in memory where device and config allow it
+            (JAX): the same but for rounding.
 
     Raises:
         ValueError: T is more than the positions reach; a condition that the config does not have, or of another size.
@@ -112,7 +116,7 @@ class Transformer(keras.Model):
         for name, value in (("with_mlm", with_mlm), ("with_discriminator", with_discriminator)):
             if value not in (False, True, "linear"):
                 raise ValueError(f'{name} must be False, True or "linear". Received: {name}={value!r}.')
-        self.config, self.recompute = config, False
+        self.config, self.recompute, self.fused_attention = config, False, False
         self.with_pool, self.with_nsp = with_pool, with_nsp
         self.with_mlm, self.with_discriminator = with_mlm, with_discriminator
         dtype, normal = self.dtype_policy, keras.initializers.TruncatedNormal(stddev=config.initializer_range)
@@ -208,7 +212,7 @@ class Transformer(keras.Model):
         states, added, residual = [], None, self.config.residual_attention_scores
         for block, pair in zip(self.layer_sequence, of_layers, strict=True):
             with_state = bool(with_cache or with_maps or residual)
-            run = functools.partial(_run_block, block, training, with_state)
+            run = functools.partial(_run_block, block, training, with_state, self.fused_attention)
             if self.recompute and training:
                 run = recomputed(run, block)
             if not with_state:
@@ -319,8 +323,9 @@ class Transformer(keras.Model):
         return cls(**config)
 
 
-def _run_block(block, training, with_state, hidden_BTD, mask_BTS, position, added, affines):
-    return block(hidden_BTD, mask_BTS, position, added, affines=affines, training=training, with_state=with_state)
+def _run_block(block, training, with_state, fused, hidden_BTD, mask_BTS, position, added, affines):
+    options = {"training": training, "with_state": with_state, "fused": fused}
+    return block(hidden_BTD, mask_BTS, position, added, affines=affines, **options)
 
 
 def added_scores(residual, added, own):

@@ -183,6 +183,15 @@ def test_recomputed_layers_make_the_same_losses(losses_of_one_device):
     np.testing.assert_allclose(again.losses(4), losses_of_one_device[:4], atol=2e-6)
 
 
+def test_fused_attention_makes_the_same_losses():
+    plain, fused = Run(dropout=0.0), Run(dropout=0.0)
+    fused.model.fused_attention = True
+    assert fused.model.blocks[0].attention.can_fuse()
+    np.testing.assert_allclose(fused.losses(4), plain.losses(4), atol=2e-6)
+    with_dropout = Run(dropout=0.1).model.blocks[0].attention
+    assert not with_dropout.can_fuse(), "probabilities that are never in memory cannot be dropped"
+
+
 def test_meshes_that_cannot_be_are_refused():
     assert parse_mesh("model=2,data=4") == {"data": 4, "model": 2}
     for text in ("", "data", "data=0", "rows=2", "data=2,data=2", "data=-1"):
