@@ -136,7 +136,7 @@ class Monitor:
 
 
 def _rounded(row):
-    return {n: value if isinstance(value, int) else f"{value:.6g}" for n, value in row.items()}
+    return {n: value if isinstance(value, int) else f"{value:.8g}" for n, value in row.items()}
 
 
 def _write_rows(path, rows):

@@ -184,8 +184,13 @@ def test_bad_steps_stop_the_run_with_their_number_or_are_left_out(script, inputs
 def test_a_mixture_averages_and_goes_on_from_a_model(script, inputs, finished, tmp_path):
     output = tmp_path / "run"
     more = ("--checkpoint", finished[0], "--objective", "mlm=1,unilm=1,lm=1", "--ema", 0.9, "--optimizer", "lamb")
-    result = call(script, *arguments(inputs, output, *more, "--accumulate", 2, "--precision", "bfloat16"))
+    result = call(
+        script, *arguments(inputs, output, *more, "--accumulate", 2, "--precision", "bfloat16", "--tensorboard")
+    )
     assert result.status == 0, result.err
+    events = b"".join(path.read_bytes() for path in (output / "tensorboard").iterdir())
+    assert b"valid_perplexity" in events
+    assert b"tokens_per_second" in events
     first, last = (json.loads((folder / "scores.json").read_text()) for folder in (finished[0], output))
     assert last["valid_loss"] < first["valid_loss"] + 0.1
     weights = load_file(output / "model.safetensors")
