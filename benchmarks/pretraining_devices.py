@@ -82,7 +82,7 @@ def main() -> None:
     head = [
         "# The loss curve on several devices",
         "",
-        f"`python benchmarks/pretraining_devices.py --output {options.output.name}`",
+        f"`python benchmarks/pretraining_devices.py --output benchmarks/{options.output.name}`",
         "",
         surroundings("keras", "jax", "grain"),
         "",

@@ -147,7 +147,7 @@ def main() -> None:
     lines = [
         "# Fault drill of pretraining",
         "",
-        f"`python benchmarks/pretraining_faults.py --output {options.output.name}`",
+        f"`python benchmarks/pretraining_faults.py --output benchmarks/{options.output.name}`",
         "",
         surroundings("keras", "jax", "grain", "orbax.checkpoint"),
         "",
