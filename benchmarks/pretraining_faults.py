@@ -3,7 +3,9 @@
     python benchmarks/pretraining_faults.py --output benchmarks/pretraining_faults.md
 
 A short run on invented documents, first undisturbed; then `--kills` times anew with SIGKILL at a random moment between
-start and end, resumed; then `--damages` times with a bit of the newest checkpoint flipped, or a file of it cut short.
+its first checkpoint and its end, resumed; then `--damages` times with a bit of the newest checkpoint flipped, or a file
+of it cut short. What is done is kept in `--work`, and a drill that was stopped goes on. Bits are those of one number of
+CPU threads: keep the process on the same cores throughout.
 """
 
 import argparse
@@ -34,7 +36,7 @@ CONFIG = {
     "attention_probs_dropout_prob": 0.1,
     "initializer_range": 0.05,
 }
-STEPS = 120
+STEPS = 200
 
 
 def run(script: str, *arguments: object) -> str:
@@ -89,6 +91,23 @@ def killed(command: list[str], output: Path, seconds: float) -> None:
     process.wait()
 
 
+def write(path: Path, results: dict) -> None:
+    """What is done so far, whole or not at all."""
+    path.with_suffix(".new").write_text(json.dumps(results))
+    path.with_suffix(".new").replace(path)
+
+
+def timed(command: list[str], output: Path) -> tuple[float, float]:
+    """Seconds to the first checkpoint and to the end of a run."""
+    started, first = time.monotonic(), None
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if first is None and last_step(output) != "none":
+            first = time.monotonic() - started
+        time.sleep(0.05)
+    return first, time.monotonic() - started
+
+
 def last_step(output: Path) -> str:
     """The newest checkpoint folder, sealed or not."""
     found = sorted(path.name for path in (output / "checkpoints").glob("*")) if output.is_dir() else []
@@ -112,38 +131,44 @@ def main() -> None:
     """Runs the drill and writes its record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="the record to write")
-    parser.add_argument("--work", type=Path, default=Path("runs/faults"), help="folder for the runs; emptied")
+    parser.add_argument("--work", type=Path, default=Path("runs/faults"), help="folder for the runs")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--damages", type=int, default=20)
     options = parser.parse_args()
-    work, chance = options.work.absolute(), random.Random(7)
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    work = options.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(work / "programs")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    prepare(work)
-    reference = work / "undisturbed"
-    finish(training(work, reference), reference)
-    started = time.monotonic()
-    finish(training(work, work / "timed"), work / "timed")  # now that its programs are compiled
-    length = time.monotonic() - started
-    kills, finds = [], []
-    for number in range(options.kills):
-        output, moment = work / f"killed_{number}", chance.uniform(0.25, 1.0) * length
+    reference, done = work / "undisturbed", work / "done.json"
+    if not done.is_file():
+        prepare(work)
+        finish(training(work, reference), reference)
+        first, length = timed(training(work, work / "timed"), work / "timed")  # now that its programs are compiled
+        write(done, {"first": first, "length": length, "kills": [], "finds": []})
+    results = json.loads(done.read_text())
+    first, length, kills, finds = (results[name] for name in ("first", "length", "kills", "finds"))
+    for number in range(len(kills), options.kills):
+        output = work / f"killed_{number}"
+        shutil.rmtree(output, ignore_errors=True)
+        moment = random.Random(number).uniform(0.9 * first, length)
         killed(training(work, output), output, moment)
         step = last_step(output)
         finish(training(work, output), output)
         kills.append((moment, step, same(output, reference)))
         print(f"kill {number + 1}: after {moment:.1f} s, newest checkpoint {step}: {kills[-1][2]}", file=sys.stderr)
         shutil.rmtree(output)
-    for number in range(options.damages):
-        output = shutil.copytree(reference, work / f"damaged_{number}")
-        what = damage(output / "checkpoints" / last_step(output), chance)
+        write(done, results)
+    for number in range(len(finds), options.damages):
+        output = work / f"damaged_{number}"
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(reference, output)
+        what = damage(output / "checkpoints" / last_step(output), random.Random(1000 + number))
         said = finish(training(work, output), output)
         found = f"{STEPS:08}: not used" in said and f"going on from step {STEPS - 5}" in said
         finds.append((what, found, same(output, reference)))
         print(f"damage {number + 1}: {what}: found {found}, same {finds[-1][2]}", file=sys.stderr)
         shutil.rmtree(output)
+        write(done, results)
     lines = [
         "# Fault drill of pretraining",
         "",
@@ -151,7 +176,7 @@ def main() -> None:
         "",
         surroundings("keras", "jax", "grain", "orbax.checkpoint"),
         "",
-        f"A run of {STEPS} steps with a checkpoint every 5 takes {length:.1f} s.",
+        f"A run of {STEPS} steps with a checkpoint every 5 takes {length:.1f} s, its first checkpoint {first:.1f} s.",
         "",
         f"**Killed (SIGKILL) and resumed: {sum(ok for *_, ok in kills)} of {len(kills)} ended with the same bits.**",
         "",
