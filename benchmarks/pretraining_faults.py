@@ -3,9 +3,10 @@
     python benchmarks/pretraining_faults.py --output benchmarks/pretraining_faults.md
 
 A short run on invented documents, first undisturbed; then `--kills` times anew with SIGKILL at a random moment between
-its first checkpoint and its end, resumed; then `--damages` times with a bit of the newest checkpoint flipped, or a file
-of it cut short. What is done is kept in `--work`, and a drill that was stopped goes on. Bits are those of one number of
-CPU threads: keep the process on the same cores throughout.
+its first checkpoint and its end, resumed (half of them killed again while they go on, a third with one checkpoint
+kept); then `--damages` times with a bit of the newest checkpoint flipped, or a file of it cut short. What is done is
+kept in `--work`, and a drill that was stopped goes on. Bits are those of one number of CPU threads: keep the process on
+the same cores throughout.
 """
 
 import argparse
@@ -151,7 +152,10 @@ def main() -> None:
         output = work / f"killed_{number}"
         shutil.rmtree(output, ignore_errors=True)
         moment = random.Random(number).uniform(0.9 * first, length)
-        killed(training(work, output), output, moment)
+        more = ["--keep", "1"] if number % 3 == 0 else []
+        killed([*training(work, output), *more], output, moment)
+        if number % 2 and (output / "options.json").is_file():  # and once more, while it goes on
+            killed([*training(work, output), *more, "--resume"], output, moment)
         step = last_step(output)
         finish(training(work, output), output)
         kills.append((moment, step, same(output, reference)))

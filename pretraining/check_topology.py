@@ -110,64 +110,78 @@ class Check:
 
     def _check(self, name, sizes, model, state, step) -> None:
         mesh, sizes = topology_mesh(name, sizes)
-        objective = self._objective()
+        objective, memory = self._objective(), HBM_GIB.get(name.partition(":")[0])
 
-        def compiled(rows_per_device):
+        def compiled(rows_per_device) -> Compiled | None:
+            """None where the compiler refuses what is far beyond the memory."""
             started = time.monotonic()
-            result = compile_for(step, state, objective, rows_per_device * sizes["data"], self.accumulate, mesh)
+            try:
+                result = compile_for(step, state, objective, rows_per_device * sizes["data"], self.accumulate, mesh)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                result = None
             say(f"{name}: {rows_per_device} rows a chip compiled in {time.monotonic() - started:.0f} s")
             return result
 
         result = compiled(self.batch_per_device)
         rows = self.batch_per_device * sizes["data"]
-        analytic = step_flops(model.config, rows, self.seq_length, objective.num_targets)
-        found = asdict(result) | {
+        found = {
             "topology": name,
             "config": self.config,
             "batch_per_device": self.batch_per_device,
             "seq_length": self.seq_length,
-            "analytic_flops": analytic,
-            "flops_ratio": result.flops / analytic,
-            "gib_per_chip": round(result.bytes_per_chip / GIB, 2),
-            "hbm_gib": HBM_GIB.get(name.partition(":")[0]),
+            "hbm_gib": memory,
+            "fits": result is not None and (memory is None or result.bytes_per_chip <= memory * GIB),
         }
-        if self.largest and found["hbm_gib"]:
-            found["largest_batch_per_device"] = self._largest(compiled, result, found["hbm_gib"] * GIB)
+        if result is not None:
+            analytic = step_flops(model.config, rows, self.seq_length, objective.num_targets)
+            found |= asdict(result) | {
+                "analytic_flops": analytic,
+                "flops_ratio": result.flops / analytic,
+                "gib_per_chip": round(result.bytes_per_chip / GIB, 2),
+            }
+        if self.largest and memory:
+            found["largest_batch_per_device"] = self._largest(compiled, memory * GIB)
         print(json.dumps(found) if self.json else _text(found, sizes))
 
-    def _largest(self, compiled, first: Compiled, memory: int) -> int:
-        """The largest multiple of 8 x the parts that fits, found from how memory grows and then by compiling."""
+    def _largest(self, compiled, memory: int) -> int:
+        """The largest multiple of 8 x the parts that fits, 0 if none: from how memory grows, then by compiling."""
         unit = 8 * self.accumulate
-        fits = lambda rows: compiled(rows).bytes_per_chip <= memory  # noqa: E731
-        small = compiled(unit)
-        growth = max(1.0, (first.bytes_per_chip - small.bytes_per_chip) / max(1, self.batch_per_device - unit))
-        rows = max(unit, int((memory - small.bytes_per_chip) / growth + unit) // unit * unit)
-        while rows > unit and not _compiles(fits, rows):
+
+        def used(rows):
+            result = compiled(rows)
+            return float("inf") if result is None else result.bytes_per_chip
+
+        small, larger = used(unit), used(2 * unit)
+        if small > memory:
+            return 0
+        if larger > memory:
+            return unit
+        growth = max(1.0, larger - small) / unit
+        rows = max(2 * unit, int((memory - small) / growth + unit) // unit * unit)
+        while rows > 2 * unit and used(rows) > memory:
             rows -= unit
-        while _compiles(fits, rows + unit):
+        while used(rows + unit) <= memory:
             rows += unit
         return rows
-
-
-def _compiles(fits, rows) -> bool:
-    """The compiler itself refuses what is far beyond the memory."""
-    try:
-        return fits(rows)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return False
 
 
 def _text(found, sizes) -> str:
     lines = [
         f"{found['topology']}: {found['config']}, {found['batch_per_device']} x {found['seq_length']} a chip, "
-        f"data={sizes['data']},model={sizes['model']}",
-        f"  memory       {found['gib_per_chip']:.2f} GiB a chip of {found['hbm_gib'] or '?'}",
-        f"  operations   {found['flops'] / 1e12:.2f} TFLOP a step, {found['flops_ratio']:.3f} x the analytic count",
-        f"  collectives  {_counts(found['collectives'])}",
-        f"  host         {_counts(found['host_transfers'])}",
+        f"data={sizes['data']},model={sizes['model']}"
     ]
+    if "gib_per_chip" not in found:
+        lines.append(f"  memory       does not fit into the {found['hbm_gib'] or '?'} GiB of a chip")
+    else:
+        fits = "" if found["fits"] else ": does not fit"
+        lines += [
+            f"  memory       {found['gib_per_chip']:.2f} GiB a chip of {found['hbm_gib'] or '?'}{fits}",
+            f"  operations   {found['flops'] / 1e12:.2f} TFLOP a step, {found['flops_ratio']:.3f} x the analytic count",
+            f"  collectives  {_counts(found['collectives'])}",
+            f"  host         {_counts(found['host_transfers'])}",
+        ]
     if "largest_batch_per_device" in found:
         lines.append(f"  largest      {found['largest_batch_per_device']} rows a chip")
     return "\n".join(lines)

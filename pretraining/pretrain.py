@@ -16,6 +16,7 @@ if "--deterministic" in sys.argv:
 import dataclasses
 import functools
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.huggingface import save_directory
-from nlptasks.core.mesh import check_heads, parse_mesh, use_mesh
+from nlptasks.core.mesh import check_heads, check_places, parse_mesh, use_mesh
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object, write_text
 from nlptasks.loading import build_transformer_model, config_file
@@ -46,7 +47,7 @@ OPTIONS, SCORES = "options.json", "scores.json"
 # what may differ between a run and its continuation
 CHANGEABLE = ("output", "resume", "shards", "checkpoint", "mesh", "save_every", "keep", "log_every", "num_workers")
 CHANGEABLE += ("skip_bad_steps", "spike", "tensorboard", "distributed", "coordinator", "num_processes", "process_id")
-CHANGEABLE += ("deterministic", "check_digests", "peak_tflops", "learning_rate", "valid_every")
+CHANGEABLE += ("deterministic", "check_digests", "peak_tflops", "learning_rate", "valid_every", "precision")
 
 
 @dataclass(kw_only=True)
@@ -60,7 +61,8 @@ class Pretrain:
     config: str = "base"
     """tiny, mini, small, base or large, with a + behind it for larger keys, or a config.json"""
     checkpoint: Path | None = None
-    """go on from this model (any format the library loads) instead of random weights; its config is used"""
+    """go on from this model instead of random weights: a directory, or a file of weights (bert4keras' HDF5, a
+    TensorFlow checkpoint) with its config beside it or given as --config FILE.json"""
     objective: str = "mlm"
     """mlm, lm or unilm, or a mixture by steps: mlm=2,unilm=1"""
     mask_rate: float = 0.15
@@ -142,7 +144,7 @@ class Pretrain:
         first = jax.process_index() == 0
         rows = ShardSet(
             self.shards,
-            vocab=None if self.checkpoint is None else config_file(self.checkpoint).parent / "vocab.txt",
+            vocab=self._vocab_file(),
             skip_unreadable=self.skip_unreadable,
             check_digests=self.check_digests,
         )
@@ -164,8 +166,9 @@ class Pretrain:
         ]
         start_run(self.seed, self.precision)
         sizes = parse_mesh(self.mesh or f"data={jax.device_count()}")
-        mesh = use_mesh(f"data={sizes['data']},model={sizes['model']}").device_mesh.backend_mesh
         self._check_rows(sizes)
+        mesh = use_mesh(f"data={sizes['data']},model={sizes['model']}").device_mesh.backend_mesh
+        check_places([[device.process_index for device in row] for row in mesh.devices], jax.process_count())
         model = self._model(rows, objectives)
         check_heads(model.config.num_heads, sizes)
         optimizer = self._optimizer()
@@ -182,28 +185,31 @@ class Pretrain:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        iterator = read_ahead(batches, self.num_workers)
         with Checkpoints((self.output / "checkpoints").absolute(), self.keep) as checkpoints:
-            options = self._identity()
-            progress = {
-                "step": 0,
-                "skipped": 0,
-                "seconds": 0.0,
-                "pending": [],
-                "options": options,
-                "workers": self.num_workers,
-            }
+            options = self._identity(model)
+            progress = {"step": 0, "skipped": 0, "seconds": 0.0, "pending": [], "first": 0, "data": None}
+            progress |= {"options": options, "workers": self.num_workers}
             if (restored := checkpoints.restore_newest(state, say)) is not None:
-                state, progress = self._continue(restored, options, iterator)
+                step, state, progress = restored
+                self._compare(progress["options"], options)
+                say(f"going on from step {step}")
+            elif (self.output / OPTIONS).is_file():
+                self._compare(read_json_object(self.output / OPTIONS)["run"], options)
+                say("no checkpoint was finished; beginning anew")
             elif first:
                 self.output.mkdir(parents=True, exist_ok=True)
-                write_text(self.output / OPTIONS, json.dumps(options, indent=1, default=str) + "\n")
+                given = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+                write_text(self.output / OPTIONS, json.dumps({"run": options, "given": given}, indent=1) + "\n")
+            if progress["workers"] != self.num_workers:  # whose state is of another kind: count from here
+                progress |= {"workers": self.num_workers, "first": progress["step"], "data": None}
+            iterator = read_ahead(batches, self.num_workers, first=progress["first"])
+            seek(iterator, progress["data"])
             main = objectives[int(np.argmax(batches.shares))]
-            flops, peak = self._rates(model, objectives, batches.shares, rows.seq_length)
+            flops, peak = self._rates(model, objectives, batches.shares, rows.seq_length, sizes)
             if first:
                 say(self._description(model, rows, flops, peak, sizes))
-            baseline = unigram_baseline(rows, main, self.valid_rows)
-            if first and self.valid_rows:
+            baseline = unigram_baseline(rows, main, self.valid_rows) if self.valid_rows else {}
+            if first and baseline:
                 say(
                     f"unigram baseline on the held-out rows: perplexity {baseline['perplexity']:.2f}, "
                     f"accuracy {baseline['accuracy']:.2%}"
@@ -255,6 +261,17 @@ class Pretrain:
             raise ValueError(f"--optimizer is adamw or lamb. Received: {self.optimizer!r}.")
         if self.precision not in PRECISIONS:
             raise ValueError(f"--precision is one of {', '.join(PRECISIONS)}. Received: {self.precision!r}.")
+        for path in (self.shards, self.output):
+            if re.match(r"\w+:/", str(path)):
+                raise ValueError(
+                    f"{path}: buckets are read and written as folders; mount it (gcsfuse, say) and name that."
+                )
+        if self.coordinator is None and (self.num_processes is not None or self.process_id is not None):
+            raise ValueError("--num-processes and --process-id go with --coordinator.")
+        if self.coordinator is not None and self.distributed:
+            raise ValueError(
+                "--coordinator is for processes that nothing tells about each other; leave --distributed out."
+            )
         parse_mixture(self.objective)
         self._multipliers()
         there = (self.output / "checkpoints").is_dir() or (self.output / OPTIONS).is_file()
@@ -272,6 +289,14 @@ class Pretrain:
         elif self.distributed:
             jax.distributed.initialize()
 
+    def _vocab_file(self) -> Path:
+        """The vocabulary that the shards must have been made with."""
+        if self.checkpoint is not None:
+            path = (self.checkpoint if self.checkpoint.is_dir() else self.checkpoint.parent) / "vocab.txt"
+            if path.is_file():
+                return path
+        return self.shards / "vocab.txt"
+
     def _check_rows(self, sizes) -> None:
         if self.batch_size % (self.accumulate * sizes["data"]):
             raise ValueError(
@@ -288,7 +313,8 @@ class Pretrain:
         rates = {"dropout": self.dropout, "attention_dropout": self.attention_dropout}
         overrides = {name: rate for name, rate in rates.items() if rate is not None} | {"attention": attention}
         if self.checkpoint is not None:
-            path = config_file(self.checkpoint)
+            given = Path(self.config) if self.config.endswith(".json") else self.checkpoint
+            path = config_file(given if given.suffix == ".json" or given.is_dir() else given.parent)
             model = build_transformer_model(path, self.checkpoint, with_mlm="linear", **overrides)
         else:
             if self.config.endswith(".json"):
@@ -319,7 +345,8 @@ class Pretrain:
 
     def _multipliers(self) -> dict[int, float]:
         if self.schedule is None:
-            return {max(1, self.num_steps // 100): 1.0, self.num_steps + 1: 0.0}
+            rising = max(1, self.num_steps // 100)
+            return {0: 1 / rising, rising: 1.0, self.num_steps + 1: 0.0}
         try:
             points = [part.split("=") for part in self.schedule.split(",")]
             found = {int(step): float(value) for step, value in points}
@@ -338,31 +365,23 @@ class Pretrain:
         unadapted = UNDECAYED if self.optimizer == "lamb" else ("",)  # LAMB that adapts no weight is AdamW
         return Lamb(rate, weight_decay_rate=self.weight_decay, exclude_from_layer_adaptation=unadapted, **settings)
 
-    def _identity(self) -> dict:
+    def _identity(self, model) -> dict:
         """The options that make a run what it is, as they stand in JSON."""
-        values = {n: v for n, v in dataclasses.asdict(self).items() if n not in CHANGEABLE}
-        values["shards"] = ShardSet(self.shards, skip_unreadable=self.skip_unreadable).__repr__()
+        values = {n: v for n, v in dataclasses.asdict(self).items() if n not in (*CHANGEABLE, "config")}
+        values["model"] = model.config.to_dict()
+        values["shards"] = repr(ShardSet(self.shards, skip_unreadable=self.skip_unreadable))
         return json.loads(json.dumps(values, default=str))
 
-    def _continue(self, restored, options, iterator):
-        step, state, progress = restored
-        former = progress["options"]
+    def _compare(self, former: dict, options: dict) -> None:
+        """Refuses to go on with what makes another run."""
         for name in sorted(former.keys() | options.keys()):
             if former.get(name) != options.get(name):
                 raise ValueError(
                     f"{self.output}: the run was started with {name}={former.get(name)!r}, now "
                     f"{name}={options.get(name)!r}; resume with the same options, or start anew in another --output."
                 )
-        say(f"going on from step {step}")
-        if progress["workers"] == self.num_workers:
-            seek(iterator, progress)
-        else:
-            for _ in range(step):
-                next(iterator)
-            progress["workers"] = self.num_workers
-        return state, progress
 
-    def _rates(self, model, objectives, shares, seq_length):
+    def _rates(self, model, objectives, shares, seq_length, sizes):
         """Operations of a step on average, and what all devices can do in a second."""
         flops = sum(
             share * step_flops(model.config, self.batch_size, seq_length, objective.num_targets)
@@ -370,7 +389,8 @@ class Pretrain:
         )
         dtype = "bfloat16" if self.precision == "bfloat16" else "float32"
         rate = matmul_rate(dtype) if self.peak_tflops is None else self.peak_tflops * 1e12
-        devices = 1 if jax.default_backend() == "cpu" else jax.device_count()  # CPU devices share their cores
+        # CPU devices share their cores
+        devices = 1 if jax.default_backend() == "cpu" else sizes["data"] * sizes["model"]
         return flops, rate * devices
 
     def _description(self, model, rows, flops, peak, sizes) -> str:

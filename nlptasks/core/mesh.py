@@ -1,7 +1,8 @@
 """Many devices: a mesh, and which weights are cut along it. The layout stands beside the model, never inside."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -103,3 +104,19 @@ def check_heads(num_heads: int, mesh: Mapping[str, int]) -> None:
     """Refuses a mesh that would cut through a head."""
     if num_heads % mesh["model"]:
         raise ValueError(f"the mesh must divide the heads. Received: model={mesh['model']}, num_heads={num_heads}.")
+
+
+def check_places(processes: Sequence[Sequence[int]], process_count: int) -> None:
+    """Refuses a mesh whose data places are not each within one process, as many in each.
+
+    Args:
+        processes: of the devices of each data place.
+    """
+    owners = [set(row) for row in processes]
+    counts = Counter(min(row) for row in owners)
+    if any(len(row) > 1 for row in owners) or len(counts) < process_count or len(set(counts.values())) > 1:
+        raise ValueError(
+            "each process must hold as many whole data places of the mesh as the others. Received: places in processes "
+            f"{[sorted(row) for row in owners][:16]} of {process_count}; a model axis must fit into one process, and "
+            "the mesh must take all devices."
+        )

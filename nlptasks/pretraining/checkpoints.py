@@ -5,7 +5,7 @@
     checkpoints/00001000/manifest.json   size and SHA-256 of every file above
 
 Orbax restores a file with a flipped bit without noticing. A checkpoint without its manifest, or with a file that
-differs from it, is not used: the one before is. A folder may lie on a bucket (`gs://...`).
+differs from it, is not used: the one before is.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 MANIFEST, PROGRESS, STATE = "manifest.json", "progress.json", "state"
+UNFINISHED = f"it was not finished: no {MANIFEST}"
 _DIGITS = 8
 _CHUNK = 1 << 22
 
@@ -74,10 +75,11 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits until the last save is sealed."""
-        self._writer.wait_until_finished()
         if self._sealing is not None:
+            # first: Orbax tells an error once, and only the thread that seals may hear it, or it would seal nothing
             self._sealing.join()
             self._sealing = None
+        self._writer.wait_until_finished()
         if self._failure:
             raise self._failure.pop()
 
@@ -86,7 +88,9 @@ class Checkpoints:
             self._writer.wait_until_finished()
             (folder / PROGRESS).write_text(progress)
             _replace(folder / MANIFEST, json.dumps({"files": digests(folder)}, indent=1))
-            for step in self.steps()[: -self.keep]:
+            # a newer one was passed over when the run went on from before it
+            own, former = int(folder.name), [step for step in self.steps() if step <= int(folder.name)]
+            for step in (*former[: -self.keep], *(step for step in self.steps() if step > own)):
                 self._folder(step).rmtree()
         except BaseException as error:
             self._failure.append(error)
@@ -107,13 +111,14 @@ class Checkpoints:
             say: is told why a newer one was passed over.
 
         Raises:
-            ValueError: there are checkpoints and none is whole, or the whole one holds other shapes.
+            ValueError: checkpoints were finished and none is whole, or the whole one holds other shapes.
         """
-        steps = self.steps()
+        steps, unfinished = self.steps(), 0
         for step in reversed(steps):
             folder = self._folder(step)
             if problem := self._agreed(folder):
                 say(f"{folder}: not used ({problem}); trying the checkpoint before it.")
+                unfinished += problem == UNFINISHED
                 continue
             progress = json.loads((folder / PROGRESS).read_text())
             try:
@@ -124,7 +129,7 @@ class Checkpoints:
                     f"{folder}: does not fit this model ({what}); resume with the options of the run, or start anew in "
                     "another --output."
                 ) from None
-        if steps:
+        if len(steps) > unfinished:
             raise ValueError(
                 f"{self.directory}: none of its {len(steps)} checkpoints is whole; start anew in another --output."
             )
@@ -188,6 +193,8 @@ def damage(folder: epath.PathLike) -> str | None:
     """
     folder = epath.Path(folder)
     try:
+        if not (folder / MANIFEST).exists():
+            return UNFINISHED
         expected = json.loads((folder / MANIFEST).read_text())["files"]
         there = _files(folder)
         for name, entry in expected.items():
@@ -198,10 +205,10 @@ def damage(folder: epath.PathLike) -> str | None:
                 return f"{name} has {size} bytes instead of {entry['bytes']}"
             if _digest(path) != entry["sha256"]:
                 return f"{name} is not what was written"
+        if not any(name.startswith(f"{STATE}/") for name in expected):
+            return f"{STATE} is missing"
         if extra := sorted(set(there) - set(expected)):
             return f"{extra[0]} does not belong to it"
-    except FileNotFoundError:
-        return f"it was not finished: no {MANIFEST}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST} cannot be read: {error}"
     return None

@@ -124,16 +124,19 @@ def stack(examples: Sequence[Mapping[str, np.ndarray]]) -> Example:
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
-def read_ahead(batches: Batches, num_workers: int = 0, num_threads: int = 2, buffer: int = 8) -> grain.DatasetIterator:
+def read_ahead(
+    batches: Batches, num_workers: int = 0, num_threads: int = 2, buffer: int = 8, first: int = 0
+) -> grain.DatasetIterator:
     """Grain's iterator over the batches, made ahead of their use; `get_state` and `set_state` say where it stands.
 
     Args:
         num_workers: processes that make batches; 0: threads of this one.
         num_threads: threads in each of them.
         buffer: batches ahead.
+        first: the step to begin with; a state is that of an iterator with the same one and as many workers.
     """
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=buffer)
-    dataset = grain.MapDataset.source(batches).to_iter_dataset(options)
+    dataset = grain.MapDataset.source(batches).slice(slice(first, None)).to_iter_dataset(options)
     if num_workers:
         if not flags.FLAGS.is_parsed():  # Grain's workers read flags that only programs built on absl parse
             flags.FLAGS.mark_as_parsed()

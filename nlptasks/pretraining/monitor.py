@@ -62,8 +62,8 @@ class Monitor:
         self.skipped, self._former_seconds, self._started = skipped, seconds, time.monotonic()
         self.rows = [] if directory is None else _rows_until(directory / LOG, first_step)
         self.pending = list(pending)
-        self._since = self._started
-        self._events = _event_writer(directory) if tensorboard and directory is not None else None
+        self.restart_clock()
+        self._events = _event_writer(directory, first_step) if tensorboard and directory is not None else None
         if directory is not None:
             _write_rows(directory / LOG, self.rows)
 
@@ -73,16 +73,16 @@ class Monitor:
         return self._former_seconds + time.monotonic() - self._started
 
     def restart_clock(self) -> None:
-        """Leaves what was done since the last row (compiling, validating) out of the rates."""
-        self._since = time.monotonic()
+        """Rates are over the steps from now on: what was done before (compiling, validating) is left out."""
+        self._since, self._steps, self._tokens = time.monotonic(), 0, 0.0
 
     def add(self, step: int, metrics: Mapping[str, float], learning_rate: float) -> None:
         """Takes the metrics of step `step` (counted from 1); writes a row when one is due."""
         self.pending.append(metrics)
+        self._steps, self._tokens = self._steps + 1, self._tokens + metrics["tokens"]
         if step % self.log_every and step != self.num_steps:
             return
         elapsed = max(time.monotonic() - self._since, 1e-9)
-        count, targets = len(self.pending), sum(m["targets"] for m in self.pending)
 
         def mean(name):
             good = [m for m in self.pending if not m["bad"]]
@@ -90,12 +90,12 @@ class Monitor:
 
         row = {
             "step": step,
-            "loss": mean("loss") if targets else math.nan,
+            "loss": mean("loss"),
             "accuracy": mean("accuracy"),
             "gradient_norm": mean("gradient_norm"),
             "learning_rate": learning_rate,
-            "tokens_per_second": sum(m["tokens"] for m in self.pending) / elapsed,
-            "mfu": count * self.flops / elapsed / self.peak_flops,
+            "tokens_per_second": self._tokens / elapsed,
+            "mfu": self._steps * self.flops / elapsed / self.peak_flops,
             "skipped": self.skipped,
             "seconds": self.seconds,
         }
@@ -105,7 +105,8 @@ class Monitor:
             f"{row['tokens_per_second']:,.0f} tokens/s  MFU {row['mfu']:.1%}"
             + (f"  skipped {self.skipped}" if self.skipped else "")
         )
-        self.pending, self._since = [], time.monotonic()
+        self.pending = []
+        self.restart_clock()
 
     def add_validation(self, step: int, loss: float, accuracy: float) -> None:
         """Takes the scores of held-out rows after step `step`."""
@@ -164,12 +165,12 @@ def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _event_writer(directory):
+def _event_writer(directory, first_step):
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
         raise ValueError("--tensorboard needs tensorboardX: pip install tensorboardX.") from None
-    return SummaryWriter(str(directory / "tensorboard"))
+    return SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1 if first_step else None)
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:

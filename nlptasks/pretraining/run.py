@@ -1,7 +1,7 @@
 """The loop of a pretraining run: steps, held-out rows, checkpoints, and what happens when something goes wrong."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,9 @@ from nlptasks.pretraining.monitor import Monitor
 from nlptasks.pretraining.objectives import Example
 from nlptasks.pretraining.step import State, batch_sharding, compile_step, make_evaluation, on_mesh
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted
+from nlptasks.train.optimizers import PiecewiseLinear
 
-_AGREE_EVERY = 10  # steps between two looks at whether any process was asked to stop
+_AGREE_SECONDS, _AGREE_STEPS = 2.0, 10  # at most so far apart do processes ask each other whether to stop
 
 
 @dataclass(kw_only=True)
@@ -30,8 +31,7 @@ class RunSettings:
     num_steps: int
     save_every: int
     valid_every: int
-    learning_rate: Callable[[int], Any]
-    """of a step, counted from 0"""
+    learning_rate: PiecewiseLinear
     skip_bad_steps: int = 0
     """bad steps that are left out and counted before the run stops"""
 
@@ -63,6 +63,7 @@ def run_steps(
     step_function = compile_step(step_function, state)
     validate = _validation(model, held_out, mesh)
     sharding, step, waiting = batch_sharding(mesh), progress["step"], None
+    first, anyone = step, _Agreement(step)
 
     def save():
         progress.update(step=step, data=_plain(batches.get_state()))
@@ -75,11 +76,11 @@ def run_steps(
             step += 1
             if waiting is not None:  # look at a step while the next one runs
                 _judge(*waiting, settings, monitor)
-            elif step == progress["step"] + 1:
+            elif step == first + 1:
                 jax.block_until_ready(metrics)
                 monitor.restart_clock()  # compiled
             waiting = (step, metrics)
-            last, stopping = step == settings.num_steps, _anyone(stop.requested, step)
+            last, stopping = step == settings.num_steps, anyone(stop.requested, step)
             saving, validating = step % settings.save_every == 0, step % settings.valid_every == 0
             if last or stopping or saving or validating:
                 _judge(*waiting, settings, monitor)
@@ -106,7 +107,7 @@ def _judge(step, metrics, settings, monitor):
                 f"--precision float32, or let --skip-bad-steps leave out more than {settings.skip_bad_steps}."
             )
         monitor.say(f"{what}: left out ({monitor.skipped} of at most {settings.skip_bad_steps}).")
-    monitor.add(step, values, float(settings.learning_rate(step - 1)))
+    monitor.add(step, values, settings.learning_rate.at(step - 1 - monitor.skipped))
 
 
 def _validation(model, held_out, mesh):
@@ -129,13 +130,26 @@ def _validation(model, held_out, mesh):
     return validate
 
 
-def _anyone(requested, step):
-    """Whether any process was asked to stop; all give the same answer at the same step."""
-    if jax.process_count() == 1:
-        return requested
-    if step % _AGREE_EVERY:
-        return False
-    return bool(np.any(multihost_utils.process_allgather(np.array([requested]))))
+class _Agreement:
+    """Whether any process was asked to stop; all give the same answer at the same step.
+
+    They ask each other every few seconds, which the slowest one's time of a step turns into steps.
+    """
+
+    def __init__(self, step):
+        self._last, self._next, self._asked = step, step + 1, time.monotonic()
+
+    def __call__(self, requested, step):
+        if jax.process_count() == 1:
+            return requested
+        if step < self._next:
+            return False
+        now = time.monotonic()
+        seconds = (now - self._asked) / max(1, step - self._last)
+        found = multihost_utils.process_allgather(np.array([float(requested), seconds]))
+        wait = int(_AGREE_SECONDS / max(float(found[:, 1].max()), 1e-6))
+        self._last, self._next, self._asked = step, step + min(_AGREE_STEPS, max(1, wait)), now
+        return bool(found[:, 0].any())
 
 
 def _plain(value):
@@ -143,9 +157,11 @@ def _plain(value):
     return value.decode("ascii") if isinstance(value, bytes) else value
 
 
-def seek(batches: grain.DatasetIterator, progress: Mapping[str, Any]) -> None:
-    """Puts Grain's iterator where a checkpoint left it."""
-    saved, own = progress["data"], batches.get_state()
+def seek(batches: grain.DatasetIterator, saved: Any) -> None:
+    """Puts Grain's iterator where a checkpoint left it; None leaves it at its beginning."""
+    if saved is None:
+        return
+    own = batches.get_state()
     batches.set_state(saved.encode("ascii") if isinstance(own, bytes) else saved)
 
 

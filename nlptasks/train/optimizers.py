@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import keras
+import numpy as np
 from keras import ops
 
 from nlptasks.train.adam import Adam
@@ -92,6 +93,11 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
             risen = low + (step - first) * ((high - low) / (last - first))
             multiplier = ops.where(step < last, risen, multiplier)
         return self.rate * multiplier
+
+    def at(self, step: int) -> float:
+        """The rate at a step, computed without a device."""
+        points = {0: 0.0} | self.multipliers
+        return self.rate * float(np.interp(step, list(points), list(points.values())))
 
     def get_config(self):
         return {"rate": self.rate, "multipliers": self.multipliers}

@@ -93,6 +93,23 @@ def test_a_checkpoint_that_was_not_sealed_is_not_used_and_is_written_anew(copy):
     jax.tree.map(np.testing.assert_array_equal, state, state_of(14))
 
 
+def test_a_run_killed_in_its_first_save_begins_anew(copy):
+    for folder in copy.iterdir():
+        (folder / MANIFEST).unlink()
+    found, said = restored(copy)
+    assert found is None
+    assert len(said) == 3
+
+
+def test_a_branch_that_was_passed_over_neither_counts_nor_stays(copy):
+    (copy / "00000013" / MANIFEST).unlink()
+    with Checkpoints(copy, keep=1) as checkpoints:
+        assert checkpoints.restore_newest(state_of(0), lambda line: None)[0] == 8
+        checkpoints.save(9, state_of(9), {"step": 9})
+    assert [path.name for path in copy.iterdir()] == ["00000009"]
+    assert restored(copy)[0][0] == 9
+
+
 def test_missing_and_foreign_files_are_named(copy):
     folder = copy / "00000013"
     (folder / PROGRESS).unlink()
@@ -121,3 +138,19 @@ def test_a_checkpoint_of_another_model_is_refused(saved):
 def test_what_went_wrong_in_the_background_is_raised(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"), Checkpoints(tmp_path / "c") as checkpoints:
         checkpoints.save(1, state_of(1), {"step": object()})
+
+
+def test_a_state_that_could_not_be_written_is_not_sealed(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, state_of(1), {"step": 1})
+
+        def fail():
+            raise OSError("no space left")
+
+        checkpoints.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints._writer, "wait_until_finished", fail)
+            checkpoints._seal(checkpoints._folder(2), "{}")
+        with pytest.raises(OSError, match="no space left"):
+            checkpoints.wait()
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["00000001"]

@@ -100,6 +100,7 @@ def test_a_run_leaves_a_model_that_learnt_and_says_how_it_went(finished):
     losses = [float(loss) for _, loss in logged(output, "loss") if loss]
     assert losses[-1] < losses[0]
     assert sorted(path.name for path in (output / "checkpoints").iterdir()) == ["00000012", "00000018", "00000024"]
+    assert json.loads((output / "options.json").read_text())["given"]["learning_rate"] == 0.01
     assert "unigram baseline on the held-out rows" in result.err
     assert "step 24/24" in result.err
 
@@ -169,6 +170,43 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_message(script, input
         np.testing.assert_allclose(weights[name], expected[name], atol=1e-4, err_msg=name)
 
 
+def test_a_run_killed_in_its_first_save_begins_anew_with_the_same_bits(script, inputs, finished, tmp_path):
+    output = shutil.copytree(finished[0], tmp_path / "run")
+    (output / "model.safetensors").unlink()
+    for folder in (output / "checkpoints").iterdir():
+        (folder / "manifest.json").unlink()
+    other = call(script, *arguments(inputs, output, "--resume", "--batch-size", 4))
+    assert "the run was started with batch_size=8, now batch_size=4" in other.err
+    result = call(script, *arguments(inputs, output, "--resume", "--num-workers", 1))
+    assert result.status == 0, result.err
+    assert "no checkpoint was finished; beginning anew" in result.err
+    weights, expected = (load_file(folder / "model.safetensors") for folder in (output, finished[0]))
+    assert all(np.array_equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_run_goes_on_with_another_number_of_workers(script, inputs, finished, tmp_path):
+    output = shutil.copytree(finished[0], tmp_path / "run")
+    (output / "model.safetensors").unlink()
+    (output / "checkpoints" / "00000024" / "manifest.json").unlink()
+    result = call(script, *arguments(inputs, output, "--resume", "--num-workers", 2))
+    assert result.status == 0, result.err
+    assert "going on from step 18" in result.err
+    weights, expected = (load_file(folder / "model.safetensors") for folder in (output, finished[0]))
+    assert all(np.array_equal(weights[name], expected[name]) for name in expected)
+
+
+def test_bert4keras_weights_are_a_start(script, tmp_path, golden):
+    """A file of weights with its config beside it, as `--config` names it."""
+    config = json.loads((golden / "bert4keras" / "mlm_linear.json").read_text())
+    vocab = small_vocab(config["vocab_size"])
+    shards = write_shards(tmp_path / "shards", random_rows(40, 9, config["vocab_size"]), 9, vocab=vocab)
+    weights = golden / "bert4keras" / "mlm_linear.h5"
+    given = ("--checkpoint", weights, "--config", weights.with_suffix(".json"))
+    more = ("--num-steps", 2, "--batch-size", 8, "--valid-rows", 4, "--mesh", "data=1", "--peak-tflops", 1)
+    result = call(script, "--shards", shards, "--output", tmp_path / "run", *given, *more, "--valid-every", 1)
+    assert result.status == 0, result.err
+
+
 def test_bad_steps_stop_the_run_with_their_number_or_are_left_out(script, inputs, tmp_path):
     huge = ("--learning-rate", 1e30, "--clip-norm", 1e30, "--optimizer", "adamw", "--schedule", "0=1")
     result = call(script, *arguments(inputs, tmp_path / "stopped", *huge))
@@ -212,6 +250,9 @@ def test_a_mixture_averages_and_goes_on_from_a_model(script, inputs, finished, t
         (("--config", "tiny", "--mask-rate", 2), "--mask-rate must lie between 0 and 1"),
         (("--resume",), "no interrupted run here; leave --resume out"),
         (("--coordinator", "localhost:1"), "--coordinator goes with --num-processes and --process-id"),
+        (("--num-processes", 2), "--num-processes and --process-id go with --coordinator"),
+        (("--coordinator", "localhost:1", "--distributed"), "leave --distributed out"),
+        (("--output", "gs://bucket/run"), "buckets are read and written as folders; mount it"),
         (("--num-steps", 0), "--num-steps must be at least 1"),
         (("--clip-norm", 0), "--clip-norm must be positive"),
     ],

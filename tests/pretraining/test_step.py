@@ -9,7 +9,7 @@ import pytest
 from jax import numpy as jnp
 
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.core.mesh import MeshDistribution, axes_of, check_heads, parse_mesh, use_mesh
+from nlptasks.core.mesh import MeshDistribution, axes_of, check_heads, check_places, parse_mesh, use_mesh
 from nlptasks.pretraining.loader import Batches
 from nlptasks.pretraining.objectives import Objective
 from nlptasks.pretraining.step import batch_sharding, compile_step, loss_sums, make_step, on_mesh, state_of
@@ -201,6 +201,15 @@ def test_meshes_that_cannot_be_are_refused():
         MeshDistribution({"data": 32, "model": 2})
     with pytest.raises(ValueError, match=r"the mesh must divide the heads\. Received: model=3, num_heads=4"):
         check_heads(4, {"data": 1, "model": 3})
+
+
+def test_data_places_lie_within_processes_as_many_in_each():
+    check_places([[0], [0], [1], [1]], 2)
+    check_places([[0, 0], [1, 1]], 2)
+    check_places([[1], [0]], 2)
+    for processes, count in (([[0, 0, 1, 1]], 2), ([[0], [0]], 2), ([[0], [0], [1]], 2), ([[0, 1], [0, 1]], 2)):
+        with pytest.raises(ValueError, match="each process must hold as many whole data places of the mesh"):
+            check_places(processes, count)
 
 
 def test_evaluation_draws_no_dropout():

@@ -43,6 +43,7 @@ def test_a_schedule_is_linear_between_its_steps_and_constant_after_them():
     schedule = PiecewiseLinear(2.0, {10: 1.0, 30: 0.5})
     found = [float(schedule(step)) for step in (0, 5, 10, 20, 30, 1000)]
     np.testing.assert_allclose(found, [0.0, 1.0, 2.0, 1.5, 1.0, 1.0], rtol=1e-6)
+    np.testing.assert_allclose([schedule.at(step) for step in (0, 5, 10, 20, 30, 1000)], found, rtol=1e-6)
     again = PiecewiseLinear.from_config(schedule.get_config())
     assert float(again(20)) == pytest.approx(1.5)
     assert float(PiecewiseLinear(1.0, {0: 0.25, 4: 0.75})(2)) == pytest.approx(0.5)
