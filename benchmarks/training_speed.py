@@ -9,8 +9,10 @@ dependencies kagglehub and kagglesdk). ENVIRONMENT: see tests/golden/make_bert4k
 """
 
 import argparse
+import collections
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,8 @@ SIDES = (
     ("KerasHub", "bfloat16"),
     ("transformers", "float32"),
     ("transformers", "bfloat16"),
+    ("products", "float32"),
+    ("products", "bfloat16"),
 )
 
 
@@ -79,6 +83,27 @@ def bert4keras(folder: Path, dtype: str, repeats: int) -> dict:
     return medians(functions, repeats) | {"hidden": hidden[:, :4].tolist()}
 
 
+def operations(function, repeats: int) -> dict[str, float]:
+    """Seconds in each kind of TensorFlow's operations in one call of a function."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as directory:
+        tf.profiler.experimental.start(directory)
+        for _ in range(repeats):
+            function()
+        tf.profiler.experimental.stop()
+        (path,) = Path(directory).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    seconds = collections.Counter()
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            name = plane.event_metadata[event.metadata_id].name
+            if (operation := re.search(r"[^:]:(_?[A-Z]\w+)$", name)) and "CPU" in plane.name:
+                seconds[operation[1]] += event.duration_ps / 1e12 / repeats
+    return dict(seconds.most_common(12))
+
+
 def nlptasks(folder: Path, dtype: str, repeats: int) -> dict:
     """This library on TensorFlow."""
     import keras
@@ -108,7 +133,8 @@ def nlptasks(folder: Path, dtype: str, repeats: int) -> dict:
         "step": lambda: float(step({"x": x, "y": targets})),
         "forward": lambda: ops.convert_to_numpy(ops.cast(forward(y), "float32")),
     }
-    return medians(functions, repeats) | {"hidden": hidden[:, :4].tolist()}
+    found = medians(functions, repeats) | {"hidden": hidden[:, :4].tolist()}
+    return found | {"operations": {name: operations(function, repeats) for name, function in functions.items()}}
 
 
 def kerashub(folder: Path, dtype: str, repeats: int) -> dict:
@@ -166,6 +192,33 @@ def transformers(folder: Path, dtype: str, repeats: int) -> dict:
     return medians({"step": step, "forward": forward}, repeats) | {"hidden": hidden[:, :4].tolist()}
 
 
+def products(folder: Path, dtype: str, repeats: int) -> dict:
+    """The matrix products of the layers alone, in a step each with both of its gradients."""
+    import tensorflow as tf
+
+    shapes = [(768, 768)] * 4 + [(768, 3072), (3072, 768)]
+    weights = [tf.Variable(tf.cast(tf.random.normal(shape), dtype)) for _ in range(12) for shape in shapes]
+
+    def inputs(rows, length):
+        flat = {size: tf.cast(tf.random.normal((rows * length, size)), dtype) for size in (768, 3072)}
+        heads, scores = (tf.cast(tf.random.normal((rows, 12, length, n)), dtype) for n in (64, length))
+        return flat, heads, scores
+
+    def run(flat, heads, scores, gradients):
+        found = [tf.matmul(flat[w.shape[0]], w) for w in weights]
+        for _ in range(12 * (3 if gradients else 1)):
+            found += [tf.matmul(heads, heads, transpose_b=True), tf.matmul(scores, heads)]
+        if gradients:
+            found += [tf.matmul(flat[w.shape[1]], w, transpose_b=True) for w in weights]
+            found += [tf.matmul(flat[w.shape[0]], flat[w.shape[1]], transpose_a=True) for w in weights]
+        return found
+
+    step = tf.function(lambda *given: run(*given, True), autograph=False)
+    forward = tf.function(lambda *given: run(*given, False), autograph=False)
+    x, y = inputs(*STEP), inputs(*FORWARD)
+    return medians({"step": lambda: step(*x), "forward": lambda: forward(*y)}, repeats) | {"hidden": None}
+
+
 def prepare(folder: Path) -> None:
     """bert4keras' weights as a directory that all others read."""
     from nlptasks import build_transformer_model
@@ -207,7 +260,7 @@ def measure(options) -> str:
         "Made by `python benchmarks/training_speed.py --bert4keras ENVIRONMENT/bin/python "
         f"--repeats {options.repeats} --output benchmarks/training_speed.md`,",
         surroundings("keras", "tensorflow", "keras_hub", "transformers", "torch"),
-        "and bert4keras 0.11.5 on tensorflow-cpu 2.12.",
+        f"and bert4keras 0.11.5 on tensorflow-cpu 2.12. All ran on {len(os.sched_getaffinity(0))} of the cores.",
         "",
         f"BERT-base. Step: {STEP[0]} x {STEP[1]} tokens; forward: {FORWARD[0]} x {FORWARD[1]}; medians of "
         f"{options.repeats} after a first one. Distance: the largest of hidden states from bert4keras'.",
@@ -217,10 +270,24 @@ def measure(options) -> str:
     ]
     base = results["bert4keras", "float32"]
     for (side, dtype), found in results.items():
-        far = np.abs(np.subtract(found["hidden"], base["hidden"])).max()
+        far = found["hidden"] and f"{np.abs(np.subtract(found['hidden'], base['hidden'])).max():.1e}"
         cells = [f"{found[k]:.3f} | {base[k] / found[k]:.2f}" for k in ("step", "forward")]
-        lines.append(f"| {side}, {dtype} | {' | '.join(cells)} | {far:.1e} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {side}, {dtype} | {' | '.join(cells)} | {far or '-'} |")
+    return "\n".join(lines + where_time_goes(results)) + "\n"
+
+
+def where_time_goes(results: dict) -> list[str]:
+    """The operations of this library's passes in bfloat16, beside the products that no program can leave out."""
+    ours, least = results["nlptasks", "bfloat16"], results["products", "bfloat16"]
+    lines = ["", "## Where the time of bfloat16 goes", ""]
+    for name in ("step", "forward"):
+        spent = ", ".join(f"{of} {1000 * seconds:.0f}" for of, seconds in ours["operations"][name].items())
+        lines += [
+            f"A {name} takes {ours[name] / least[name]:.2f} times as long as its matrix products alone. Milliseconds",
+            f"by operation (the sum over threads, TensorFlow's profiler): {spent}.",
+            "",
+        ]
+    return lines[:-1]
 
 
 def main() -> None:
@@ -234,7 +301,7 @@ def main() -> None:
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if options.side:
-        sides = {f.__name__: f for f in (bert4keras, nlptasks, kerashub, transformers)}
+        sides = {f.__name__: f for f in (bert4keras, nlptasks, kerashub, transformers, products)}
         print(json.dumps(sides[options.side](Path(options.folder), options.dtype, options.repeats)))
         return
     if not options.bert4keras:
