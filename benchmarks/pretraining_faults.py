@@ -178,7 +178,7 @@ def main() -> None:
         "",
         f"`python benchmarks/pretraining_faults.py --output benchmarks/{options.output.name}`",
         "",
-        surroundings("keras", "jax", "grain", "orbax.checkpoint"),
+        surroundings("keras", "jax", "grain", "orbax"),
         "",
         f"A run of {STEPS} steps with a checkpoint every 5 takes {length:.1f} s, its first checkpoint {first:.1f} s.",
         "",
