@@ -27,7 +27,7 @@ from nlptasks.core.transformer import Transformer
 from nlptasks.pretraining.configs import named_config, step_flops
 from nlptasks.pretraining.objectives import ATTENTION, OBJECTIVES, SPECIALS, Objective
 from nlptasks.pretraining.step import make_step, state_of
-from nlptasks.pretraining.topology import GIB, HBM_GIB, Compiled, compile_for, topology_mesh
+from nlptasks.pretraining.topology import GIB, Compiled, compile_for, memory_of_device, topology_mesh
 from nlptasks.train.optimizers import UNDECAYED, Lamb, PiecewiseLinear
 from nlptasks.train.run import start_run
 from nlptasks.train.script import require_positive, run_command, say
@@ -42,7 +42,7 @@ class Check:
     config: str = "base"
     """tiny, mini, small, base or large, with a + behind it for larger keys"""
     batch_per_device: int = 32
-    """rows a chip"""
+    """rows a device"""
     seq_length: int = 512
     """tokens of a row"""
     vocab_size: int = 21128
@@ -60,7 +60,7 @@ class Check:
     recompute: bool = False
     """keep no activations inside of the layers"""
     mesh: str | None = None
-    """data=4,model=2, say; left out, all chips as data"""
+    """data=4,model=2, say; left out, all devices as data"""
     largest: bool = False
     """also find the largest batch that fits (several more compilations)"""
     json: bool = False
@@ -110,7 +110,7 @@ class Check:
 
     def _check(self, name, sizes, model, state, step) -> None:
         mesh, sizes = topology_mesh(name, sizes)
-        objective, memory = self._objective(), HBM_GIB.get(name.partition(":")[0])
+        objective, memory = self._objective(), memory_of_device(name, mesh)
 
         def compiled(rows_per_device) -> Compiled | None:
             """None where the compiler refuses what is far beyond the memory."""
@@ -121,7 +121,7 @@ class Check:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 result = None
-            say(f"{name}: {rows_per_device} rows a chip compiled in {time.monotonic() - started:.0f} s")
+            say(f"{name}: {rows_per_device} rows a device compiled in {time.monotonic() - started:.0f} s")
             return result
 
         result = compiled(self.batch_per_device)
@@ -132,14 +132,14 @@ class Check:
             "batch_per_device": self.batch_per_device,
             "seq_length": self.seq_length,
             "hbm_gib": memory,
-            "fits": result is not None and (memory is None or result.bytes_per_chip <= memory * GIB),
+            "fits": result is not None and (memory is None or result.bytes_per_device <= memory * GIB),
         }
         if result is not None:
             analytic = step_flops(model.config, rows, self.seq_length, objective.num_targets)
             found |= asdict(result) | {
                 "analytic_flops": analytic,
                 "flops_ratio": result.flops / analytic,
-                "gib_per_chip": round(result.bytes_per_chip / GIB, 2),
+                "gib_per_device": round(result.bytes_per_device / GIB, 2),
             }
         if self.largest and memory:
             found["largest_batch_per_device"] = self._largest(compiled, memory * GIB)
@@ -151,7 +151,7 @@ class Check:
 
         def used(rows):
             result = compiled(rows)
-            return float("inf") if result is None else result.bytes_per_chip
+            return float("inf") if result is None else result.bytes_per_device
 
         small, larger = used(unit), used(2 * unit)
         if small > memory:
@@ -169,21 +169,21 @@ class Check:
 
 def _text(found, sizes) -> str:
     lines = [
-        f"{found['topology']}: {found['config']}, {found['batch_per_device']} x {found['seq_length']} a chip, "
+        f"{found['topology']}: {found['config']}, {found['batch_per_device']} x {found['seq_length']} a device, "
         f"data={sizes['data']},model={sizes['model']}"
     ]
-    if "gib_per_chip" not in found:
-        lines.append(f"  memory       does not fit into the {found['hbm_gib'] or '?'} GiB of a chip")
+    if "gib_per_device" not in found:
+        lines.append(f"  memory       does not fit into the {found['hbm_gib'] or '?'} GiB of a device")
     else:
         fits = "" if found["fits"] else ": does not fit"
         lines += [
-            f"  memory       {found['gib_per_chip']:.2f} GiB a chip of {found['hbm_gib'] or '?'}{fits}",
+            f"  memory       {found['gib_per_device']:.2f} GiB a device of {found['hbm_gib'] or '?'}{fits}",
             f"  operations   {found['flops'] / 1e12:.2f} TFLOP a step, {found['flops_ratio']:.3f} x the analytic count",
             f"  collectives  {_counts(found['collectives'])}",
             f"  host         {_counts(found['host_transfers'])}",
         ]
     if "largest_batch_per_device" in found:
-        lines.append(f"  largest      {found['largest_batch_per_device']} rows a chip")
+        lines.append(f"  largest      {found['largest_batch_per_device']} rows a device")
     return "\n".join(lines)
 
 

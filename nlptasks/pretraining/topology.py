@@ -16,7 +16,7 @@ from nlptasks.pretraining.objectives import Objective
 from nlptasks.pretraining.step import State, batch_sharding
 
 GIB = 1 << 30
-# memory of a chip by the generation that a topology's name starts with, GiB; as the makers state it
+# GiB of a chip (two devices on v4) by the generation that a topology names first, as the maker states it
 HBM_GIB = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
 HOST_TRANSFERS = ("infeed", "outfeed", "send", "recv", "MoveToHost", "MoveToDevice")
@@ -27,22 +27,22 @@ class Compiled:
     """What is known of a compiled step.
 
     Attributes:
-        num_chips: of the topology.
-        bytes_per_chip: arguments, results that are not written over them, temporary memory and the program.
-        flops: of the whole step over all chips, as the compiler counts them; NaN where it does not.
-        collectives: how often each kind of exchange between chips stands in the program.
+        num_devices: of the topology.
+        bytes_per_device: arguments, results that are not written over them, temporary memory and the program.
+        flops: of the whole step over all devices, as the compiler counts them; NaN where it does not.
+        collectives: how often each kind of exchange between devices stands in the program.
         host_transfers: how often the program talks to the host.
     """
 
-    num_chips: int
-    bytes_per_chip: int
+    num_devices: int
+    bytes_per_device: int
     flops: float
     collectives: dict[str, int] = field(default_factory=dict)
     host_transfers: dict[str, int] = field(default_factory=dict)
 
 
 def topology_mesh(name: str, sizes: Mapping[str, int] | None) -> tuple[Mesh, dict[str, int]]:
-    """A mesh over the chips of a topology like `v5e:2x4`, and its sizes; all chips as data where none are given.
+    """A mesh over the devices of a topology like `v5e:2x4`, and its sizes; all of them as data where none are given.
 
     Raises:
         ValueError: the compiler is not installed, it does not know the name, or the mesh has another number of places.
@@ -57,10 +57,18 @@ def topology_mesh(name: str, sizes: Mapping[str, int] | None) -> tuple[Mesh, dic
     sizes = dict(sizes or {"data": len(devices), "model": 1})
     if len(devices) != sizes["data"] * sizes["model"]:
         raise ValueError(
-            f"--mesh must have as many places as the topology has chips. Received: data={sizes['data']},"
-            f"model={sizes['model']} for the {len(devices)} chips of {name}."
+            f"--mesh must have as many places as the topology has devices. Received: data={sizes['data']},"
+            f"model={sizes['model']} for the {len(devices)} devices of {name}."
         )
     return Mesh(np.array(devices).reshape(sizes["data"], sizes["model"]), AXES), sizes
+
+
+def memory_of_device(name: str, mesh: Mesh) -> float | None:
+    """GiB of a device of a topology, None for a generation that is not known here."""
+    devices = list(mesh.devices.flat)
+    chips = len({tuple(device.coords) for device in devices})
+    memory = HBM_GIB.get(name.partition(":")[0])
+    return None if memory is None else memory * chips / len(devices)
 
 
 def compile_for(step: Callable, state: State, objective: Objective, rows: int, accumulate: int, mesh: Mesh) -> Compiled:
@@ -69,7 +77,7 @@ def compile_for(step: Callable, state: State, objective: Objective, rows: int, a
     Args:
         step: what `make_step` returns.
         state: arrays on a mesh with the same axes, whatever its size.
-        rows: of a step, over all chips.
+        rows: of a step, over all devices.
     """
 
     def there(array):
@@ -90,8 +98,8 @@ def compile_for(step: Callable, state: State, objective: Objective, rows: int, a
     used = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     used += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return Compiled(
-        num_chips=mesh.size,
-        bytes_per_chip=used,
+        num_devices=mesh.size,
+        bytes_per_device=used,
         flops=float((compiled.cost_analysis() or {}).get("flops", float("nan"))) * mesh.size,
         collectives=_counted(text, COLLECTIVES),
         host_transfers=_counted(text, HOST_TRANSFERS),

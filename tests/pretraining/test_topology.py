@@ -56,6 +56,6 @@ def test_the_step_of_a_small_model_compiles_for_a_slice_of_eight_chips():
     found = json.loads(done.stdout)
     assert set(found["collectives"]) == {"all-reduce"}
     assert found["host_transfers"] == {}
-    assert found["num_chips"] == 8
+    assert found["num_devices"] == 8
     assert 0.9 < found["flops_ratio"] < 1.3
-    assert 0 < found["gib_per_chip"] < 1
+    assert 0 < found["gib_per_device"] < 1
