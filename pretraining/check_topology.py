@@ -153,18 +153,22 @@ class Check:
             result = compiled(rows)
             return float("inf") if result is None else result.bytes_per_device
 
-        small, larger = used(unit), used(2 * unit)
-        if small > memory:
+        fits, fitting = unit, used(unit)
+        if fitting > memory:
             return 0
-        if larger > memory:
-            return unit
-        growth = max(1.0, larger - small) / unit
-        rows = max(2 * unit, int((memory - small) / growth + unit) // unit * unit)
-        while rows > 2 * unit and used(rows) > memory:
-            rows -= unit
-        while used(rows + unit) <= memory:
-            rows += unit
-        return rows
+        tried, beyond = 2 * unit, float("inf")
+        while fits < tried < beyond:
+            now = used(tried)
+            if now > memory:
+                beyond = tried
+            if now == float("inf"):  # refused: nothing is known of its memory
+                tried = fits + (tried - fits) // (2 * unit) * unit
+                continue
+            growth = max(1.0, (now - fitting) / (tried - fits))
+            if now <= memory:
+                fits, fitting = tried, now
+            tried = min(fits + int((memory - fitting) / growth) // unit * unit, beyond - unit)
+        return fits
 
 
 def _text(found, sizes) -> str:
