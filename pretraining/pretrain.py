@@ -186,7 +186,7 @@ class Pretrain:
             process_count=jax.process_count(),
         )
         with Checkpoints((self.output / "checkpoints").absolute(), self.keep) as checkpoints:
-            options = self._identity(model)
+            options = self._identity(model, rows)
             progress = {"step": 0, "skipped": 0, "seconds": 0.0, "pending": [], "first": 0, "data": None}
             progress |= {"options": options, "workers": self.num_workers}
             if (restored := checkpoints.restore_newest(state, say)) is not None:
@@ -365,11 +365,11 @@ class Pretrain:
         unadapted = UNDECAYED if self.optimizer == "lamb" else ("",)  # LAMB that adapts no weight is AdamW
         return Lamb(rate, weight_decay_rate=self.weight_decay, exclude_from_layer_adaptation=unadapted, **settings)
 
-    def _identity(self, model) -> dict:
+    def _identity(self, model: Transformer, rows: ShardSet) -> dict:
         """The options that make a run what it is, as they stand in JSON."""
         values = {n: v for n, v in dataclasses.asdict(self).items() if n not in (*CHANGEABLE, "config")}
         values["model"] = model.config.to_dict()
-        values["shards"] = repr(ShardSet(self.shards, skip_unreadable=self.skip_unreadable))
+        values["shards"] = repr(rows)
         return json.loads(json.dumps(values, default=str))
 
     def _compare(self, former: dict, options: dict) -> None:

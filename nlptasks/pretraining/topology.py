@@ -16,8 +16,8 @@ from nlptasks.pretraining.objectives import Objective
 from nlptasks.pretraining.step import State, batch_sharding
 
 GIB = 1 << 30
-# GiB of a chip (two devices on v4) by the generation that a topology names first, as the maker states it
-HBM_GIB = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+# GiB of a chip (two devices up to v4) by the generation that a topology names first, as the maker states it
+HBM_GIB = {"v2": 16, "v3": 32, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
 HOST_TRANSFERS = ("infeed", "outfeed", "send", "recv", "MoveToHost", "MoveToDevice")
 
