@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from nlptasks.core.backend import over_devices
 from nlptasks.train.run import start_run
 from tests.models.label_cases import BAD, GOOD
 from tests.tasks.scripts import call, load_script
@@ -42,6 +43,17 @@ def test_a_classifier_trained_on_a_mesh_has_the_weights_of_one_device(tmp_path):
     largest = max(np.abs(array).max() for array in alone[1].values())
     assert largest > 0.1
     assert found["--mesh", "data=2,model=2", "--accumulate", 2][0][-1] >= 0.5
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="meshes are JAX's: KERAS_BACKEND=jax")
+def test_a_batch_is_cut_over_the_devices_where_the_mesh_divides_it():
+    start_run(1, mesh="data=4")
+    cut = over_devices({"even": np.ones((8, 3)), "odd": np.ones((7, 3))})
+    shapes = {name: {shard.data.shape for shard in array.addressable_shards} for name, array in cut.items()}
+    assert shapes == {"even": {(2, 3)}, "odd": {(7, 3)}}
+    keras.distribution.set_distribution(None)
+    plain = {"even": np.ones((8, 3))}
+    assert over_devices(plain) is plain
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has meshes")
