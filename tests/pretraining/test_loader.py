@@ -19,6 +19,18 @@ def make(rows=None, names=("mlm",), **changes):
     return Batches(rows=random_rows(ROWS, T, V) if rows is None else rows, **settings | changes)
 
 
+class Recording(list):
+    """Rows that remember which of them were read."""
+
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.read = set()
+
+    def __getitem__(self, number):
+        self.read.add(number)
+        return super().__getitem__(number)
+
+
 def equal(first, second):
     return first.keys() == second.keys() and all((first[name] == second[name]).all() for name in first)
 
@@ -31,6 +43,10 @@ def test_an_epoch_reads_every_row_once_and_none_held_out():
     assert len(set(orders[0])) == ROWS - HELD_OUT
     assert set(orders[0]) == set(orders[1])
     assert orders[0] != orders[1], "each epoch has an order of its own"
+    held_out = Recording(random_rows(ROWS, T, V))
+    list(held_out_batches(held_out, batches.objectives[0], HELD_OUT, 5))
+    assert len(held_out.read) == HELD_OUT
+    assert not held_out.read & set(orders[0]), "a row is for training or for validation"
     other = {make(seed=6).row_number(number)[1] for number in range(ROWS - HELD_OUT)}
     assert other == set(orders[0]), "what is held out does not depend on the seed"
 
