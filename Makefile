@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist loadfile
-	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist loadfile tests/core tests/checkpoints tests/generate tests/models tests/train \
+	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist loadfile tests/core tests/checkpoints tests/generate tests/applications tests/train \
 		tests/pretraining/test_checkpoints.py tests/pretraining/test_loader.py tests/pretraining/test_pretrain.py \
 		tests/pretraining/test_step.py tests/pretraining/test_topology.py
 

@@ -33,8 +33,8 @@ def programs(config) -> dict:
     import keras
     from keras import ops
 
+    from nlptasks.backend.programs import compile_function, compile_train_step
     from nlptasks.core import Transformer
-    from nlptasks.core.backend import compile_function, compile_train_step
 
     model = Transformer(config)
     model.build()

@@ -70,8 +70,8 @@ def ours(folder: Path, dtype: str, repeats: int, gpu: bool) -> dict:
     from keras import ops
 
     from nlptasks import build_transformer_model
+    from nlptasks.applications.reading.voting import AnswerDecoder
     from nlptasks.generate import BeamSearch, Generator, Greedy, forbid
-    from nlptasks.models.reading_decode import AnswerDecoder
 
     model = build_transformer_model(folder, folder, application="lm", with_mlm="linear").stored_as(dtype)
     generator, found = Generator(model, END, batch_size=128), {"times": {}, "tokens": {}}
@@ -99,7 +99,7 @@ def matmul_rate(dtype: str, model) -> float:
     """Floating-point operations a second of a large matrix product on this backend."""
     from keras import ops
 
-    from nlptasks.core.backend import compile_function
+    from nlptasks.backend.programs import compile_function
 
     size = 3072
     a = ops.cast(np.random.default_rng(3).normal(size=(size, size)), dtype)

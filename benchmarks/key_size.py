@@ -84,9 +84,9 @@ def pretrain(directory: Path, variant: str, seed: int, steps: int, data: Path) -
     import keras
     from keras import ops
 
+    from nlptasks.backend.programs import compile_train_step
     from nlptasks.checkpoints.huggingface import save_directory
     from nlptasks.core import Transformer, TransformerConfig
-    from nlptasks.core.backend import compile_train_step
     from nlptasks.core.layers import at_positions
     from nlptasks.text import Tokenizer, build_character_vocab
     from nlptasks.train.optimizers import make_adam
@@ -184,11 +184,11 @@ def main() -> None:
             folder = options.work / name.replace(" ", "_").replace(",", "")
             found = results.setdefault(name, {})
             if "loss" not in found:
-                found |= pretrain(folder / "pretrained", variant, seed, options.steps, data)
+                found |= pretrain(folder / "bundled", variant, seed, options.steps, data)
             for task in TASKS:
                 if task not in found:
                     output = folder / f"{task.split(',')[0]}-{time.time_ns()}"
-                    found[task] = finetune(task, folder / "pretrained", output, seed, data)
+                    found[task] = finetune(task, folder / "bundled", output, seed, data)
                 results_path.write_text(json.dumps(results, indent=1) + "\n")
             print(name, found, flush=True)
     text = report(results, options.steps)

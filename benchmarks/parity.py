@@ -33,9 +33,9 @@ class Row(NamedTuple):
 
 def measure() -> list[Row]:
     """Every figure on the backend of this process."""
+    from tests.applications.reading.test_reading_golden import loss_differences
     from tests.checkpoints import test_bert4keras_parity as golden_test
     from tests.golden.bert4keras_cases import CASES, GOOGLE
-    from tests.models.test_reading_golden import loss_differences
 
     folder = ROOT / "tests" / "golden" / "bert4keras"
     outputs = golden_test.golden_outputs(folder)

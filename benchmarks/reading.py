@@ -95,11 +95,11 @@ def small_speed(data: Path, runs: dict[str, Path]) -> dict[str, float]:
 
 def base_reader(method: str, answer_length: int):
     """A reader of BERT-base size that never ends an answer, so that every one takes the same work."""
+    from nlptasks.applications.reading.reader import METHODS as ATTENTION
+    from nlptasks.applications.reading.reader import Reader
+    from nlptasks.applications.reading.windows import ReadingLengths
     from nlptasks.checkpoints.configs import config_from_json
     from nlptasks.core import Transformer
-    from nlptasks.models.reading import METHODS as ATTENTION
-    from nlptasks.models.reading import Reader
-    from nlptasks.models.reading_windows import ReadingLengths
     from nlptasks.text import Tokenizer
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

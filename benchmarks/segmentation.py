@@ -131,7 +131,9 @@ def command_speed(texts: list[str], jieba: float) -> list[str]:
 
 def _timed(arguments: list[str], path: Path) -> float:
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "nlptasks.cli", *arguments], capture_output=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "nlptasks.command", *arguments], capture_output=True, check=True, cwd=ROOT
+    )
     seconds = time.perf_counter() - started
     assert done.stdout.replace(b" ", b"") == path.read_bytes().replace(b" ", b""), "characters were lost"
     return seconds
@@ -153,7 +155,7 @@ def latency(segmenter, others) -> list[str]:
 def start_up() -> list[str]:
     """Seconds from starting the command to its answer, and its peak memory."""
     # a child's ru_maxrss starts at its parent's; the high-water mark in /proc is its own
-    code = "import sys; from nlptasks.cli import main; main(sys.argv[1:]); "
+    code = "import sys; from nlptasks.command import main; main(sys.argv[1:]); "
     code += "print(*[row.split()[1] for row in open('/proc/self/status') if 'VmHWM' in row], file=sys.stderr)"
     seconds, memory = [], 0
     for _ in range(5):

@@ -36,9 +36,9 @@ GROUP_COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 def retrieval(data: Path, runs: Path) -> Iterator[str]:
     """Top-k on groups_dev.tsv by loss, alone and blended, beside lexical scores and the mean of embeddings."""
     import nlptasks
+    from nlptasks.applications.similarity.encoder import GruModel
+    from nlptasks.applications.similarity.samples import read_groups
     from nlptasks.metrics.similarity import score_retrieval
-    from nlptasks.models.similarity import GruModel
-    from nlptasks.models.similarity_samples import read_groups
     from nlptasks.text.lexical import LexicalIndex
 
     groups = read_groups([data / "groups_dev.tsv"])
@@ -111,11 +111,11 @@ def siamese(data: Path, epochs: int = 8) -> Iterator[str]:
     import keras
     from keras import ops
 
-    from nlptasks.core.backend import compile_train_step
+    from nlptasks.applications.similarity.gru_runtime import GruRuntime
+    from nlptasks.applications.similarity.network import GruEncoder
+    from nlptasks.applications.similarity.samples import GroupExamples, read_groups
+    from nlptasks.backend.programs import compile_train_step
     from nlptasks.metrics.similarity import score_retrieval
-    from nlptasks.models.similarity_network import GruEncoder
-    from nlptasks.models.similarity_runtime import GruRuntime
-    from nlptasks.models.similarity_samples import GroupExamples, read_groups
     from nlptasks.text.characters import CharacterVocab
     from nlptasks.train.optimizers import make_adam
     from nlptasks.train.run import start_run
@@ -173,8 +173,8 @@ def siamese(data: Path, epochs: int = 8) -> Iterator[str]:
 def pairs(data: Path, model: Path) -> Iterator[str]:
     """AUC, accuracy and Spearman on the pair files."""
     import nlptasks
+    from nlptasks.applications.similarity.samples import read_pairs
     from nlptasks.metrics.similarity import score_pairs
-    from nlptasks.models.similarity_samples import read_pairs
     from nlptasks.text.lexical import LexicalIndex
 
     encoder = nlptasks.load(model)
@@ -193,7 +193,7 @@ def pairs(data: Path, model: Path) -> Iterator[str]:
 def speed(data: Path, model: str) -> Iterator[str]:
     """Sentences encoded a second, from text to vectors."""
     import nlptasks
-    from nlptasks.models.similarity_samples import read_groups
+    from nlptasks.applications.similarity.samples import read_groups
 
     encoder = nlptasks.load(model)
     sentences = read_groups([data / "groups_train.tsv"]).sentences
@@ -233,9 +233,9 @@ def many_groups(rows: int = 2048, batch_size: int = 256) -> Iterator[str]:
 
 def _steps_of(count: int, rows: int, batch_size: int) -> str:
     """The row of one number of groups."""
-    from nlptasks.core.backend import compile_train_step
-    from nlptasks.models.similarity_network import GruEncoder
-    from nlptasks.models.similarity_table import SampledClassifier
+    from nlptasks.applications.similarity.network import GruEncoder
+    from nlptasks.applications.similarity.table import SampledClassifier
+    from nlptasks.backend.programs import compile_train_step
     from nlptasks.train.optimizers import make_adam
 
     random = np.random.default_rng(1)
@@ -273,7 +273,7 @@ def _steps_of(count: int, rows: int, batch_size: int) -> str:
 def million(data: Path, model: str, count: int) -> Iterator[str]:
     """An index of distinct clauses of the raw texts: build, memory, queries a second at a recall."""
     import nlptasks
-    from nlptasks.models.similarity_index import SentenceIndex
+    from nlptasks.applications.similarity.index import SentenceIndex
 
     encoder = nlptasks.load(model)
     clauses = _clauses(data.parent / "text", count)

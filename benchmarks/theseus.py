@@ -129,8 +129,8 @@ def train_student(
     from keras import ops
 
     import nlptasks
-    from nlptasks.models.classification import ClassificationExamples
-    from nlptasks.models.theseus import make_successor
+    from nlptasks.applications.classification.classifier import ClassificationExamples
+    from nlptasks.applications.compression.theseus import make_successor
     from nlptasks.train.loop import train
     from nlptasks.train.optimizers import make_adam
     from nlptasks.train.run import start_run
@@ -231,8 +231,8 @@ def accuracy_table(name: str, results: dict[str, list[dict]], files: dict[str, P
 
 def random_classifier(layers: int, hidden: int, heads: int, vocab: int, length: int):
     """A classifier of these sizes from random weights."""
-    from nlptasks.models.classification import Classifier, classification_model
-    from nlptasks.models.scratch import scratch_config, transformer_from_scratch
+    from nlptasks.applications.classification.classifier import Classifier, classification_model
+    from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
     from nlptasks.text import Tokenizer, build_character_vocab
 
     tokens = build_character_vocab([chr(0x4E00 + i) for i in range(vocab)])
@@ -318,8 +318,8 @@ def step_table(
     all_kinds: bool = True,
 ) -> list[str]:
     """Time of a stage-2 step relative to the predecessor's fine-tuning step, at rate 0.5."""
-    import nlptasks.models.theseus as library
-    from nlptasks.core.backend import compile_train_step
+    import nlptasks.applications.compression.theseus as library
+    from nlptasks.backend.programs import compile_train_step
     from nlptasks.train.optimizers import make_adam
 
     whole = make()

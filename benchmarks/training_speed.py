@@ -110,8 +110,8 @@ def nlptasks(folder: Path, dtype: str, repeats: int) -> dict:
     from keras import ops
 
     from nlptasks import build_transformer_model
-    from nlptasks.core.backend import compile_function, compile_train_step
-    from nlptasks.models.encoder_head import EncoderWithHead
+    from nlptasks.applications.encoder_head import EncoderWithHead
+    from nlptasks.backend.programs import compile_function, compile_train_step
     from nlptasks.train.optimizers import make_adam
     from nlptasks.train.run import start_run
 

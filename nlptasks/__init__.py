@@ -9,19 +9,19 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "build_transformer_model": "nlptasks.loading",
-    "load": "nlptasks.applications",
+    "load": "nlptasks.opening",
     "Transformer": "nlptasks.core",
     "TransformerConfig": "nlptasks.core",
     "Generator": "nlptasks.generate",
     "AutoRegressiveDecoder": "nlptasks.generate",
-    "Classifier": "nlptasks.models.classification",
-    "ConditionalGenerator": "nlptasks.models.conditional",
-    "Labeler": "nlptasks.models.labeling",
-    "Reader": "nlptasks.models.reading",
-    "Segmenter": "nlptasks.models.segmentation",
-    "SentenceEncoder": "nlptasks.models.similarity",
+    "Classifier": "nlptasks.applications.classification.classifier",
+    "ConditionalGenerator": "nlptasks.applications.conditional.generator",
+    "Labeler": "nlptasks.applications.labeling.labeler",
+    "Reader": "nlptasks.applications.reading.reader",
+    "Segmenter": "nlptasks.applications.segmentation.segmenter",
+    "SentenceEncoder": "nlptasks.applications.similarity.encoder",
     "Tokenizer": "nlptasks.text",
-    "UserDictionary": "nlptasks.models.segmentation_dictionary",
+    "UserDictionary": "nlptasks.applications.segmentation.dictionary",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

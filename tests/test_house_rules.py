@@ -17,6 +17,8 @@ from typing import NamedTuple
 import pytest
 
 import nlptasks
+from nlptasks import command as command_line
+from nlptasks import console
 
 ROOT = Path(__file__).parents[1]
 SCRIPT_FOLDERS = ("tasks", "pretraining", "benchmarks", "data")
@@ -26,35 +28,41 @@ README_NAMES = ("README.md", "README.zh-CN.md")
 ARROWS = {
     "__init__": (),
     "files": (),
-    "cli": ("nlptasks", "tqdm", "tyro"),
-    "applications": ("nlptasks.models",),
-    "loading": ("nlptasks.models", "nlptasks.checkpoints", "nlptasks.core"),
+    "command": ("nlptasks.console",),
+    "console": ("tqdm", "tyro", "nlptasks.train.interruption"),
+    "opening": ("nlptasks.applications",),
+    "loading": ("nlptasks.checkpoints", "nlptasks.core"),
     "text": ("numpy", "tokenizers"),
     "metrics": ("numpy",),
-    "core": ("keras",),
-    "checkpoints": ("numpy", "h5py", "safetensors", "nlptasks.core"),
-    "generate": ("numpy", "keras", "nlptasks.core", "nlptasks.text.batches"),
-    "models": (
-        "numpy",
-        "keras",
-        "safetensors",
-        "ahocorasick",
-        "usearch",
-        "nlptasks.text",
-        "nlptasks.core",
-        "nlptasks.checkpoints",
-        "nlptasks.generate",
-        "nlptasks.train.losses",
-        "nlptasks.train.group_losses",
-    ),
+    "backend": ("keras",),
+    "core": ("keras", "nlptasks.backend"),
+    "checkpoints": ("numpy", "h5py", "safetensors", "nlptasks.backend", "nlptasks.core"),
+    "generate": ("numpy", "keras", "nlptasks.backend", "nlptasks.core", "nlptasks.text.batches"),
     "train": (
         "numpy",
         "keras",
         "matplotlib",
         "safetensors",
-        "tqdm",
-        "tyro",
+        "nlptasks.backend",
         "nlptasks.core",
+        "nlptasks.text",
+        "nlptasks.metrics",
+    ),
+    "applications": (
+        "numpy",
+        "keras",
+        "safetensors",
+        "ahocorasick",
+        "tyro",
+        "usearch",
+        "nlptasks.console",
+        "nlptasks.opening",
+        "nlptasks.loading",
+        "nlptasks.generate",
+        "nlptasks.checkpoints",
+        "nlptasks.train",
+        "nlptasks.core",
+        "nlptasks.backend",
         "nlptasks.text",
         "nlptasks.metrics",
     ),
@@ -66,26 +74,32 @@ ARROWS = {
         "matplotlib",
         "tensorboardX",
         "tokenizers",
+        "tqdm",
         "apache_beam",
         "array_record",
         "absl",
         "etils",
         "grain",
         "orbax",
+        "nlptasks.console",
+        "nlptasks.opening",
         "nlptasks.applications",
-        "nlptasks.checkpoints",
-        "nlptasks.core",
         "nlptasks.loading",
-        "nlptasks.models",
-        "nlptasks.text",
+        "nlptasks.checkpoints",
         "nlptasks.train",
+        "nlptasks.core",
+        "nlptasks.backend",
+        "nlptasks.text",
     ),
 }
 BACKENDS = ("tensorflow", "jax", "jaxlib", "torch")
 # the modules that may name a backend, and that only inside a function
-BACKEND_USERS = {"nlptasks.core.backend": ("tensorflow", "jax"), "nlptasks.checkpoints.google": ("tensorflow",)}
+BACKEND_USERS = {"nlptasks.backend": ("tensorflow", "jax"), "nlptasks.checkpoints.google": ("tensorflow",)}
 # the modules that run on JAX alone and name it freely; nothing outside of pretraining/ imports them
-JAX_ONLY = tuple(f"nlptasks.pretraining.{name}" for name in ("checkpoints", "run", "step", "topology"))
+JAX_ONLY = tuple(
+    f"nlptasks.pretraining.{name}"
+    for name in ("checkpoints", "run", "step", "topology", "commands.train", "commands.topology")
+)
 UNSAFE_MODULES = ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 UNSAFE_CALLS = ("eval", "exec", "torch.load", "enable_unsafe_deserialization", "yaml.load", "read_pickle")
 UNSAFE_ARGUMENTS = {"allow_pickle": True, "safe_mode": False, "weights_only": False, "shell": True}
@@ -131,7 +145,8 @@ def arrow_problems(module: str, source: str) -> list[str]:
         if starts_with(name, *BACKENDS):
             if module in JAX_ONLY and starts_with(name, "jax"):
                 continue
-            if not in_function or not starts_with(name, *BACKEND_USERS.get(module, ("\0",))):
+            users = [names for user, names in BACKEND_USERS.items() if starts_with(module, user)]
+            if not in_function or not starts_with(name, *(users[0] if users else ("\0",))):
                 problems.append(f"{module}:{line}: names the backend {name}")
         elif name.split(".")[0] not in sys.stdlib_module_names and not starts_with(name, *allowed):
             problems.append(f"{module}:{line}: imports {name}")
@@ -161,19 +176,20 @@ def test_every_module_imports_along_the_arrows():
     ("module", "source"),
     [
         ("nlptasks.core.layers", "import numpy"),
-        ("nlptasks.core.layers", "from nlptasks.models import reading"),
-        ("nlptasks.core.layers", "from nlptasks import models"),
+        ("nlptasks.core.layers", "from nlptasks.applications import reading"),
+        ("nlptasks.core.layers", "from nlptasks import applications"),
         ("nlptasks.text.vocab", "def f():\n    from keras import ops"),
         ("nlptasks.metrics.reading", "import nlptasks.text.readers"),
         ("nlptasks.generate.search", "from nlptasks.text.tokenizer import Tokenizer"),
-        ("nlptasks.checkpoints.weights", "from ..models import reading"),
+        ("nlptasks.checkpoints.weights", "from ..applications import reading"),
         ("nlptasks.checkpoints.google", "import tensorflow"),
         ("nlptasks.checkpoints.google", "def f():\n    import jax"),
-        ("nlptasks.core.backend", "from tensorflow import nest"),
-        ("nlptasks.models.reading", "def f():\n    import tensorflow as tf"),
-        ("nlptasks.models.reading", "from nlptasks.train.loop import train"),
-        ("nlptasks.models.reading", "from tasks import reading_comprehension"),
-        ("nlptasks.train.loop", "from nlptasks.models.reading import Reader"),
+        ("nlptasks.backend.programs", "from tensorflow import nest"),
+        ("nlptasks.applications.reading.reader", "def f():\n    import tensorflow as tf"),
+        ("nlptasks.backend.programs", "from nlptasks.core import Transformer"),
+        ("nlptasks.train.loop", "from nlptasks.console import say"),
+        ("nlptasks.applications.reading.reader", "from tasks import reading_comprehension"),
+        ("nlptasks.train.loop", "from nlptasks.applications.reading.reader import Reader"),
         ("nlptasks.loading", "from nlptasks.train.run import start_run"),
         ("nlptasks.files", "from nlptasks.text import Tokenizer"),
         ("nlptasks.text.vocab", "from nlptasks.pretraining.shards import Row"),
@@ -190,14 +206,17 @@ def test_an_import_against_the_arrows_is_found(module, source):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("nlptasks.core.backend", "def f():\n    import jax.numpy\n    import tensorflow as tf"),
+        ("nlptasks.backend.programs", "def f():\n    import jax.numpy\n    import tensorflow as tf"),
         ("nlptasks.checkpoints.google", "def f():\n    from tensorflow.train import load_checkpoint"),
         (
             "nlptasks.core.layers",
             "from nlptasks.core.config import TransformerConfig\nfrom keras import ops\nimport re",
         ),
         ("nlptasks.generate.search", "from nlptasks.text.batches import pad"),
-        ("nlptasks.models.reading", "from nlptasks.train.losses import cross_entropy\nimport nlptasks.files"),
+        (
+            "nlptasks.applications.reading.reader",
+            "from nlptasks.train.loop import train\nimport nlptasks.files",
+        ),
     ],
 )
 def test_an_import_along_the_arrows_passes(module, source):
@@ -249,7 +268,7 @@ def test_importing_the_package_imports_nothing_heavy():
     assert modules_after("import nlptasks, numpy", *HEAVY) == {"numpy"}  # the look at sys.modules does see
 
 
-@pytest.mark.parametrize("package", ["core", "generate", "models.reading"])
+@pytest.mark.parametrize("package", ["core", "generate", "applications.reading.reader"])
 def test_an_import_that_loads_tensorflow_is_quiet(package):
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
@@ -273,16 +292,16 @@ import sys, tempfile
 import keras
 from keras import ops
 import nlptasks
-from nlptasks.core.backend import compile_train_step
-from nlptasks.models.reading import Reader
-from nlptasks.models.reading_samples import ReadingExamples
-from nlptasks.models.reading_windows import ReadingLengths
-from nlptasks.models.scratch import transformer_from_scratch
-from nlptasks.models.seq2seq import target_loss
+from nlptasks.backend.programs import compile_train_step
+from nlptasks.applications.reading.reader import Reader
+from nlptasks.applications.reading.samples import ReadingExamples
+from nlptasks.applications.reading.windows import ReadingLengths
+from nlptasks.applications.scratch import transformer_from_scratch
+from nlptasks.applications.seq2seq_loss import target_loss
 from nlptasks.text import Passage, Question
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam
-from nlptasks.train.script import run_script
+from nlptasks.applications.reading import commands
 
 vocab = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"沈月是谁山。？"])}
 tokenizer, lengths = nlptasks.Tokenizer(vocab), ReadingLengths(passage_length=7, question_length=5, answer_length=3)
@@ -448,12 +467,9 @@ def load_script(path: Path) -> ModuleType:
 def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a script read its command line, and do nothing else."""
     monkeypatch.syspath_prepend(path.parent)  # as Python does for a script
-    environment = dict(os.environ)
     module, parse = load_script(path), argparse.ArgumentParser.parse_args
-    os.environ.clear()  # of what the script sets for itself, such as its backend
-    os.environ.update(environment)
 
-    def stop(*_: object) -> None:
+    def stop(command: object) -> None:
         raise ParsedError
 
     def parse_and_stop(*given: object, **named: object) -> None:
@@ -463,6 +479,7 @@ def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patched:
         patched.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
         patched.setattr(sys, "argv", [str(path), *arguments])
+        patched.setattr(console, "run", stop)  # of scripts that stand for a command
         for value in vars(module).values():
             if inspect.isclass(value) and value.__module__ == module.__name__ and hasattr(value, "run"):
                 patched.setattr(value, "run", stop)
@@ -473,7 +490,7 @@ def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPat
 def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *words = shlex.split(command, comments=True)
     if program == "nlptasks":
-        check_script(ROOT / "nlptasks" / "cli.py", words, monkeypatch)
+        assert command_line.parse(words)
         paths = [word for word in words if word.startswith(("tests/", *(f"{folder}/" for folder in SCRIPT_FOLDERS)))]
         assert [path for path in paths if not (ROOT / path).exists()] == [], command
     elif program == "make":

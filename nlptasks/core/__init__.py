@@ -1,6 +1,6 @@
 """The Transformer core: config, masks, layers, model, and the backend seam."""
 
-from nlptasks.core import backend  # noqa: F401 - first: it imports keras
+from nlptasks.backend import programs  # noqa: F401 - first: it imports keras
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from nlptasks.core.backend import fused_attention
+from nlptasks.backend.programs import fused_attention
 from nlptasks.core.layers import Dropout
 from nlptasks.core.positions import rotated
 

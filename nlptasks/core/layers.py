@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from nlptasks.core.backend import draw_shorts
+from nlptasks.backend.programs import draw_shorts
 
 
 def activation(name, training=False):

@@ -8,8 +8,8 @@ import functools
 import keras
 from keras import ops
 
+from nlptasks.backend.programs import recomputed
 from nlptasks.core.attention import MultiHeadAttention
-from nlptasks.core.backend import recomputed
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.layers import DiscriminatorHead, Dropout, Embeddings, FeedForward, MaskedLMHead, layer_norm
 from nlptasks.core.masks import attention_mask

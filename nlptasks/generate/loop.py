@@ -6,7 +6,7 @@ Legend: Q samples, K continuations, V vocabulary.
 import keras
 from keras import ops
 
-from nlptasks.core.backend import compile_function
+from nlptasks.backend.programs import compile_function
 from nlptasks.generate.search import Search
 
 # Array sizes are rounded up to few values, so that a process compiles few programs.

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nlptasks.core.mesh import AXES
+from nlptasks.backend.mesh import AXES
 from nlptasks.pretraining.objectives import Objective
 from nlptasks.pretraining.step import State, batch_sharding
 

@@ -17,7 +17,7 @@ import numpy as np
 from nlptasks.text.units import code_points
 
 if TYPE_CHECKING:
-    from nlptasks.models.segmentation import Segmenter
+    from nlptasks.applications.segmentation.segmenter import Segmenter
 
 SEGMENTERS = ("jieba", "fcn", "none")
 WordCutter = Callable[[str], np.ndarray]
@@ -45,7 +45,7 @@ def make_word_cutter(segmenter: str) -> WordCutter:
     if segmenter == "jieba":
         return JiebaWords()
     if segmenter == "fcn":
-        from nlptasks.applications import load
+        from nlptasks.opening import load
 
         return SegmenterWords(load("segmenter"))
     if segmenter == "none":

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from nlptasks.core.backend import apply_adam
+from nlptasks.backend.programs import apply_adam
 
 
 @keras.saving.register_keras_serializable("nlptasks")

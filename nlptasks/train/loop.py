@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from nlptasks.core.backend import compile_train_step
+from nlptasks.backend.programs import compile_train_step
 from nlptasks.files import atomic_path, write_text
 from nlptasks.train.extras import TrainingExtras, averaged_weights, token_embedding
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted

@@ -5,8 +5,8 @@ import random
 import keras
 import numpy as np
 
-from nlptasks.core.backend import other_backends_hidden
-from nlptasks.core.mesh import use_mesh
+from nlptasks.backend.mesh import use_mesh
+from nlptasks.backend.programs import other_backends_hidden
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -16,7 +16,7 @@ def start_run(seed: int, precision: str = "float32", mesh: str | None = None) ->
 
     Args:
         precision: "float32", or "bfloat16": activations and matrix products in bfloat16, weights in float32.
-        mesh: devices to train on, as `data=8` (see `nlptasks.core.mesh`); None: one.
+        mesh: devices to train on, as `data=8` (see `nlptasks.backend.mesh`); None: one.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {tuple(PRECISIONS)}. Received: precision={precision!r}.")

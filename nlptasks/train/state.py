@@ -64,5 +64,5 @@ def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers
 def _variables(model, optimizer):
     numbered = {f"model.{i}": variable for i, variable in enumerate(model.variables)}
     numbered |= {f"optimizer.{i}": variable for i, variable in enumerate(optimizer.variables)}
-    # what a model keeps outside of its variables (see models/similarity_table.py)
+    # what a model keeps outside of its variables (see applications/similarity/table.py)
     return numbered | {f"table.{i}": table for i, table in enumerate(getattr(model, "host_tables", ()))}

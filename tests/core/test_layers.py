@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from nlptasks.core.backend import compile_function, draw_shorts
+from nlptasks.backend.programs import compile_function, draw_shorts
 from nlptasks.core.layers import Dropout, FeedForward, activation
 from tests.gradients import gradient
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from nlptasks.backend.programs import compile_function, compile_train_step
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.core.attention import MultiHeadAttention
-from nlptasks.core.backend import compile_function, compile_train_step
 from nlptasks.core.layers import FeedForward, LayerNorm
 from tests.parity import TOLERANCE, distance, randomised
 

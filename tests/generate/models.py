@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops
 
+from nlptasks.backend.programs import compile_function
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.core.backend import compile_function
 from tests.parity import randomised
 
 V, END = 101, 2

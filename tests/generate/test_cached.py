@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras import ops, tree
 
+from nlptasks.backend.programs import compile_function
 from nlptasks.core import Transformer
-from nlptasks.core.backend import compile_function
 from nlptasks.generate.cached import CachedSteps, cache_bytes
 from tests.generate.models import Uncached, V, built
 from tests.parity import TOLERANCE, distance

@@ -18,8 +18,8 @@ from nlptasks.pretraining.packing import COUNTS, Packer
 from nlptasks.pretraining.shards import META_FILE, ShardSet, read_meta
 from nlptasks.pretraining.words import JiebaWords
 from nlptasks.text import save_vocab
+from tests.commands.scripts import ROOT, call, load_script
 from tests.pretraining.corpora import make_documents, small_tokenizer
-from tests.tasks.scripts import ROOT, call, load_script
 
 SHARDS = load_script("make_shards", "pretraining")
 VOCAB = load_script("train_vocab", "pretraining")

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from nlptasks.loading import build_transformer_model
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.text.vocab import save_vocab
-from tests.tasks.scripts import call, load_script
+from tests.commands.scripts import call, load_script
 from tests.pretraining.shard_cases import random_rows, small_vocab, write_shards
 
 T, ROWS, STEPS = 19, 120, 24

@@ -9,7 +9,7 @@ import pytest
 from jax import numpy as jnp
 
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.core.mesh import MeshDistribution, axes_of, check_heads, check_places, parse_mesh, use_mesh
+from nlptasks.backend.mesh import MeshDistribution, axes_of, check_heads, check_places, parse_mesh, use_mesh
 from nlptasks.pretraining.loader import Batches
 from nlptasks.pretraining.objectives import Objective
 from nlptasks.pretraining.step import batch_sharding, compile_step, loss_sums, make_step, on_mesh, state_of

@@ -13,7 +13,7 @@ import pytest
 
 from nlptasks.pretraining.configs import named_config, step_flops
 from nlptasks.pretraining.topology import _counted
-from tests.tasks.scripts import ROOT
+from tests.commands.scripts import ROOT
 
 
 def test_instructions_are_counted_in_a_program():

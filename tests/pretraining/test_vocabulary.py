@@ -8,8 +8,8 @@ import pytest
 from nlptasks.files import write_text
 from nlptasks.pretraining.vocabulary import SPECIAL_TOKENS, train_vocab
 from nlptasks.text import Tokenizer
+from tests.commands.scripts import ROOT, call, load_script
 from tests.pretraining.corpora import ODD, make_documents
-from tests.tasks.scripts import ROOT, call, load_script
 
 SCRIPT = load_script("train_vocab", "pretraining")
 ENGLISH = "the theory of weather 天气 and whether the other feather is lighter。 The weather gathers together\n"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from nlptasks.backend.programs import compile_train_step
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.core.backend import compile_train_step
 from nlptasks.train.extras import TrainingExtras, averaged_weights, token_embedding
 from nlptasks.train.loop import train
 from nlptasks.train.optimizers import make_adam

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from nlptasks.core.backend import over_devices
+from nlptasks.backend.programs import over_devices
 from nlptasks.train.run import start_run
-from tests.models.label_cases import BAD, GOOD
-from tests.tasks.scripts import call, load_script
+from tests.applications.labeling.label_cases import BAD, GOOD
+from tests.commands.scripts import call, load_script
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""The applications: a folder each, and beside them what several share."""

@@ -1,0 +1,275 @@
+"""Text classification: a text or a pair of texts in, one label or several out.
+
+Legend: B batch, T position, D hidden, C label.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import keras
+import numpy as np
+from keras import ops
+
+from nlptasks.applications.encoder_head import (
+    EncoderWithHead,
+    ShuffledBatches,
+    check_fit,
+    load_application,
+    padded_inputs,
+    prediction_batches,
+    read_settings,
+    save_application,
+)
+from nlptasks.backend.programs import compile_function
+from nlptasks.core.masks import padding_mask
+from nlptasks.core.transformer import Transformer
+from nlptasks.text import Encoding, Tokenizer
+from nlptasks.train.losses import multilabel_categorical_crossentropy
+
+POOLINGS = ("first", "mean")
+TextOrPair = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier says about a text.
+
+    Attributes:
+        labels: the label, or all labels whose score is above 0.5 where a text may have several, best first.
+        scores: of every label: probabilities that sum to 1, or, where a text may have several, the sigmoid of the
+            label's own score, which orders labels but is not calibrated.
+    """
+
+    labels: tuple[str, ...]
+    scores: dict[str, float]
+
+    @property
+    def label(self) -> str | None:
+        """The best of `labels`, None where there is none."""
+        return self.labels[0] if self.labels else None
+
+
+class ClassificationBatch(TypedDict):
+    """Padded arrays of one batch."""
+
+    token_ids: np.ndarray  # int32 (B, T)
+    segment_ids: np.ndarray  # int32 (B, T)
+    targets: np.ndarray  # float32 (B, C): 1 at a text's labels
+    weights: np.ndarray  # float32 (B,): 0 for rows that fill the batch
+
+
+class Classifier:
+    """Gives texts, or pairs of texts, their labels.
+
+    Args:
+        model: from `classification_model`.
+        tokenizer: with the vocabulary of the model.
+        labels: their names, in the order of the model's scores.
+        max_length: tokens that are read of a text or a pair, the special ones included; what is beyond is cut off, the
+            longer one of a pair first.
+        multi_label: whether a text may have any number of labels.
+        pair: whether it reads pairs.
+        pooling: how the hidden states become one: "first" ([CLS], as bert4keras does) or "mean" (of all real
+            positions, which a small model from scratch learns sooner).
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    task = "text_classification"
+
+    def __init__(
+        self,
+        model: EncoderWithHead,
+        tokenizer: Tokenizer,
+        labels: Sequence[str],
+        max_length: int = 128,
+        multi_label: bool = False,
+        pair: bool = False,
+        pooling: str = "first",
+    ):
+        check_fit(model.transformer, tokenizer, max_length)
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {POOLINGS}. Received: pooling={pooling!r}.")
+        labels = tuple(labels)
+        if len(labels) != len(set(labels)) or len(labels) < (1 if multi_label else 2):
+            raise ValueError(
+                f"labels must be distinct and at least {1 if multi_label else 2}. Received: {len(labels)} labels, "
+                f"{', '.join(labels[:3])}."
+            )
+        self.model, self.tokenizer, self.labels = model, tokenizer, labels
+        self.max_length, self.multi_label, self.pair, self.pooling = max_length, multi_label, pair, pooling
+        self._score = compile_function(lambda *inputs: self.logits(*inputs, training=False), model)
+
+    def logits(self, token_ids_BT, segment_ids_BT, training=None, encode=None):
+        """Scores of the labels `(B, C)`, float32; `encode` as in `loss`."""
+        hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)
+        if self.pooling == "first":
+            pooled_BD = hidden_BTD[:, 0]
+        else:
+            real_BT1 = ops.cast(padding_mask(token_ids_BT), "float32")[:, :, None]
+            hidden_BTD = ops.cast(hidden_BTD, "float32")
+            pooled_BD = ops.sum(hidden_BTD * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
+        return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
+
+    def loss(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None):
+        """Mean cross-entropy of the batch's texts, in nats.
+
+        Args:
+            encode: what stands for the transformer's `encode` (see applications/compression/theseus.py).
+        """
+        logits_BC = self.logits(batch["token_ids"], batch["segment_ids"], training=training, encode=encode)
+        if self.multi_label:
+            loss_B = multilabel_categorical_crossentropy(batch["targets"], logits_BC)
+        else:
+            loss_B = ops.categorical_crossentropy(batch["targets"], logits_BC, from_logits=True)
+        return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
+
+    def encode(self, texts: Sequence[TextOrPair]) -> tuple[list[Encoding], int]:
+        """The tokens of texts or pairs, and how many of them were cut.
+
+        Raises:
+            ValueError, TypeError: an empty text, a pair for a classifier of texts, or the other way round.
+        """
+        for index, text in enumerate(texts):
+            self._check(text, index)
+        first = [text[0] for text in texts] if self.pair else list(texts)
+        second = [text[1] for text in texts] if self.pair else None
+        encodings = self.tokenizer.encode_batch(first, second, with_offsets=False)
+        long = [i for i, encoding in enumerate(encodings) if len(encoding) > self.max_length]
+        if long:
+            again = [second[i] for i in long] if self.pair else None
+            cut = self.tokenizer.encode_batch([first[i] for i in long], again, self.max_length, with_offsets=False)
+            for i, encoding in zip(long, cut, strict=True):
+                encodings[i] = encoding
+        return encodings, len(long)
+
+    def _check(self, text, index):
+        parts = [text] if isinstance(text, str) else list(text)
+        if len(parts) != (2 if self.pair else 1) or isinstance(text, str) == self.pair:
+            wanted = "pairs of texts (a, b)" if self.pair else "texts"
+            raise ValueError(f"item {index}: this classifier reads {wanted}. Received: {text!r:.60}.")
+        for part in parts:
+            if not isinstance(part, str):
+                raise TypeError(f"item {index}: expected str. Received: {type(part).__name__}.")
+            if not part.strip():
+                raise ValueError(f"item {index}: the text is empty; there is nothing to classify.")
+
+    def classify(self, text: TextOrPair) -> Classification:
+        """What it says about one text or pair."""
+        return self.predict([text])[0]
+
+    def predict(
+        self, texts: Sequence[TextOrPair], batch_size: int = 64, progress: Callable[[Iterable], Iterable] = iter
+    ) -> list[Classification]:
+        """What it says about each text or pair.
+
+        Args:
+            texts: strings, or pairs of strings.
+            batch_size: texts that are read together; it changes the speed, not the result.
+            progress: wraps the iteration over batches (`tqdm`, say).
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list; for one text call classify.")
+        texts = list(texts)
+        if not texts:
+            return []
+        encodings, _ = self.encode(texts)
+        found: list[Classification | None] = [None] * len(texts)
+        batches = list(prediction_batches(encodings, min(batch_size, len(texts)), self.max_length))
+        for indices, inputs in progress(batches):
+            logits = ops.convert_to_numpy(self._score(*inputs))[: len(indices)]
+            for index, row in zip(indices, logits.astype("float64"), strict=True):
+                found[index] = self._classification(row)
+        return found
+
+    def _classification(self, logits_C: np.ndarray) -> Classification:
+        order = np.argsort(-logits_C, kind="stable")
+        if self.multi_label:
+            scores = 0.5 + 0.5 * np.tanh(logits_C / 2)
+            chosen = [i for i in order if logits_C[i] > 0]
+        else:
+            shifted = np.exp(logits_C - logits_C.max())
+            scores, chosen = shifted / shifted.sum(), order[:1]
+        return Classification(
+            tuple(self.labels[i] for i in chosen), dict(zip(self.labels, scores.tolist(), strict=True))
+        )
+
+    def on_transformer(self, transformer: Transformer) -> "Classifier":
+        """The same classifier on another transformer, of the same hidden size; the head is copied."""
+        model = self.model.on_transformer(transformer, _layers(len(self.labels)))
+        settings = (self.tokenizer, self.labels, self.max_length, self.multi_label, self.pair, self.pooling)
+        return Classifier(model, *settings)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
+        settings = {
+            "task": self.task,
+            "labels": list(self.labels),
+            "max_length": self.max_length,
+            "multi_label": self.multi_label,
+            "pair": self.pair,
+            "pooling": self.pooling,
+        }
+        save_application(self.model, self.tokenizer, directory, settings)
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> "Classifier":
+        """The classifier that `save` wrote.
+
+        Raises:
+            ValueError, FileNotFoundError: one line: what is missing or does not fit.
+        """
+        settings = read_settings(directory, cls.task, "classification")
+        try:
+            labels = settings["labels"]
+            model, tokenizer = load_application(directory, lambda config: _layers(len(labels)))
+            return cls(model, tokenizer, **settings)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{directory}: config.json lacks or misnames a setting ({error}).") from None
+
+
+def classification_model(transformer: Transformer, num_labels: int, dropout: float = 0.1) -> EncoderWithHead:
+    """An encoder with a fresh dense layer of label scores."""
+    return EncoderWithHead(transformer, _layers(num_labels), dropout)
+
+
+def _layers(num_labels):
+    normal = keras.initializers.TruncatedNormal(stddev=0.02)
+    layer = keras.layers.Dense(num_labels, kernel_initializer=normal, name="classifier")
+    return {"classifier": layer}
+
+
+class ClassificationExamples(ShuffledBatches):
+    """Training texts with their labels, as batches.
+
+    Args:
+        classifier: encodes the texts.
+        texts: texts or pairs.
+        labels: the labels of each.
+        seed: of the order.
+
+    Attributes:
+        num_cut: texts of which a part is not read.
+    """
+
+    def __init__(
+        self, classifier: Classifier, texts: Sequence[TextOrPair], labels: Sequence[Sequence[str]], seed: int = 0
+    ):
+        self.encodings, self.num_cut = classifier.encode(texts)
+        super().__init__([len(encoding) for encoding in self.encodings], seed)
+        self.max_length = classifier.max_length
+        ids = {label: i for i, label in enumerate(classifier.labels)}
+        self.targets = np.zeros((len(texts), len(ids)), "float32")
+        for row, chosen in enumerate(labels):
+            self.targets[row, [ids[label] for label in chosen]] = 1.0
+
+    def arrays(self, indices: np.ndarray, batch_size: int) -> ClassificationBatch:
+        """One batch, filled up to `batch_size` rows."""
+        token_ids, segment_ids = padded_inputs([self.encodings[i] for i in indices], batch_size, self.max_length)
+        targets = np.zeros((batch_size, self.targets.shape[1]), "float32")
+        targets[: len(indices)] = self.targets[indices]
+        weights = (np.arange(batch_size) < len(indices)).astype("float32")
+        return ClassificationBatch(token_ids=token_ids, segment_ids=segment_ids, targets=targets, weights=weights)

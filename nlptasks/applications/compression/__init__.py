@@ -1,0 +1,1 @@
+"""Compression: a fine-tuned model becomes one with fewer layers."""

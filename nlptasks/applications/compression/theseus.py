@@ -1,0 +1,242 @@
+"""BERT-of-Theseus (arXiv 2002.02925): a model with fewer layers learns by standing in for groups of layers of a trained
+one, module by module, while the rest of that one works on around it.
+
+Legend: B batch, T position, S key position, D hidden, M module (a group of predecessor layers and the successor layer
+that replaces it).
+"""
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from nlptasks.applications.encoder_head import EncoderWithHead
+from nlptasks.backend.programs import run_one
+from nlptasks.checkpoints.weights import assign_weights, export_weights
+from nlptasks.core.transformer import Transformer, added_scores
+
+INITS = ("first", "even")
+MIXINGS = ("coin", "anneal")
+SCHEDULES = ("constant", "linear", "cosine")
+_LAYER = "encoder.layer."
+
+
+def module_spans(num_layers: int, num_successor_layers: int) -> list[range]:
+    """The predecessor's layers that each successor layer replaces, groups of one size in their order.
+
+    Raises:
+        ValueError: the layers cannot be grouped so; the possible numbers are named.
+    """
+    if not 1 <= num_successor_layers < num_layers or num_layers % num_successor_layers:
+        possible = [str(n) for n in range(1, num_layers) if num_layers % n == 0]
+        told = f"it can have {', '.join(possible)}" if possible else "it has one layer only and cannot be compressed"
+        raise ValueError(
+            "The successor's layers must divide the predecessor's, and be fewer. Received: "
+            f"{num_layers} layers, {num_successor_layers} successor layers; {told}."
+        )
+    size = num_layers // num_successor_layers
+    return [range(start, start + size) for start in range(0, num_layers, size)]
+
+
+def initial_layers(num_layers: int, num_successor_layers: int, init: str) -> list[int]:
+    """Which layer of the predecessor each successor layer starts from.
+
+    Args:
+        init: "first", the lowest ones, as bert4keras' example does; "even", the last one of each group.
+
+    Raises:
+        ValueError: as `module_spans`, and another init.
+    """
+    if init not in INITS:
+        raise ValueError(f"init must be one of {INITS}. Received: init={init!r}.")
+    spans = module_spans(num_layers, num_successor_layers)
+    return [span[-1] for span in spans] if init == "even" else list(range(len(spans)))
+
+
+def make_successor(application, num_layers: int, init: str = "first"):
+    """The same application on fewer layers, which start from its own; everything else is a copy.
+
+    Args:
+        application: a `Classifier`, `Labeler` or `Reader`.
+        num_layers: of the successor.
+        init: as in `initial_layers`.
+
+    Raises:
+        ValueError: as `initial_layers`.
+    """
+    old = transformer_of(application.model)
+    chosen = initial_layers(old.config.num_layers, num_layers, init)
+    arrays = export_weights(old)
+    if not old.config.shared_layers:
+        kept = {name: array for name, array in arrays.items() if not name.startswith(_LAYER)}
+        for target, source in enumerate(chosen):
+            prefix = f"{_LAYER}{source}."
+            layer = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            kept |= {f"{_LAYER}{target}.{name}": array for name, array in layer.items()}
+        arrays = kept
+    config = old.config.replace(num_layers=num_layers)
+    new = Transformer(config, old.with_pool, old.with_nsp, old.with_mlm, old.with_discriminator)
+    new.build()
+    assign_weights(new, arrays, "predecessor", transposed=True)
+    return application.on_transformer(new)
+
+
+def transformer_of(model: Transformer | EncoderWithHead) -> Transformer:
+    """The Transformer of an application's `model`."""
+    return model if isinstance(model, Transformer) else model.transformer
+
+
+class Theseus(keras.Model):
+    """A predecessor whose groups of layers are replaced by single successor layers while these are trained.
+
+    Only what the successor brings is trainable: its layers, and with `replace_embeddings` its embeddings. The
+    predecessor with its head is frozen from here on; its dropout works on in training, because freezing stops weights
+    only.
+
+    Args:
+        predecessor: `model` of an application: a Transformer, or one with a head.
+        successor: `model` of what `make_successor` made of it.
+        replace_embeddings: the embeddings are a module, too; else they stay the predecessor's.
+        mixing: "coin": each module is the successor's with probability `rate`, one draw a module and call, and what is
+            not drawn is not computed. "anneal": each module is `(1 - rate) predecessor + rate successor`; no draws.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the two do not fit together.
+    """
+
+    def __init__(
+        self,
+        predecessor: Transformer | EncoderWithHead,
+        successor: Transformer | EncoderWithHead,
+        replace_embeddings: bool = False,
+        mixing: str = "coin",
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        old, new = transformer_of(predecessor), transformer_of(successor)
+        if mixing not in MIXINGS:
+            raise ValueError(f"mixing must be one of {MIXINGS}. Received: mixing={mixing!r}.")
+        self.spans = module_spans(old.config.num_layers, new.config.num_layers)
+        its = new.config.to_dict()
+        for name, value in old.config.to_dict().items():
+            if name != "num_layers" and value != its[name]:
+                raise ValueError(
+                    "Predecessor and successor must agree in all but their layers. Received: "
+                    f"{name}={value!r} and {its[name]!r}."
+                )
+        if replace_embeddings and isinstance(predecessor, Transformer):
+            raise ValueError(
+                "The table of embeddings is the output matrix, too, which stays the predecessor's while layers are "
+                "replaced; leave --replace-embeddings out for a sequence-to-sequence model."
+            )
+        self.mixing = mixing
+        self.predecessor = predecessor
+        self.predecessor.trainable = False
+        self.successor_blocks = new.blocks
+        self.successor_embeddings = new.embeddings if replace_embeddings else None
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        weights = {id(weight) for weight in self.weights}
+        own = {id(self.seed_generator.state)}
+        self._dropout_seeds = [v for v in self.variables if id(v) not in weights | own]
+        self.built = True
+
+    @property
+    def num_modules(self) -> int:
+        """How many parts are replaced, each by a draw of its own."""
+        return len(self.spans) + (self.successor_embeddings is not None)
+
+    def encode(self, token_ids_BT, segment_ids_BT=None, *, rate, training=None):
+        """Hidden states `(B, T, D)` of the mixture: at rate 0 the predecessor's, at rate 1 the successor's.
+
+        Args:
+            rate: float in [0, 1], a scalar: how much of the successor.
+        """
+        old = transformer_of(self.predecessor)
+        segment_ids_BT, position_ids_1T, mask_BTS, position = old.layer_inputs(token_ids_BT, segment_ids_BT)
+        shares_M = self._shares(rate)
+
+        def embed(layer):
+            return lambda: (layer(token_ids_BT, segment_ids_BT, position_ids_1T, training=training),)
+
+        def run(blocks, state):
+            return lambda: _run(blocks, state, mask_BTS, position, old.config.residual_attention_scores, training)
+
+        if self.successor_embeddings is None:
+            state = embed(old.embeddings)()
+        else:
+            state = self._mixed(shares_M[-1], embed(old.embeddings), embed(self.successor_embeddings))
+        blocks = list(self.successor_blocks)
+        sequence = blocks * len(self.spans) if old.config.shared_layers else blocks
+        for number, (span, block) in enumerate(zip(self.spans, sequence, strict=True)):
+            replaced = [old.layer_sequence[i] for i in span]
+            state = self._mixed(shares_M[number], run(replaced, state), run([block], state))
+        return state[0]
+
+    def _shares(self, rate):
+        """`(M,)`: how much of each module is the successor's, as a float, or whether it is at all, as a bool."""
+        rate = ops.convert_to_tensor(rate, "float32")
+        if self.mixing == "anneal":
+            return ops.broadcast_to(rate, (self.num_modules,))
+        return keras.random.uniform((self.num_modules,), seed=self.seed_generator) < rate
+
+    def _mixed(self, share, old, new):
+        if self.mixing == "coin":
+            return run_one(share, new, old, self._dropout_seeds)
+        # this form of the blend is exact at both ends
+        pairs = [(x, y, ops.cast(share, x.dtype)) for x, y in zip(old(), new(), strict=True)]
+        return tuple((1 - part) * x + part * y for x, y, part in pairs)
+
+
+def _run(blocks, state, mask_BTS, position, residual, training):
+    """The hidden states, and what residual attention hands on where the config has it, behind some layers."""
+    hidden_BTD, *added = state
+    if not residual:
+        for block in blocks:
+            hidden_BTD = block(hidden_BTD, mask_BTS, position, training=training)
+        return (hidden_BTD,)
+    added = added[0] if added else None
+    for block in blocks:
+        hidden_BTD, _, own = block(hidden_BTD, mask_BTS, position, added, training=training, with_state=True)
+        added = added_scores(residual, added, own)
+    return hidden_BTD, added
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplacementSchedule:
+    """The replacement rate of each training step.
+
+    Attributes:
+        kind: "constant"; "linear", the paper's curriculum min(1, start + (1 - start) step / rise_steps); "cosine", the
+            same rise along half a cosine.
+        start: the rate of the first step, or of all.
+        rise_steps: after so many steps the rate is 1; unused where it is constant.
+
+    Raises:
+        ValueError: another kind, or a number out of its range.
+    """
+
+    kind: str = "linear"
+    start: float = 0.5
+    rise_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {SCHEDULES}. Received: schedule={self.kind!r}.")
+        if not 0 <= self.start <= 1:
+            raise ValueError(f"the replacement rate must lie in [0, 1]. Received: rate={self.start}.")
+        if self.kind == "constant" and self.start == 0:
+            raise ValueError("a constant replacement rate of 0 trains nothing. Received: schedule='constant', rate=0.")
+        if self.rise_steps < 1:
+            raise ValueError(f"rise_steps must be at least 1. Received: rise_steps={self.rise_steps}.")
+
+    def __call__(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        if self.kind == "constant":
+            return self.start
+        share = min(1.0, step / self.rise_steps)
+        if self.kind == "cosine":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.start + (1 - self.start) * share

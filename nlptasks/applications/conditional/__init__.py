@@ -1,0 +1,1 @@
+"""Conditional generation: texts written under labels or vectors."""

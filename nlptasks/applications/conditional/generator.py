@@ -1,0 +1,272 @@
+"""Text generation under conditions, written into the LayerNorms of a causal Transformer.
+
+After bert4keras' `task_conditional_language_model`; two alternatives, label tokens before the text (CTRL, arXiv
+1909.05858) and no condition, are there to be compared with. See docs/conditional_generation.md.
+
+Legend: B batch, T position, J label column, C size of a condition.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from nlptasks.applications.conditional.conditions import Condition, Conditions
+from nlptasks.applications.conditional.samples import ConditionalBatch, cut_texts, lm_arrays
+from nlptasks.applications.encoder_head import (
+    EncoderWithHead,
+    check_fit,
+    load_application,
+    read_settings,
+    save_application,
+)
+from nlptasks.backend.programs import compile_function
+from nlptasks.core.transformer import Transformer
+from nlptasks.generate import Generator, Sampling
+from nlptasks.generate.constraints import forbid
+from nlptasks.generate.search import Search
+from nlptasks.text import Tokenizer
+from nlptasks.text.batches import length_sorted_batches
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """A text that was generated.
+
+    Attributes:
+        text: the prompt and what follows it.
+        log_probability: sum over the generated tokens, in nats.
+        num_tokens: how many there are, the closing `[SEP]` not counted.
+        complete: whether it came to its end.
+    """
+
+    text: str
+    log_probability: float
+    num_tokens: int
+    complete: bool
+
+
+class ConditionalGenerator:
+    """Writes texts under conditions.
+
+        writer = nlptasks.load("runs/reviews")
+        writer.generate({"sentiment": "positive"}, count=5, top_p=0.95)
+
+    Args:
+        model: from `conditional_model`.
+        tokenizer: with the vocabulary of the model.
+        conditions: what the texts are conditioned on.
+        max_length: most tokens of `[CLS]`, label tokens, text and `[SEP]`.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    task = "conditional_generation"
+
+    def __init__(self, model: EncoderWithHead, tokenizer: Tokenizer, conditions: Conditions, max_length: int = 128):
+        check_fit(model.transformer, tokenizer, max_length)
+        if model.transformer.config.layer_norm_cond_size != conditions.size:
+            raise ValueError(
+                f"The model has layer_norm_cond_size={model.transformer.config.layer_norm_cond_size}, these conditions "
+                f"need {conditions.size}."
+            )
+        if missing := [token for token in conditions.prefix_tokens if token not in tokenizer.vocab]:
+            raise ValueError(
+                f'conditioning="prefix" takes {len(conditions.prefix_tokens)} tokens [unused1], [unused2], ... of the '
+                f"vocabulary; {missing[0]} is not there. Add them to it, or use conditioning='norm'."
+            )
+        self.model, self.tokenizer, self.conditions, self.max_length = model, tokenizer, conditions, max_length
+        self._prefix_ids = np.array([tokenizer.vocab[token] for token in conditions.prefix_tokens], "int32")
+        tokens = ((i, t) for t, i in tokenizer.vocab.items())
+        self._special = [i for i, t in tokens if t.startswith("[") and t.endswith("]") and len(t) > 2]
+        self._score = compile_function(lambda batch: self._row_log_probabilities(batch), model)
+        self._generator: Generator | None = None
+
+    def condition(self, batch: ConditionalBatch):
+        """The condition vectors `(B, C)` of a batch, float32; zero where there is none. None: no conditional norms."""
+        if self.conditions.size is None:
+            return None
+        if "vectors" in batch:
+            return batch["vectors"]
+        ids_BJ, tables = batch["label_ids"], self.model.head_layers.values()
+        parts = []
+        for j, table in enumerate(tables):
+            shown_B1 = ops.cast(ids_BJ[:, j : j + 1] > 0, "float32")
+            parts.append(ops.cast(table(ids_BJ[:, j]), "float32") * shown_B1)
+        return ops.concatenate(parts, axis=-1) if self.conditions.combine == "concat" else sum(parts[1:], parts[0])
+
+    def log_probabilities(self, batch: ConditionalBatch, training: bool = False):
+        """log p of each target token `(B, T)`, float32."""
+        transformer = self.model.transformer
+        affines = transformer.affines(self.condition(batch))
+        hidden_BTD = transformer.encode(batch["token_ids"], None, affines, training=training)
+        logits_BTV = transformer.token_logits(hidden_BTD, affines)
+        return -ops.sparse_categorical_crossentropy(batch["target_ids"], logits_BTV, from_logits=True)
+
+    def loss(self, batch: ConditionalBatch, training: bool = True):
+        """Mean cross-entropy over the tokens of the texts and their `[SEP]`: a scalar in nats."""
+        weights_BT = batch["target_weights"]
+        total = ops.sum(self.log_probabilities(batch, training) * weights_BT)
+        return -total / ops.maximum(ops.sum(weights_BT), 1.0)
+
+    def _row_log_probabilities(self, batch):
+        return ops.sum(self.log_probabilities(batch) * batch["target_weights"], axis=1)
+
+    def encode(self, texts: Sequence[str]) -> tuple[list[np.ndarray], list[bool]]:
+        """Token ids of texts, cut at sentence ends, and which were cut; see `cut_texts`."""
+        return cut_texts(self.tokenizer, texts, self.max_length - 1 - self.conditions.num_prefix_tokens)
+
+    def arrays(self, texts: Sequence[Sequence[int]], conditions: np.ndarray | None, count: int) -> ConditionalBatch:
+        """Encoded texts under `conditions` (from `Conditions.rows`) as arrays of `count` rows."""
+        batch = lm_arrays(self._prefixes(conditions, len(texts)), texts, count, self.max_length)
+        if self.conditions.size is not None:
+            name = "label_ids" if self.conditions.labels else "vectors"
+            batch[name] = np.zeros((count, conditions.shape[1]), conditions.dtype)
+            batch[name][: len(texts)] = conditions
+        return batch
+
+    def _prefixes(self, conditions, count):
+        """[CLS] and the label tokens of each row."""
+        if not len(self._prefix_ids):
+            return [[self.tokenizer.cls_id]] * count
+        firsts = np.cumsum([0, *(1 + len(names) for names in self.conditions.labels.values())])[:-1]
+        return [[self.tokenizer.cls_id, *self._prefix_ids[firsts + row]] for row in conditions]
+
+    def score(
+        self,
+        texts: Sequence[str],
+        conditions: Sequence[Condition],
+        batch_size: int = 32,
+        progress: Callable[[Iterable], Iterable] = iter,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How probable texts are under conditions.
+
+        Returns:
+            log p in nats, float64, and the number of tokens of each text as cut to the model's length, `[SEP]` counted.
+        """
+        encoded, rows = self.encode(texts)[0], self.conditions.rows(conditions)
+        lengths = np.array([len(ids) for ids in encoded])
+        scores = np.zeros(len(texts))
+        for indices in progress(length_sorted_batches(lengths, batch_size)):
+            chosen = None if rows is None else rows[indices]
+            batch = self.arrays([encoded[i] for i in indices], chosen, batch_size)
+            scores[indices] = ops.convert_to_numpy(self._score(batch))[: len(indices)]
+        return scores, lengths
+
+    def generate(self, condition: Condition | None = None, count: int = 1, **options) -> list[str]:
+        """Texts under one condition; `options` are those of `generate_batch`."""
+        return [
+            found.text for found in self.generate_batch([{} if condition is None else condition], count, **options)[0]
+        ]
+
+    def generate_batch(
+        self,
+        conditions: Sequence[Condition],
+        count: int = 1,
+        *,
+        prompt: str = "",
+        max_length: int | None = None,
+        min_length: int = 1,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        search: Search | None = None,
+        guidance: float = 1.0,
+        repetition_penalty: float = 1.0,
+        progress: Callable[[Iterable], Iterable] = iter,
+    ) -> list[list[GeneratedText]]:
+        """`count` texts under each of some conditions.
+
+        Args:
+            conditions: labels by column (those left out, and `{}`, are no condition) or vectors.
+            prompt: how every text begins.
+            max_length, min_length: most and fewest tokens generated; None: as many as the model has positions.
+            temperature, top_k, top_p, seed: see `Sampling`; the same seed gives the same texts.
+            search: instead of sampling; it says how many texts there are.
+            guidance: above 1 the condition counts for more (classifier-free guidance, arXiv 2207.12598); needs
+                conditional norms and a training with label dropout.
+            repetition_penalty: above 1, tokens that stood in the text become less likely.
+            progress: wraps the iteration over batches.
+
+        Raises:
+            ValueError: an unknown label, a vector of another size, a prompt too long, an option out of its range.
+        """
+        rows = self.conditions.rows(conditions)
+        if guidance != 1.0 and self.conditions.size is None:
+            raise ValueError(f"guidance needs a model with conditional norms. Received: guidance={guidance}.")
+        given = self.tokenizer.encode(prompt).token_ids[1:-1].tolist() if prompt else []
+        sources = [[*prefix, *given] for prefix in self._prefixes(rows, len(conditions))]
+        room = self.model.transformer.config.position_reach - len(sources[0]) + 1 if sources else 1
+        if room < 1:
+            raise ValueError(f"the prompt has {len(given)} tokens, more than the model has positions; shorten it.")
+        search = search or Sampling(temperature=temperature, top_k=top_k, top_p=top_p, count=count, seed=seed)
+        if self._generator is None:
+            self._generator = Generator(self.model.transformer, self.tokenizer.sep_id)
+        found = self._generator.generate(
+            sources,
+            search,
+            max_length=room if max_length is None else min(max_length, room),
+            min_length=min_length,
+            repetition_penalty=repetition_penalty,
+            constraints=[forbid([i for i in self._special if i not in (0, self.tokenizer.sep_id)])],
+            conditions=self._vectors(rows),
+            guidance=guidance,
+            progress=progress,
+        )
+        return [[self._text(prompt, given, one) for one in of] for of in found]
+
+    def _vectors(self, rows):
+        if self.conditions.size is None:
+            return None
+        return ops.convert_to_numpy(self.condition({"label_ids" if self.conditions.labels else "vectors": rows}))
+
+    def _text(self, prompt, given, found):
+        whole, start = self.tokenizer.decode([*given, *found.tokens]), self.tokenizer.decode(given)
+        text = prompt + whole[len(start) :] if whole.startswith(start) else whole
+        return GeneratedText(text, float(found.score), len(found.tokens), found.finished)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
+        settings = {"task": self.task, "max_length": self.max_length} | dataclasses.asdict(self.conditions)
+        save_application(self.model, self.tokenizer, directory, settings)
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> "ConditionalGenerator":
+        """The generator that `save` wrote.
+
+        Raises:
+            ValueError, FileNotFoundError: one line: what is missing or does not fit.
+        """
+        settings = read_settings(directory, cls.task, "conditional")
+        try:
+            max_length = settings.pop("max_length")
+            labels = {column: tuple(names) for column, names in settings.pop("labels").items()}
+            conditions = Conditions(labels=labels, **settings)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{directory}: config.json lacks or misnames a setting ({error}).") from None
+        model, tokenizer = load_application(directory, lambda config: _tables(conditions), with_mlm="linear")
+        return cls(model, tokenizer, conditions, max_length)
+
+
+def conditional_model(transformer: Transformer, conditions: Conditions) -> EncoderWithHead:
+    """A causal Transformer with its masked-LM head, and fresh embeddings of the labels."""
+    return EncoderWithHead(transformer, _tables(conditions), dropout=0.0)
+
+
+def _tables(conditions):
+    """An embedding of the labels of each column; row 0, no label, is never shown. Vectors start at length 1."""
+    if conditions.size is None:
+        return {}
+    normal = keras.initializers.RandomNormal(stddev=conditions.label_size**-0.5)
+    layers = {}
+    for j, names in enumerate(conditions.labels.values()):
+        table = keras.layers.Embedding(1 + len(names), conditions.label_size, normal, name=f"condition_{j}")
+        table.build()
+        layers[f"condition_{j}"] = table
+    return layers

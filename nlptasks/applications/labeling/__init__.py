@@ -1,0 +1,1 @@
+"""Sequence labeling: the entities of texts."""

@@ -1,0 +1,219 @@
+"""Sequence labelling: a text in, its entities out, each with its place in the text.
+
+Legend: B batch, T position behind [CLS], D hidden, K tag, N entity type.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from nlptasks.applications.encoder_head import (
+    EncoderWithHead,
+    check_fit,
+    load_application,
+    prediction_batches,
+    read_settings,
+    save_application,
+)
+from nlptasks.applications.labeling.crf import LinearChainCRF
+from nlptasks.applications.labeling.pointer import EfficientGlobalPointer, GlobalPointer
+from nlptasks.applications.labeling.samples import (
+    LabelingBatch,
+    Span,
+    allowed_tags,
+    cut_windows,
+    entities_of,
+    tags_to_spans,
+    text_mask,
+)
+from nlptasks.backend.programs import compile_function
+from nlptasks.core.transformer import Transformer
+from nlptasks.text import Tokenizer
+from nlptasks.text.entities import Entity
+from nlptasks.train.losses import sparse_multilabel_categorical_crossentropy
+
+HEADS = ("crf", "global-pointer", "efficient-global-pointer")
+
+
+class Labeler:
+    """Finds the entities of texts.
+
+    Args:
+        model: from `labeling_model`.
+        tokenizer: with the vocabulary of the model.
+        types: the entity types, in the order of the head.
+        head: "crf" (entities never overlap), "global-pointer" or "efficient-global-pointer" (they may nest).
+        max_length: most tokens that are read at once, [CLS] and [SEP] included; longer texts are read in windows that
+            end at sentence ends where they can, and an entity across two of them is not found.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    task = "sequence_labeling"
+
+    def __init__(
+        self, model: EncoderWithHead, tokenizer: Tokenizer, types: Sequence[str], head: str, max_length: int = 128
+    ):
+        check_fit(model.transformer, tokenizer, max_length)
+        _check_head(head, types)
+        self.model, self.tokenizer, self.types = model, tokenizer, tuple(types)
+        self.head, self.max_length = head, max_length
+        self._allowed = allowed_tags(len(self.types))
+        self._find = compile_function(self._best_tags if head == "crf" else self._span_scores, model)
+
+    def _hidden(self, token_ids, segment_ids, training, encode=None):
+        return self.model.encode(token_ids, segment_ids, training=training, encode=encode)[:, 1:]
+
+    def _tag_scores(self, hidden_BTD):
+        return self.model.head_layers["tags"](hidden_BTD)
+
+    def _best_tags(self, token_ids, segment_ids, mask_BT):
+        scores_BTK = self._tag_scores(self._hidden(token_ids, segment_ids, False))
+        return self.model.head_layers["crf"].viterbi(scores_BTK, mask_BT, *self._allowed)[0]
+
+    def _span_scores(self, token_ids, segment_ids, mask_BT):
+        return self.model.head_layers["pointer"](self._hidden(token_ids, segment_ids, False), mask_BT)
+
+    def loss(self, batch: LabelingBatch, training: bool = True, encode: Callable | None = None):
+        """Mean over the texts of the batch, in nats: -log p of the tags, or the pointers' cross-entropy of a type.
+
+        Args:
+            encode: what stands for the transformer's `encode` (see applications/compression/theseus.py).
+        """
+        hidden_BTD = self._hidden(batch["token_ids"], batch["segment_ids"], training, encode)
+        if self.head == "crf":
+            loss_B = self.model.head_layers["crf"].loss(self._tag_scores(hidden_BTD), batch["tags"], batch["mask"])
+        else:
+            score_BNTS = self.model.head_layers["pointer"](hidden_BTD, batch["mask"])
+            length = ops.shape(score_BNTS)[2]
+            flat = ops.reshape(score_BNTS, (-1, len(self.types), length * length))
+            loss_B = ops.mean(sparse_multilabel_categorical_crossentropy(batch["spans"], flat), axis=1)
+        return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
+
+    def num_windows(self, texts: Sequence[str]) -> list[int]:
+        """In how many parts each text is read: 1 where it is not longer than `max_length`."""
+        of_text = Counter(window.text for window in cut_windows(self.tokenizer, texts, self.max_length))
+        return [of_text[number] for number in range(len(texts))]
+
+    def label(self, text: str) -> list[Entity]:
+        """The entities of one text."""
+        return self.predict([text])[0]
+
+    def predict(
+        self, texts: Sequence[str], batch_size: int = 64, progress: Callable[[Iterable], Iterable] = iter
+    ) -> list[list[Entity]]:
+        """The entities of each text in their order; `entity.text == text[entity.start : entity.end]`.
+
+        Args:
+            texts: any length.
+            batch_size: windows that are read together; it changes the speed, not the result.
+            progress: wraps the iteration over batches (`tqdm`, say).
+
+        Raises:
+            ValueError, TypeError: an empty text, or something else than a list of strings.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list; for one text call label.")
+        texts = list(texts)
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"item {index}: expected str. Received: {type(text).__name__}.")
+            if not text.strip():
+                raise ValueError(f"item {index}: the text is empty; there is nothing to label.")
+        windows = cut_windows(self.tokenizer, texts, self.max_length)
+        found: list[list[Entity]] = [[] for _ in texts]
+        encodings = [window.encoding for window in windows]
+        batches = list(prediction_batches(encodings, min(batch_size, max(1, len(windows))), self.max_length))
+        for indices, (token_ids, segment_ids) in progress(batches):
+            mask = text_mask([encodings[i] for i in indices], len(token_ids), token_ids.shape[1] - 1)
+            output = ops.convert_to_numpy(self._find(token_ids, segment_ids, mask))
+            for row, index in enumerate(indices):
+                window = windows[index]
+                spans = self._spans(output[row], len(window.offsets))
+                found[window.text] += entities_of(texts[window.text], window, spans, self.types)
+        return [sorted(entities) for entities in found]
+
+    def _spans(self, output: np.ndarray, length: int) -> list[Span]:
+        if self.head == "crf":
+            return tags_to_spans(output[:length])
+        return [Span(int(first), int(last), int(kind)) for kind, first, last in np.argwhere(output > 0)]
+
+    def _head_settings(self) -> dict:
+        if self.head == "crf":
+            return {"crf_lr_multiplier": self.model.head_layers["crf"].lr_multiplier}
+        return {"head_size": self.model.head_layers["pointer"].head_size}
+
+    def on_transformer(self, transformer: Transformer) -> "Labeler":
+        """The same labeler on another transformer, of the same hidden size; the head is copied."""
+        layers = _layers(transformer.config.hidden_size, self.head, len(self.types), **self._head_settings())
+        model = self.model.on_transformer(transformer, layers)
+        return Labeler(model, self.tokenizer, self.types, self.head, self.max_length)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
+        settings = {"task": self.task, "types": list(self.types), "head": self.head, "max_length": self.max_length}
+        save_application(self.model, self.tokenizer, directory, settings | self._head_settings())
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> "Labeler":
+        """The labeler that `save` wrote.
+
+        Raises:
+            ValueError, FileNotFoundError: one line: what is missing or does not fit.
+        """
+        settings = read_settings(directory, cls.task, "labeling")
+        try:
+            sizes = {name: settings.pop(name) for name in ("head_size", "crf_lr_multiplier") if name in settings}
+            head, types = settings["head"], settings["types"]
+            _check_head(head, types)
+            model, tokenizer = load_application(directory, lambda c: _layers(c.hidden_size, head, len(types), **sizes))
+            return cls(model, tokenizer, **settings)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{directory}: config.json lacks or misnames a setting ({error}).") from None
+
+
+def labeling_model(
+    transformer: Transformer,
+    head: str,
+    num_types: int,
+    dropout: float = 0.1,
+    head_size: int = 64,
+    crf_lr_multiplier: float = 1.0,
+) -> EncoderWithHead:
+    """An encoder with a fresh head.
+
+    Args:
+        head: one of `HEADS`.
+        num_types: number of entity types.
+        dropout: rate on the hidden states that the head reads.
+        head_size: of a pointer's queries and keys.
+        crf_lr_multiplier: how many times as fast as the rest the CRF's transitions learn.
+
+    Raises:
+        ValueError: an unknown head.
+    """
+    _check_head(head, range(num_types))
+    layers = _layers(transformer.config.hidden_size, head, num_types, head_size, crf_lr_multiplier)
+    return EncoderWithHead(transformer, layers, dropout)
+
+
+def _check_head(head, types):
+    if head not in HEADS:
+        raise ValueError(f"head must be one of {HEADS}. Received: head={head!r}.")
+    if not len(types):
+        raise ValueError("types is empty: there is no entity to find; give training texts with entities.")
+
+
+def _layers(hidden_size, head, num_types, head_size=64, crf_lr_multiplier=1.0):
+    if head == "crf":
+        normal = keras.initializers.TruncatedNormal(stddev=0.02)
+        crf = LinearChainCRF(1 + 2 * num_types, crf_lr_multiplier, name="crf")
+        crf.build()
+        return {"tags": keras.layers.Dense(1 + 2 * num_types, kernel_initializer=normal, name="tags"), "crf": crf}
+    kind = GlobalPointer if head == "global-pointer" else EfficientGlobalPointer
+    return {"pointer": kind(num_types, head_size, name="pointer")}

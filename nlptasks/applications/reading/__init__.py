@@ -1,0 +1,1 @@
+"""Reading comprehension: an answer out of several passages."""

@@ -1,0 +1,78 @@
+"""Where an answer came from, as a page: what its tokens looked at in each passage, and how the passages voted."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from keras import ops
+
+from nlptasks.applications.reading.reader import Answer, Reader
+from nlptasks.applications.reading.windows import encode_sources, normalise, source_ids
+
+_STYLE = (
+    "body{font-family:sans-serif;max-width:50em;margin:2em auto;line-height:1.8}"
+    ".bar{display:inline-block;height:.7em;background:#c33}.piece{text-decoration:underline;font-weight:bold}"
+    ".unread{color:#999}"
+)
+
+
+def answer_attention(reader: Reader, question: str, passages: Sequence[str], answer: Answer) -> list[np.ndarray]:
+    """For each of the answer's evidence, how much its tokens look at each character of the passage.
+
+    Returns:
+        float32 arrays, one number a character: the attention probabilities from where each token of the answer is
+        predicted to the token of the character, the mean over tokens, heads and layers; 0 for what was not read.
+    """
+    ids = reader.tokenizer.encode(normalise(answer.text)).token_ids[1:-1]
+    found = []
+    for evidence in answer.evidence:
+        passage = passages[evidence.passage]
+        (windows,), (asked,) = encode_sources(reader.tokenizer, reader.lengths, [passage], [question])
+        window = windows[evidence.window]
+        source = source_ids(window, asked)
+        if reader.method == "seq2seq":
+            behind, first = ids, len(source) - 1
+        else:
+            behind, first = np.full(reader.lengths.answer_length, reader.tokenizer.mask_id), len(source)
+        token_ids = np.array([[*source, *behind]], "int32")
+        segment_ids = (np.arange(token_ids.shape[1]) >= len(source)).astype("int32")[None]
+        maps = reader.model.encode(token_ids, segment_ids, with_maps=True)[1]
+        looked_TS = np.mean([ops.convert_to_numpy(ops.cast(m, "float32"))[0].mean(axis=0) for m in maps], axis=0)
+        of_tokens = looked_TS[first : first + max(1, len(ids)), 1 : len(window) - 1].mean(axis=0)
+        weights = np.zeros(len(passage), "float32")
+        for (start, end), weight in zip(window.offsets[1:-1], of_tokens, strict=True):
+            weights[start:end] = weight
+        found.append(weights)
+    return found
+
+
+def draw_answer(reader: Reader, question: str, passages: Sequence[str], answer: Answer) -> str:
+    """An HTML page that stands alone: the answer, the vote, and every passage, shaded by attention."""
+    attention = answer_attention(reader, question, passages, answer)
+    of_passage = {e.passage: (e, weights) for e, weights in zip(answer.evidence, attention, strict=True)}
+    parts = [
+        f"<!doctype html><html lang=zh><meta charset=utf-8><title>{escape(question)}</title><style>{_STYLE}</style>",
+        f"<h1>{escape(question)}</h1><p>{escape(answer.text) or '(no answer)'}</p>",
+    ]
+    for index, passage in enumerate(passages):
+        if index not in of_passage:
+            parts.append(f"<h2>{index + 1}</h2><p>did not vote for it</p><p class=unread>{escape(passage)}</p>")
+            continue
+        evidence, weights = of_passage[index]
+        width = 100 * evidence.probability
+        parts.append(
+            f"<h2>{index + 1}</h2><p>probability {evidence.probability:.3f} "
+            f"<span class=bar style='width:{width:.1f}px'></span></p><p>{_shaded(passage, weights, evidence)}</p>"
+        )
+    return "\n".join([*parts, "</html>", ""])
+
+
+def _shaded(passage, weights, evidence):
+    largest, spans = max(float(weights.max()), 1e-12), []
+    for i, (char, weight) in enumerate(zip(passage, weights, strict=True)):
+        inside = evidence.start is not None and evidence.start <= i < evidence.end
+        shade = f"background:rgba(220,60,40,{weight / largest:.2f})"
+        spans.append(
+            f"<span{' class=piece' if inside else ''} style='{shade}' title='{weight:.4f}'>{escape(char)}</span>"
+        )
+    return "".join(spans)

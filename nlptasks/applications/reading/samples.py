@@ -1,0 +1,238 @@
+"""Questions with passages -> the reader's token sequences.
+
+A sample is `[CLS] passage [SEP] question [SEP] answer [SEP]`, segment 1 on the answer and its closing `[SEP]`.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nlptasks.applications.reading.masked import masked_batch
+from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalise
+from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch
+from nlptasks.text import Question, Tokenizer
+from nlptasks.text.batches import length_sorted_batches
+
+MASKED_SHARE, MASKED_QUESTION_SHARE = 0.15, 0.4
+
+
+class Sample(NamedTuple):
+    """Ids of `[CLS] passage [SEP]`, `question [SEP]` and `answer [SEP]`."""
+
+    passage: np.ndarray
+    question: np.ndarray
+    answer: np.ndarray
+    hidden: np.ndarray = np.empty(0, "int64")
+    """positions of passage and question that are shown as `[MASK]` and predicted too"""
+
+
+def find_answer(answers: Iterable[str], passage: str) -> str | None:
+    """The first answer all of whose space-separated parts occur in `passage`, as the target: parts joined by `,`.
+
+    Both are normalised alike, and compared without case where lower-casing keeps their length.
+    """
+    text = _comparable(normalise(passage))
+    for answer in answers:
+        parts = [normalise(part) for part in answer.split(" ") if part]
+        if parts and all(_comparable(part) in text for part in parts):
+            return ",".join(parts)
+    return None
+
+
+def _comparable(text: str) -> str:
+    lowered = text.lower()
+    return lowered if len(lowered) == len(text) else text
+
+
+@dataclass
+class TargetCounts:
+    """What became of the answers, counted by passages: printed before training."""
+
+    kept: int = 0
+    """the passage, as cut to its length, holds an answer: it is the target"""
+    cut: int = 0
+    """an answer is beyond the cut, or longer than the target may be (then its beginning is the target)"""
+    lost: int = 0
+    """the file says that the passage answers, but no answer stands in it word for word: the target is empty"""
+    empty: int = 0
+    """no answer in this passage: the target is empty"""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in dataclasses.asdict(self).items())
+
+
+class ReadingExamples:
+    """The samples of a list of questions: every passage tokenized once, one passage a question drawn an epoch.
+
+    Args:
+        questions: the data.
+        tokenizer, lengths: as the reader's.
+        negative_ratio: how often a passage without an answer is drawn for a question that has both kinds; None draws
+            uniformly over its passages, as bert4keras does.
+        seed: with the epoch's number it decides every draw and the order of batches.
+        method: the reader's.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        tokenizer: Tokenizer,
+        lengths: ReadingLengths,
+        negative_ratio: float | None = None,
+        seed: int = 0,
+        method: str = "seq2seq",
+    ):
+        if negative_ratio is not None and not 0.0 <= negative_ratio <= 1.0:
+            raise ValueError(f"negative_ratio must lie in [0, 1]. Received: negative_ratio={negative_ratio}.")
+        self.negative_ratio, self.seed = negative_ratio, seed
+        self._lengths, self._tokenizer, self._method = lengths, tokenizer, method
+        self.counts = TargetCounts()
+        sizes = [len(question.passages) for question in questions]
+        self._first = np.concatenate([[0], np.cumsum(sizes)])
+        passages = [passage for question in questions for passage in question.passages]
+        owners = np.repeat(np.arange(len(questions)), sizes)
+        windows = self._encoded(passages, tokenizer, lengths)
+        self._windows = [ids for of in windows for ids, _ in of]
+        self._first_window = np.concatenate([[0], np.cumsum([len(of) for of in windows])])
+        self._window_owners = np.repeat(owners, [len(of) for of in windows])
+        self._questions = [
+            e.token_ids[1:]
+            for e in tokenizer.encode_batch(
+                [q.question for q in questions], max_length=lengths.question_length + 1, with_offsets=False
+            )
+        ]
+        answers = [
+            answer
+            for owner, passage, of in zip(owners, passages, windows, strict=True)
+            for answer in self._target_texts(questions[owner], passage, [text for _, text in of])
+        ]
+        self._targets = self._target_ids(answers, tokenizer, lengths)
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def _encoded(self, passages, tokenizer, lengths):
+        """Ids and text of each passage's windows; only where there are several, or a cut, are offsets needed."""
+        texts = [passage.text for passage in passages]
+        windows = encode_windows(tokenizer, lengths, texts, with_offsets=False)
+        found = [[(of[0].token_ids, text)] for of, text in zip(windows, texts, strict=True)]
+        full = [i for i, of in enumerate(windows) if len(of[0]) == lengths.passage_length]
+        for i, of in zip(full, encode_windows(tokenizer, lengths, [texts[i] for i in full]), strict=True):
+            # the first window begins where the text does
+            starts = [0, *(int(window.offsets[1][0]) for window in of[1:])]
+            found[i] = [
+                (window.token_ids, texts[i][start : window.offsets[-2][1]])
+                for window, start in zip(of, starts, strict=True)
+            ]
+        return found
+
+    def _target_texts(self, question, passage, kept):
+        """The answer that each window of a passage gives, "" for none."""
+        targets = [find_answer(question.answers, text) for text in kept]
+        if any(targets):
+            self.counts.kept += 1
+        elif not passage.answer:
+            self.counts.empty += 1
+        elif find_answer((passage.answer, *question.answers), passage.text):
+            self.counts.cut += 1
+        else:
+            self.counts.lost += 1
+        return [target or "" for target in targets]
+
+    def _target_ids(self, answers, tokenizer, lengths):
+        end = np.array([tokenizer.sep_id], "int32")
+        targets = [end] * len(answers)
+        some = [i for i, answer in enumerate(answers) if answer]
+        encoded = tokenizer.encode_batch([answers[i] for i in some], with_offsets=False)
+        for i, encoding in zip(some, encoded, strict=True):
+            ids = encoding.token_ids[1:-1]  # without [CLS] and [SEP]
+            if len(ids) >= lengths.answer_length:
+                self.counts.kept -= 1
+                self.counts.cut += 1
+            targets[i] = np.append(ids[: lengths.answer_length - 1], end)
+        return targets
+
+    def draw(self, epoch: int) -> np.ndarray:
+        """For each question the window it is visited with in this epoch; one that answers, if its passage has one."""
+        random = np.random.default_rng((self.seed, epoch, 0))
+        chosen = np.empty(len(self), "int64")
+        for q in range(len(self)):
+            candidates = np.arange(self._first[q], self._first[q + 1])
+            if self.negative_ratio is not None:
+                empty = np.array([not len(self._answering(i)) for i in candidates])
+                if empty.any() and not empty.all():
+                    candidates = candidates[empty == (random.random() < self.negative_ratio)]
+            passage = candidates[random.integers(len(candidates))]
+            windows = np.arange(self._first_window[passage], self._first_window[passage + 1])
+            if len(windows) > 1:
+                answering = self._answering(passage)
+                windows = answering if len(answering) else windows
+                chosen[q] = windows[random.integers(len(windows))]
+            else:
+                chosen[q] = windows[0]
+        return chosen
+
+    def _answering(self, passage):
+        """The windows of a passage that hold an answer."""
+        windows = range(self._first_window[passage], self._first_window[passage + 1])
+        return np.array([i for i in windows if len(self._targets[i]) > 1], "int64")
+
+    def batches(self, epoch: int, batch_size: int, practice_share: float = 0.0) -> list[list[Sample]]:
+        """The samples of an epoch in batches; a function of seed, epoch and the arguments alone.
+
+        Args:
+            practice_share: for this share of the questions, in the first batches, the reader practises on the passage
+                instead of answering. In the place of every other question a piece of the passage is quoted, and the
+                answer is what follows it there: that teaches to find a place and to copy from it. A share of the tokens
+                is masked and predicted (BERT, arXiv 1810.04805): that teaches that names recur. It needs no answers,
+                and helps a model that starts from random weights.
+        """
+        random = np.random.default_rng((self.seed, epoch, 1))
+        drawn = random.permutation(self.draw(epoch))
+        count = round(len(drawn) * practice_share)
+        practice = [_practice(self._sample(i), random) for i in drawn[:count]]
+        return [
+            [part[i] for i in batch]
+            for part in (practice, [self._sample(i) for i in drawn[count:]])
+            for batch in length_sorted_batches([len(s.passage) + len(s.question) for s in part], batch_size, random)
+        ]
+
+    def _sample(self, i):
+        return Sample(self._windows[i], self._questions[self._window_owners[i]], self._targets[i])
+
+    def arrays(self, batch: Sequence[Sample], batch_size: int) -> TargetBatch:
+        """One batch as arrays, padded to `batch_size` rows."""
+        sources = [np.concatenate([sample.passage, sample.question]) for sample in batch]
+        if self._method == "mlm":
+            answers = [sample.answer for sample in batch]
+            return masked_batch(sources, answers, self._lengths, self._tokenizer.mask_id, batch_size)
+        hidden = [sample.hidden for sample in batch]
+        return target_batch(
+            sources,
+            [sample.answer for sample in batch],
+            batch_size,
+            self._lengths.total,
+            hidden=hidden,
+            mask_id=self._tokenizer.mask_id if any(map(len, hidden)) else None,
+        )
+
+
+def _practice(sample: Sample, random: np.random.Generator) -> Sample:
+    if random.random() < 0.5:
+        sample = _quotation(sample, random)
+    share = np.repeat([MASKED_SHARE, MASKED_QUESTION_SHARE], [len(sample.passage), len(sample.question)])
+    hidden = 1 + np.flatnonzero(random.random(len(share) - 2) < share[1:-1])
+    return sample._replace(hidden=hidden[hidden != len(sample.passage) - 1])
+
+
+def _quotation(sample: Sample, random: np.random.Generator) -> Sample:
+    """The sample with a piece of its passage as the question, and what follows that piece as the answer."""
+    passage, end = sample.passage, sample.question[-1:]
+    quoted, following = random.integers(2, 7), random.integers(1, 9)
+    start = random.integers(1, max(2, len(passage) - quoted - following))
+    answer = passage[start + quoted : start + quoted + following]
+    question = np.append(passage[start : start + quoted], end)
+    return sample._replace(question=question, answer=np.append(answer[answer != end], end))

@@ -1,0 +1,123 @@
+"""Lines of UTF-8 in, segmented lines out: what `nlptasks segment` writes."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import pairwise
+from multiprocessing import get_all_start_methods, get_context
+from signal import SIG_IGN, SIGINT, signal
+
+import numpy as np
+
+from nlptasks.applications.segmentation.segmenter import Segmenter
+from nlptasks.applications.segmentation.viterbi import TAGS
+from nlptasks.text.units import LINE_END, SPACE, code_points, kind_table
+
+SPACED, TAGGED, JSON, TAGGED_JSON = "spaced", "tagged", "json", "tagged json"
+Work = Callable[[bytes], bytes]
+
+
+class LineWriter:
+    """Segments whole lines; `writer(lines)` returns what is to be written for them.
+
+    Args:
+        segmenter: cuts the lines.
+        form: SPACED: the lines as they are, but for a space between two words where no white space stands.
+            TAGGED: every character but white space as `character/tag`, spaces between. JSON: a line is one object with
+            `words` and `offsets`, (start, end) counted in characters; TAGGED_JSON adds `tags`, a character's each.
+    """
+
+    def __init__(self, segmenter: Segmenter, form: str = SPACED):
+        self.segmenter, self.form = segmenter, form
+
+    def __call__(self, lines: bytes) -> bytes:
+        text = lines.decode("utf-8")
+        if self.form == SPACED:
+            return self._spaced(lines, text)
+        bodies = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+        write = _tagged_line if self.form == TAGGED else self._json_line
+        return "".join(f"{write(words)}\n" for words in self.segmenter.segment(bodies)).encode()
+
+    def _spaced(self, lines, text):
+        starts = self.segmenter.word_starts(text)
+        kinds = kind_table().take(code_points(text))
+        white = (kinds == SPACE) | (kinds == LINE_END)
+        starts = starts[1:]
+        starts = starts[~(white[starts] | white[starts - 1])]
+        data = np.frombuffer(lines, "uint8")
+        if len(data) > len(text):  # from characters to bytes
+            starts = np.flatnonzero((data & 0xC0) != 0x80)[starts]
+        out = np.full(len(data) + len(starts), ord(" "), "uint8")
+        keep = np.ones(len(out), bool)
+        keep[starts + np.arange(len(starts))] = False
+        out[keep] = data
+        return out.tobytes()
+
+    def _json_line(self, words):
+        ends = np.cumsum([0, *map(len, words)]).tolist()
+        line = {"words": words, "offsets": list(pairwise(ends))}
+        if self.form == TAGGED_JSON:
+            line["tags"] = "".join(map(word_tags, words))
+        return json.dumps(line, ensure_ascii=False)
+
+
+def word_tags(word: str) -> str:
+    """The tags of a word's characters: s, or b, m, ..., e."""
+    return TAGS[0] if len(word) == 1 else f"b{'m' * (len(word) - 2)}e"
+
+
+def _tagged_line(words):
+    return " ".join(
+        f"{char}/{tag}" for word in words for char, tag in zip(word, word_tags(word), strict=True) if not char.isspace()
+    )
+
+
+def write_all(make_writer: Callable[[], Work], blocks: Iterable[bytes], processes: int = 1) -> Iterator[bytes]:
+    """What `make_writer()` returns for each block, in their order.
+
+    Args:
+        make_writer: makes the `LineWriter`; it is called once in every process.
+        processes: how many work at a time; only a few blocks are held at once.
+    """
+    if processes == 1:
+        yield from map(make_writer(), blocks)
+        return
+    context = get_context("fork" if "fork" in get_all_start_methods() else None)
+    with ProcessPoolExecutor(processes, context, _start_worker, (make_writer,)) as pool:
+        waiting: list[Future] = []
+        failure = None
+        try:
+            for block in _until_failure(blocks):
+                if isinstance(block, Exception):
+                    failure = block
+                    break
+                waiting.append(pool.submit(_work, block))
+                if len(waiting) > 2 * processes:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        if failure is not None:
+            raise failure
+
+
+def _until_failure(blocks: Iterable[bytes]) -> Iterator[bytes | Exception]:
+    """The blocks, and last the error that ended them: what came before it shall still be written."""
+    try:
+        yield from blocks
+    except (ValueError, OSError) as error:
+        yield error
+
+
+_worker: Work | None = None
+
+
+def _start_worker(make_writer):
+    global _worker
+    signal(SIGINT, SIG_IGN)  # Ctrl-C is for the process that reads
+    _worker = make_writer()
+
+
+def _work(block):
+    return _worker(block)

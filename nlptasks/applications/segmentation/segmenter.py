@@ -1,0 +1,281 @@
+"""Chinese word segmentation: text in, words out, and the words always make the text again.
+
+On NumPy alone: neither Keras nor a backend is imported. The recipe is described in docs/segmentation.md.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import numpy as np
+
+from nlptasks.applications.segmentation.config import TASK, load_segmenter
+from nlptasks.applications.segmentation.dictionary import ALWAYS, NEVER, UserDictionary
+from nlptasks.applications.segmentation.runtime import Runtime
+from nlptasks.applications.segmentation.viterbi import FORBIDDEN, B, E, M, S, best_words, decode
+from nlptasks.text.units import LINE_END, SPACE, Units, code_points, split_units
+
+CHUNK = 1 << 17
+"""characters worked on at a time; a longer line goes in stretches of so many"""
+LOOK_AHEAD = 1024
+"""characters behind a stretch that are read with it"""
+CERTAIN, STRONGEST = 1e6, 1e3
+"""log weights, a unit: of a word that always comes out, and of any other at most"""
+SEARCHED = 96
+"""units around a forbidden word that are searched again"""
+ALWAYS_APART = "，。、；！？“”《》（）【】"
+"""words of their own in every standard, unless a dictionary word holds them: the text is decoded between them"""
+_APART = np.zeros(0x110000, bool)
+_APART[[ord(char) for char in ALWAYS_APART]] = True
+
+
+class Matches(NamedTuple):
+    """Occurrences of dictionary words: where they start and end, counted in characters or units, and log weights."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    weights: np.ndarray
+
+
+class Segmenter:
+    """Cuts text into words.
+
+    Args:
+        runtime: the network.
+        standard: name of the annotation standard to follow; None: the network's first.
+        dictionary: words with log weights.
+
+    Attributes:
+        standard, dictionary: as given; both may be replaced.
+    """
+
+    task = TASK
+
+    def __init__(self, runtime: Runtime, standard: str | None = None, dictionary: UserDictionary | None = None):
+        self.runtime = runtime
+        self.standard = standard or runtime.config.standards[0]
+        self.dictionary = dictionary or UserDictionary()
+        runtime.config.standard_id(self.standard)
+        self._transitions = np.zeros((4, 4))
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> "Segmenter":
+        """The segmenter that a training run has written.
+
+        Raises:
+            ValueError, FileNotFoundError: one line: what is missing or does not fit.
+        """
+        return cls(Runtime(*load_segmenter(directory)))
+
+    @property
+    def standards(self) -> tuple[str, ...]:
+        """The annotation standards it knows."""
+        return self.runtime.config.standards
+
+    @overload
+    def segment(self, text: str, standard: str | None = None) -> list[str]: ...
+    @overload
+    def segment(self, text: Sequence[str], standard: str | None = None) -> list[list[str]]: ...
+
+    def segment(self, text, standard=None):
+        """The words of a text, or of each text of a list; joined, they are the text.
+
+        A run of white space is a word. A list is faster than one text after the other.
+
+        Args:
+            text: any characters; lines are segmented each on its own.
+            standard: an annotation standard instead of the segmenter's own.
+        """
+        if isinstance(text, str):
+            starts = self.word_starts(text, standard).tolist()
+            return [text[i:j] for i, j in zip(starts, [*starts[1:], len(text)], strict=bool(text))]
+        texts = list(text)
+        if wrong := [item for item in texts if not isinstance(item, str)]:
+            raise TypeError(f"segment takes a string or strings. Received: {type(wrong[0]).__name__}.")
+        words: list[list[str]] = []
+        for group in _groups(texts):
+            words += self._segment_group(group, standard)
+        return words
+
+    def lcut(self, text: str) -> list[str]:
+        """The words of a text, as `jieba.lcut` returns them."""
+        return self.segment(text)
+
+    def cut(self, text: str) -> Iterator[str]:
+        """The words of a text one by one, as `jieba.cut` yields them."""
+        yield from self.segment(text)
+
+    def _segment_group(self, texts, standard):
+        joined = "\n".join(texts)
+        lengths = np.array([len(text) for text in texts])
+        ends = np.cumsum(lengths + 1) - 1  # where the joining line ends stand
+        cuts = np.unique(np.concatenate([ends[:-1], ends[:-1] + 1]))
+        starts = self.word_starts(joined, standard, cuts[cuts < len(joined)])
+        bounds = np.append(starts, len(joined)).tolist()
+        first = np.searchsorted(starts, ends - lengths).tolist()
+        last = np.searchsorted(starts, ends).tolist()
+        return [
+            [joined[i:j] for i, j in zip(bounds[a:b], bounds[a + 1 : b + 1], strict=True)]
+            for a, b in zip(first, last, strict=True)
+        ]
+
+    def word_starts(self, text: str, standard: str | None = None, cuts: np.ndarray | None = None) -> np.ndarray:
+        """Where the words of a text start, counted in characters.
+
+        Args:
+            cuts: positions where a word starts whatever stands there; beside line ends only.
+        """
+        standard_id = self.runtime.config.standard_id(standard or self.standard)
+        codes = code_points(text)
+        found = []
+        for start, stop in _chunks(codes):
+            part = text[start:stop] if (start, stop) != (0, len(text)) else text
+            here = None if cuts is None else cuts[(cuts >= start) & (cuts < stop)] - start
+            method = self._chunk if stop - start <= CHUNK + LOOK_AHEAD else self._long_line
+            found.append(method(part, codes[start:stop], standard_id, here) + start)
+        return np.concatenate(found) if found else np.zeros(0, "int64")
+
+    def _chunk(self, text, codes, standard_id, cuts):
+        units, tags = self.tag_units(text, codes, standard_id, cuts)
+        return units.starts[(tags == S) | (tags == B)]
+
+    def _long_line(self, text, codes, standard_id, cuts):
+        """A line in stretches: each is read with what stands around it, and ends at a word's end."""
+        found, at, context, length = [], 0, 0, CHUNK
+        while at < len(codes):
+            end = min(at + length + LOOK_AHEAD, len(codes))
+            units, tags = self.tag_units(text[context:end], codes[context:end], standard_id, np.array([at - context]))
+            starts = units.starts[(tags == S) | (tags == B)] + context
+            starts = np.append(at, starts[starts > at])
+            if end < len(codes):
+                done = starts[starts <= at + length]
+                if len(done) < 2:  # one word fills the stretch
+                    length *= 2
+                    continue
+                found.append(done[:-1])
+                at = int(done[-1])
+            else:
+                found.append(starts)
+                at = end
+            length = CHUNK
+            before = units.starts[units.starts < at - context]
+            context = int(before[max(0, len(before) - 2 * self.runtime.config.reach)] + context) if len(before) else at
+        return np.concatenate(found)
+
+    def tag_units(
+        self, text: str, codes: np.ndarray, standard_id: int, cuts: np.ndarray | None = None
+    ) -> tuple[Units, np.ndarray]:
+        """The units of a text and their tags."""
+        matches = Matches(*self.dictionary.find(text)) if len(self.dictionary) else None
+        if matches is not None:
+            certain = matches.weights == ALWAYS
+            ends = np.concatenate([matches.starts[certain], matches.ends[certain]])
+            cuts = np.concatenate([ends[ends < len(codes)], [] if cuts is None else cuts]).astype("int64")
+        units = split_units(codes, cuts)
+        if not len(units.starts):
+            return units, np.zeros(0, "uint8")
+        scores = self.runtime.scores(self.runtime.vocab.unit_ids(units), standard_id)
+        apart = _APART.take(codes.take(units.starts))
+        apart &= np.diff(units.starts, append=units.length) == 1
+        apart |= (units.kinds == SPACE) | (units.kinds == LINE_END)
+        if matches is None:
+            return units, self._decode(scores, apart)
+        matches = _in_units(matches, units)
+        scores = _add_weights(scores.astype("float64"), matches, apart)
+        tags = self._decode(scores, apart)
+        never = (matches.weights == NEVER) & (matches.ends - matches.starts > 1)  # one unit has its weight already
+        if never.any():
+            forbidden = set(zip(matches.starts[never].tolist(), matches.ends[never].tolist(), strict=True))
+            self._without(forbidden, scores, apart, tags)
+        return units, tags
+
+    def _decode(self, scores, apart):
+        """Tags of all units: s where `apart`, the best path through every piece between."""
+        inside = ~apart
+        edges = np.diff(inside.view("int8"), prepend=0, append=0)
+        lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+        if len(lengths) == 1 and lengths[0] == len(scores):
+            return decode(scores, self._transitions, lengths)
+        tags = np.full(len(scores), S, "uint8")
+        if len(lengths):
+            tags[inside] = decode(scores[inside], self._transitions, lengths)
+        return tags
+
+    def _without(self, forbidden, scores, apart, tags):
+        """Searches again around every forbidden word that came out, between the nearest ends of pieces or words."""
+        starts = np.flatnonzero((tags == S) | (tags == B))
+        words = zip(starts.tolist(), np.append(starts[1:], len(tags)).tolist(), strict=True)
+        done = 0
+        for i, j in [word for word in words if word in forbidden and not apart[word[0]]]:
+            if i < done:
+                continue
+            low, high = i, j
+            while low and i - low < SEARCHED and not apart[low - 1]:
+                low -= 1
+            while low < i and tags[low] not in (S, B):
+                low += 1
+            while high < len(tags) and not apart[high] and (high - j < SEARCHED or tags[high] in (M, E)):
+                high += 1
+            low, done = max(low, done), high
+            inner = {(a - low, b - low) for a, b in forbidden if low <= a and b <= high}
+            tags[low:high] = best_words(scores[low:high], self._transitions, inner)
+
+
+def _in_units(matches: Matches, units: Units) -> Matches:
+    """The same counted in units; a match that starts or ends inside a unit falls out."""
+    bounds = np.append(units.starts, units.length)
+    starts, ends = np.searchsorted(bounds, matches.starts), np.searchsorted(bounds, matches.ends)
+    whole = (bounds[starts] == matches.starts) & (bounds[ends] == matches.ends)
+    return Matches(starts[whole], ends[whole], matches.weights[whole])
+
+
+def _add_weights(scores: np.ndarray, matches: Matches, apart: np.ndarray) -> np.ndarray:
+    """Adds the weights of dictionary words to the scores of their tags; what a favoured word holds is not `apart`."""
+    single = matches.ends - matches.starts == 1
+    never, always = matches.weights == NEVER, matches.weights == ALWAYS
+    some = single | ~never
+    weights = np.select([never, always], [FORBIDDEN, CERTAIN], matches.weights.clip(-STRONGEST, STRONGEST))
+    starts, ends, weights, single = matches.starts[some], matches.ends[some], weights[some], single[some]
+    covered = np.zeros(len(scores) + 1, "int64")
+    np.add.at(covered, starts[weights > 0], 1)
+    np.add.at(covered, ends[weights > 0], -1)
+    apart[np.cumsum(covered)[:-1] > 0] = False
+    np.add.at(scores[:, S], starts[single], weights[single])
+    starts, ends, weights = starts[~single], ends[~single], weights[~single]
+    np.add.at(scores[:, B], starts, weights)
+    np.add.at(scores[:, E], ends - 1, weights)
+    inside = np.zeros(len(scores))
+    np.add.at(inside, starts + 1, weights)
+    np.add.at(inside, ends - 1, -weights)
+    scores[:, M] += np.cumsum(inside)
+    return scores
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts in groups of about CHUNK characters."""
+    group, size = [], 0
+    for text in texts:
+        if group and size + len(text) > CHUNK // 2:
+            yield group
+            group, size = [], 0
+        group.append(text)
+        size += len(text) + 1
+    if group:
+        yield group
+
+
+def _chunks(codes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(start, stop) of parts of a text of about CHUNK characters, which end behind a line end."""
+    start = 0
+    while len(codes) - start > CHUNK:
+        stop = start + CHUNK
+        line_ends = np.flatnonzero(codes[start:stop] == 10)
+        if len(line_ends):
+            stop = start + int(line_ends[-1]) + 1
+        else:
+            following = np.flatnonzero(codes[stop:] == 10)
+            stop = stop + int(following[0]) + 1 if len(following) else len(codes)
+        yield start, stop
+        start = stop
+    if start < len(codes):
+        yield start, len(codes)

@@ -1,0 +1,1 @@
+"""Sentence similarity: vectors of sentences, and search with them."""

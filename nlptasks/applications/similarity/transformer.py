@@ -1,0 +1,91 @@
+"""Sentence vectors from a Transformer: what `similarity` uses in place of a GRU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from nlptasks.applications.similarity.network import TransformerEncoder
+from nlptasks.backend.programs import compile_function
+from nlptasks.checkpoints.configs import config_from_json
+from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
+from nlptasks.checkpoints.weights import assign_weights, export_weights
+from nlptasks.core.transformer import Transformer
+from nlptasks.files import read_json_object
+from nlptasks.text import Tokenizer
+from nlptasks.text.batches import length_sorted_batches, pad, round_up
+
+TASK = "sentence_similarity"
+BATCH, WIDTH = 64, 16
+
+
+class TransformerModel:
+    """A pooled Transformer with its tokenizer.
+
+    Args:
+        network: gives vectors.
+        tokenizer: with the vocabulary of the network.
+        seq_length: tokens that are read of a sentence, [CLS] and [SEP] included.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+
+    encoder = "transformer"
+
+    def __init__(self, network: TransformerEncoder, tokenizer: Tokenizer, seq_length: int = 64):
+        config = network.transformer.config
+        if tokenizer.vocab_size != config.vocab_size:
+            raise ValueError(
+                f"The tokenizer (vocab.txt) has {tokenizer.vocab_size} tokens and the model {config.vocab_size}; "
+                "give the vocabulary that the model was trained with."
+            )
+        if not 3 <= seq_length <= config.position_reach:
+            raise ValueError(
+                f"seq_length must lie in [3, {config.position_reach}], what the model's positions reach. "
+                f"Received: {seq_length=}."
+            )
+        self.network, self.tokenizer, self.seq_length = network, tokenizer, seq_length
+        self.vector_size = network.vector_size
+        network.build()
+        self._run = compile_function(lambda token_ids: network(token_ids, training=False), network)
+
+    def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """int32 ids of each text with [CLS] and [SEP]."""
+        encodings = self.tokenizer.encode_batch(texts, max_length=self.seq_length, with_offsets=False)
+        return [encoding.token_ids for encoding in encodings]
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (N, D) of length 1, float32."""
+        token_ids = self.token_ids(texts)
+        vectors = np.zeros((len(token_ids), self.vector_size), "float32")
+        for rows in length_sorted_batches([len(ids) for ids in token_ids], BATCH):
+            width = round_up(max(len(token_ids[i]) for i in rows), WIDTH, self.seq_length)
+            batch = pad([token_ids[i] for i in rows], width, BATCH)
+            batch[len(rows) :, 0] = self.tokenizer.cls_id
+            vectors[rows] = ops.convert_to_numpy(self._run(batch))[: len(rows)]
+        return vectors
+
+    def digest(self) -> bytes:
+        """Bytes that differ where vectors would."""
+        config = self.network.transformer.config
+        parts = [repr((self.seq_length, self.network.pooling, config, sorted(self.tokenizer.vocab.items()))).encode()]
+        parts += [array.tobytes() for array in export_weights(self.network.transformer).values()]
+        return b"".join(parts)
+
+    def save(self, directory: Path, settings: dict) -> None:
+        """Writes vocabulary, weights and config as transformers lays them out."""
+        own = {"task": TASK, "encoder": self.encoder, "pooling": self.network.pooling, "seq_length": self.seq_length}
+        self.tokenizer.save(directory)
+        save_directory(self.network.transformer, directory, nlptasks=own | settings)
+
+    @classmethod
+    def from_directory(cls, directory: Path, settings: dict) -> "TransformerModel":
+        """The model that `save` wrote."""
+        values = read_json_object(directory / CONFIG)
+        transformer = Transformer(config_from_json(values, directory / CONFIG))
+        transformer.build()
+        assign_weights(transformer, read_huggingface(directory, transformer.config), str(directory), transposed=True)
+        network = TransformerEncoder(transformer, settings["pooling"])
+        return cls(network, Tokenizer.from_directory(directory), int(settings["seq_length"]))

@@ -1,0 +1,1 @@
+"""The one folder that names a backend: compiled programs and steps, start-up, and many devices."""

@@ -1,0 +1,133 @@
+"""Pretraining shards from raw text: tokens with word and document starts, packed into rows, in ArrayRecord files.
+
+    nlptasks pretraining shards --input corpus/*.txt --vocab vocab.txt --output runs/shards --seq-length 512
+
+The corpus is written once: masking is drawn when a row is read. What is written does not depend on --processes; a run
+that was stopped goes on with the same command. See pretraining/README.md.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nlptasks.applications.options import require_positive
+from nlptasks.console import say
+from nlptasks.pretraining.beam import make_with_beam
+from nlptasks.pretraining.making import ShardMaker, ShardOptions, open_tokenizer
+from nlptasks.pretraining.workers import run_all
+
+LOCAL = "local"
+
+
+@dataclass(kw_only=True)
+class MakeShards:
+    """Make shards."""
+
+    input: tuple[str, ...]
+    """files and globs of the corpus, plain or gzip: text, or JSON lines"""
+    vocab: Path
+    """the vocabulary: a vocab.txt, or a folder with one"""
+    output: Path
+    """the folder to write"""
+    seq_length: int = 512
+    """the most tokens of a row, [CLS] and [SEP] counted"""
+    segmenter: str = "jieba"
+    """whose words are masked as a whole: jieba; fcn, the segmenter of this package; none: every character is a word"""
+    format: str = "auto"
+    """text, jsonl (one JSON object a line), or auto: by the names of the files"""
+    documents: str = "line"
+    """what a document is in text: a line, or blank-line: what stands between blank lines"""
+    field: str = "text"
+    """in JSON lines: the key of the text"""
+    isolate_documents: bool = False
+    """note that training shall hide the documents of a row from each other"""
+    cased: bool = False
+    """with a vocab.txt: keep upper case and accents"""
+    shard_megabytes: float = 64
+    """text of a shard, about; a gzip file is never split"""
+    processes: int | None = None
+    """how many work at a time; left out, one a core"""
+    overwrite: bool = False
+    """replace the shards that stand in the folder"""
+    json: bool = False
+    """end with one JSON object instead of lines for people"""
+    runner: str = LOCAL
+    """local, or a runner of Apache Beam: DirectRunner, DataflowRunner, SparkRunner, FlinkRunner, ..."""
+    beam_option: tuple[str, ...] = ()
+    """further options for Beam, name=value"""
+
+    def run(self) -> None:
+        require_positive(self, "processes")
+        options = ShardOptions(
+            seq_length=self.seq_length,
+            segmenter=self.segmenter,
+            format=self.format,
+            documents=self.documents,
+            field=self.field,
+            isolate_documents=self.isolate_documents,
+            shard_bytes=round(self.shard_megabytes * 1e6),
+        )
+        start = time.perf_counter()
+        maker = ShardMaker(self.input, open_tokenizer(self.vocab, not self.cased), self.output, options)
+        todo = maker.start(self.overwrite)
+        if len(todo) < len(maker.units):
+            say(f"{self.output}: {len(maker.units) - len(todo)} of {len(maker.units)} shards are there already")
+        if self.runner == LOCAL:
+            self._make(maker, todo)
+        else:
+            make_with_beam(maker, todo, self.runner, self.beam_option)
+        self._summarise(maker.finish(), time.perf_counter() - start, len(todo))
+
+    def _make(self, maker: ShardMaker, todo: list[int]) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as shall compute
+        processes = self.processes or _usable_cores()
+        done = len(maker.units) - len(todo)
+        former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with tqdm(desc="tokens", unit=" tokens", unit_scale=True, mininterval=0.5, file=sys.stderr) as bar:
+            bar.set_postfix_str(f"shards {done}/{len(maker.units)}")
+            try:
+                with contextlib.closing(run_all(maker, todo, processes, bar.update)) as results:
+                    for _ in results:
+                        done += 1
+                        bar.set_postfix_str(f"shards {done}/{len(maker.units)}")
+            except KeyboardInterrupt:
+                say(f"{self.output}: {done} of {len(maker.units)} shards are finished; the same command goes on.")
+                raise
+            finally:
+                signal.signal(signal.SIGTERM, former)
+                maker.remove_temporary_files()
+
+    def _summarise(self, meta: dict[str, Any], seconds: float, made: int) -> None:
+        counts = meta["counts"]
+        tokens, rows = counts["tokens"], counts["rows"]
+        rates = {
+            "unknown_rate": counts["unknown_tokens"] / tokens,
+            "split_sentence_rate": counts["split_sentences"] / counts["sentences"],
+            "fill": tokens / (rows * (meta["seq_length"] - 2)),
+            "seconds": round(seconds, 2),
+        }
+        shards, total = len(meta["shards"]), sum(shard["bytes"] for shard in meta["shards"])
+        if self.json:
+            print(json.dumps(counts | rates | {"shards": shards, "shards_made": made, "bytes": total}))
+            return
+        print(f"documents        {counts['documents']:>15,}  ({counts['empty_documents']:,} without a token)")
+        print(f"sentences        {counts['sentences']:>15,}")
+        print(f"tokens           {tokens:>15,}  ({rates['unknown_rate']:.4%} unknown)")
+        print(f"rows             {rows:>15,}  of {meta['seq_length']} tokens, {rates['fill']:.1%} filled")
+        split = f"{rates['split_sentence_rate']:.4%} of the sentences; {counts['split_words']:,} split words"
+        print(f"split sentences  {counts['split_sentences']:>15,}  ({split})")
+        print(f"shards           {shards:>15,}  ({total / 1e6:,.1f} MB, {made:,} made now)")
+        print(f"seconds          {seconds:>15,.1f}")
+        print(f"{self.output}: ready for pretraining")
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

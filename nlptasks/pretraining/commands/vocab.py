@@ -1,0 +1,56 @@
+"""A WordPiece vocabulary from a corpus: Chinese characters apart, special tokens first.
+
+    nlptasks pretraining vocab --input corpus/*.txt --output runs/vocab.txt --vocab-size 21128
+
+Files, formats and documents are read as by `shards`; see pretraining/README.md.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nlptasks.console import progress_bar
+from nlptasks.files import require_writable
+from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
+from nlptasks.pretraining.vocabulary import SPECIAL_TOKENS, train_vocab
+from nlptasks.text import save_vocab
+
+UNIT_BYTES = 1 << 24
+
+
+@dataclass(kw_only=True)
+class TrainVocab:
+    """Make a vocabulary."""
+
+    input: tuple[str, ...]
+    """files and globs of the corpus, plain or gzip: text, or JSON lines"""
+    output: Path
+    """the vocab.txt to write"""
+    vocab_size: int = 21128
+    """the most tokens, special ones counted"""
+    min_frequency: int = 2
+    """characters and pieces seen less often are left out"""
+    format: str = "auto"
+    """text, jsonl, or auto: by the names of the files"""
+    field: str = "text"
+    """in JSON lines: the key of the text"""
+    cased: bool = False
+    """keep upper case and accents"""
+
+    def run(self) -> None:
+        require_writable(self.output)
+        form = CorpusFormat(format=self.format, field=self.field)
+        units = plan_units(find_files(self.input), UNIT_BYTES)
+
+        def texts() -> Iterator[str]:
+            for unit in progress_bar(units, "reading"):
+                yield from read_documents(unit, form)
+
+        vocab = train_vocab(texts, self.vocab_size, self.min_frequency, not self.cased)
+        save_vocab(vocab, self.output)
+        rest = list(vocab)[len(SPECIAL_TOKENS) :]
+        characters = sum(len(token.removeprefix("##")) == 1 for token in rest)
+        print(
+            f"{self.output}: {len(vocab)} tokens: {len(SPECIAL_TOKENS)} special, {characters} characters, "
+            f"{len(rest) - characters} pieces of words"
+        )

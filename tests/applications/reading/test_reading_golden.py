@@ -1,0 +1,74 @@
+"""The reader against real bert4keras: decoded answers, and the loss curve of equal training."""
+
+import json
+
+import numpy as np
+import pytest
+from keras import ops, optimizers
+
+import nlptasks
+from nlptasks.applications.reading.voting import AnswerDecoder
+from nlptasks.applications.seq2seq_loss import target_batch, target_log_probabilities, target_loss
+from nlptasks.backend.programs import compile_train_step
+from tests.golden.reading_cases import END, MAX_ANSWER, questions, training_batches
+
+
+@pytest.fixture(scope="module")
+def recorded(golden):
+    return json.loads((golden / "bert4keras" / "reading.json").read_text())
+
+
+def one_window(questions):
+    """Passages that are read whole."""
+    return [[[ids] for ids in passages] for passages in questions]
+
+
+@pytest.mark.parametrize("mode", ["extractive", "generative"])
+@pytest.mark.parametrize("together", [1, 40])
+def test_answers_equal_those_of_naive_uncached_decoding_in_bert4keras(mode, together, golden, recorded):
+    folder = golden / "bert4keras"
+    model = nlptasks.build_transformer_model(folder / "unilm.json", folder / "unilm.h5", application="unilm")
+    decoder, found = AnswerDecoder(model, END), []
+    cases = questions()
+    for start in range(0, len(cases), together):
+        sources, passages = zip(*cases[start : start + together], strict=True)
+        decoded = decoder.decode(one_window(sources), one_window(passages), MAX_ANSWER, extractive=mode == "extractive")
+        found += [answer.tokens for answer in decoded]
+    assert found == recorded[mode]
+    assert 0 < sum(not tokens for tokens in found) < len(found)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_each_passage_tells_the_probability_of_the_answer_that_running_it_whole_gives(beam_size, golden):
+    folder = golden / "bert4keras"
+    model = nlptasks.build_transformer_model(folder / "unilm.json", folder / "unilm.h5", application="unilm")
+    sources, passages = zip(*questions(), strict=True)
+    found = AnswerDecoder(model, END).decode(one_window(sources), one_window(passages), MAX_ANSWER, beam_size)
+    compared = 0
+    for of_question, answer in zip(sources, found, strict=True):
+        tokens = answer.tokens + [END] * (len(answer.tokens) < MAX_ANSWER)
+        for (index, _), log_probability in answer.log_probabilities.items():
+            batch = target_batch([of_question[index]], [tokens], max_length=29)
+            whole = ops.convert_to_numpy(target_log_probabilities(model, batch))[0, : len(tokens)].sum()
+            assert log_probability == pytest.approx(whole, abs=1e-4)
+            compared += 1
+    assert compared > 20
+
+
+def loss_differences(folder):
+    """|our loss - bert4keras' loss| of 200 training steps from equal weights on equal batches."""
+    recorded = json.loads((folder / "reading.json").read_text())["losses"]
+    model = nlptasks.build_transformer_model(folder / "training.json", folder / "training.h5", application="unilm")
+    step = compile_train_step(model, optimizers.Adam(1e-3), lambda batch: target_loss(model, batch))
+    losses = []
+    for token_ids, segment_ids in training_batches():
+        lengths, sources = (token_ids != 0).sum(axis=1), (token_ids != 0).sum(axis=1) - segment_ids.sum(axis=1)
+        rows = list(zip(token_ids, sources, lengths, strict=True))
+        batch = target_batch([ids[:s] for ids, s, _ in rows], [ids[s:n] for ids, s, n in rows], max_length=29)
+        losses.append(float(ops.convert_to_numpy(step(batch))))
+    assert len(losses) == len(recorded) == 200
+    return np.abs(np.array(losses) - recorded)
+
+
+def test_200_steps_of_equal_training_follow_the_loss_of_bert4keras_within_1e_4(golden):
+    assert loss_differences(golden / "bert4keras").max() < 1e-4

@@ -1,0 +1,195 @@
+"""The script of text classification: what it writes and prints, how it resumes, and what it says about mistakes."""
+
+import json
+
+import pytest
+from safetensors.numpy import load_file
+
+import nlptasks
+import nlptasks.train.loop
+from nlptasks.applications.classification import commands
+from nlptasks.metrics.classification import score_labels
+from tests.applications.labeling.label_cases import BAD, GOOD
+from tests.commands.scripts import call, load_script, run_files
+
+script = load_script("text_classification")
+SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--max-length", "19")
+TRAINING = ("--epochs", "4", "--batch-size", "4", "--learning-rate", "1e-2", "--seed", "5", "--pooling", "mean")
+
+
+def rows(label_name="label"):
+    return [{"text": text, label_name: label} for texts, label in ((GOOD, "good"), (BAD, "bad")) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, part in (("train", rows()), ("valid", rows()[::3])):
+        lines = [json.dumps(row, ensure_ascii=False) for row in part]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def train_arguments(files, output, *more):
+    given = ("--train", files / "train.jsonl", "--valid", files / "valid.jsonl", "--output", output)
+    return ("train", *given, *SMALL, *TRAINING, *more)
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    result = call(script, *train_arguments(files, output))
+    assert (result.status, result.out) == (0, ""), result.err
+    assert f"{output}: ready for evaluate and predict" in result.err
+    return output
+
+
+def test_training_leaves_a_classifier_options_scores_log_and_curve(run, files):
+    assert sorted(path.name for path in run.iterdir()) == run_files()
+    log, scores = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("log.json", "scores.json"))
+    assert log[3]["loss"] < 0.95 * log[0]["loss"]
+    assert scores == {"best": max(log, key=lambda row: row["accuracy"]), "epochs": log}
+    options = json.loads((run / "options.json").read_text(encoding="utf-8"))
+    assert (options["epochs"], options["pooling"], options["label"]) == (4, "mean", "label")
+    assert nlptasks.load(run).labels == ("bad", "good")
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(run, files, tmp_path, monkeypatch):
+    output, done = tmp_path / "run", []
+
+    def stop_in_the_second_epoch(items, description, *arguments):
+        for item in items:
+            done.append(description)
+            if done.count("epoch 2/4") == 3:
+                raise KeyboardInterrupt  # as a second Ctrl-C: what was saved before is all there is
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
+        patch.setattr(commands, "progress_bar", stop_in_the_second_epoch)
+        assert call(script, *train_arguments(files, output)).status == 130
+    resumed = call(script, *train_arguments(files, output, "--resume"))
+    assert resumed.status == 0, resumed.err
+    whole, again = (load_file(path / "model.safetensors") for path in (run, output))
+    assert whole.keys() == again.keys()
+    assert all((whole[name] == again[name]).all() for name in whole)
+
+
+def test_accumulation_averages_moved_embeddings_and_recomputation_train_too(files, tmp_path):
+    extras = ("--accumulate", 2, "--ema", 0.5, "--fgm", 0.1, "--recompute", "--epochs", 1)
+    result = call(script, *train_arguments(files, tmp_path / "run", *extras))
+    assert result.status == 0, result.err
+    assert nlptasks.load(tmp_path / "run").classify("菜很好吃").label in ("good", "bad")
+    wrong = call(script, *train_arguments(files, tmp_path / "other", "--ema", 1))
+    assert (wrong.status, wrong.err) == (2, "error: --ema must lie between 0 and 1. Received: 1.0.\n")
+
+
+def test_evaluate_scores_the_predictions_it_writes(run, files, tmp_path):
+    output = tmp_path / "predictions.jsonl"
+    given = ("--model", run, "--data", files / "train.jsonl", "--predictions", output, "--json")
+    result = call(script, "evaluate", *given)
+    assert result.status == 0, result.err
+    found = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert [row["text"] for row in found] == [*GOOD, *BAD]
+    wanted = score_labels([row["gold"] for row in found], [row["labels"] for row in found])
+    assert json.loads(result.out.splitlines()[-1])["scores"] == wanted
+    assert f"{'accuracy':24}{wanted['accuracy']:>10.2f}" in result.out
+
+
+def test_predict_prints_or_writes_labels_as_the_model_gives_them(run, files, tmp_path):
+    wanted = [result.label for result in nlptasks.load(run).predict(["菜很好吃", "服务很差"])]
+    printed = call(script, "predict", "--model", run, "--texts", "菜很好吃", "服务很差")
+    assert printed.out == f"{wanted[0]}\t菜很好吃\n{wanted[1]}\t服务很差\n"
+    as_json = call(script, "predict", "--model", run, "--texts", "服务很差", "--json").out
+    assert json.loads(as_json)["labels"] == [wanted[1]]
+    data, output = tmp_path / "texts.tsv", tmp_path / "found.jsonl"
+    data.write_text("菜很好吃\n服务很差" + "，很脏" * 9 + "\n", encoding="utf-8")
+    result = call(script, "predict", "--model", run, "--data", data, "--columns", "text", "--output", output)
+    assert (result.status, result.out) == (0, "")
+    assert "1 of 2 texts are longer than 19 tokens; the rest of them is not read." in result.err
+    assert json.loads(output.read_text(encoding="utf-8").splitlines()[0])["labels"] == [wanted[0]]
+
+
+def test_several_labels_and_pairs_train_and_load(tmp_path):
+    data = tmp_path / "a.tsv"
+    data.write_text("甲好\tx,y\n乙好\tx\n丙\t\n甲\ty\n", encoding="utf-8")
+    given = ("--train", data, "--valid", data, *SMALL, *TRAINING)
+    several = call(script, "train", *given, "--output", tmp_path / "m", "--multi-label", "--columns", "text", "label")
+    assert several.status == 0, several.err
+    assert nlptasks.load(tmp_path / "m").multi_label
+    assert call(script, "evaluate", "--model", tmp_path / "m", "--data", data, "--columns", "text", "label").status == 0
+    data.write_text("a\tb\tlabel\n甲\t甲\t1\n乙\t甲\t0\n丙\t丙\t1\n", encoding="utf-8")
+    columns = ("--text", "a", "--second-text", "b")
+    pairs = call(script, "train", *given, *columns, "--output", tmp_path / "p")
+    assert pairs.status == 0, pairs.err
+    assert nlptasks.load(tmp_path / "p").pair
+    found = call(script, "predict", "--model", tmp_path / "p", "--texts", "甲", "乙", "甲", "甲")
+    assert [line.split("\t")[1] for line in found.out.splitlines()] == ["甲 / 乙", "甲 / 甲"]
+    odd = call(script, "predict", "--model", tmp_path / "p", "--texts", "甲")
+    assert (odd.status, odd.err) == (
+        2,
+        "error: --texts takes pairs for this classifier, received 1 texts; add one.\n",
+    )
+    alone = call(script, "evaluate", "--model", tmp_path / "p", "--data", data)
+    assert alone.status == 2
+    assert "reads pairs of texts; name the second column with --second-text" in alone.err
+
+
+def test_a_run_starts_from_the_encoder_of_a_checkpoint(run, files, tmp_path):
+    output = tmp_path / "run"
+    more = ("--checkpoint", run, "--epochs", "1", "--learning-rate", "1e-12")
+    result = call(script, *train_arguments(files, output, *more))
+    assert result.status == 0, result.err
+    first, second = (load_file(path / "model.safetensors") for path in (run, output))
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    assert abs(first[name] - second[name]).max() < 1e-6
+    assert abs(first["head.classifier.kernel"] - second["head.classifier.kernel"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("valid", "message"),
+    [
+        (
+            '{"text": "菜", "label": "good"}\n{"text": "饭", "label": "fine"}\n',
+            "valid.jsonl:2: the label 'fine' does not",
+        ),
+        ('{"text": "菜", "lable": "good"}\n', "valid.jsonl:1: the key 'label' is missing, received 'lable', 'text'"),
+        ('{"text": "  ", "label": "good"}\n', "valid.jsonl:1: 'text' is empty"),
+        ("", "valid.jsonl: the file is empty"),
+        ("{", "valid.jsonl:1: invalid JSON"),
+    ],
+)
+def test_a_bad_file_is_one_line_status_2_and_leaves_nothing(files, tmp_path, valid, message):
+    path, output = tmp_path / "valid.jsonl", tmp_path / "run"
+    path.write_text(valid, encoding="utf-8")
+    result = call(script, *train_arguments(files, output, "--valid", path))
+    assert result.status == 2
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert message in result.err
+    assert not output.exists()
+
+
+def test_bad_options_and_labels_are_one_line_and_leave_nothing(run, files, tmp_path):
+    output = tmp_path / "run"
+    gb = tmp_path / "gb.jsonl"
+    gb.write_bytes('{"text": "a", "label": "good"}\n{"text": "菜", "label": "good"}\n'.encode("gb18030"))
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"text": "菜", "label": "fine"}\n', encoding="utf-8")
+    for arguments, message in (
+        (train_arguments(files, output, "--train", gb), "gb.jsonl:2: expected UTF-8"),
+        (train_arguments(files, output, "--pooling", "max"), "pooling must be one of"),
+        (train_arguments(files, output, "--epochs", "0"), "--epochs must be at least 1"),
+        (train_arguments(files, output, "--checkpoint", tmp_path / "none"), "none"),
+        (train_arguments(files, run), "holds a run already"),
+        (("evaluate", "--model", run, "--data", test, "--predictions", output), "the label 'fine' does not occur"),
+        (("predict", "--model", run), "give either --texts TEXT... or --data FILE."),
+        (("predict", "--model", run, "--texts", "菜", " "), "text 2 is empty"),
+        (("predict", "--model", run, "--data", tmp_path / "x"), "no such file"),
+        (("predict", "--model", "segmenter", "--texts", "菜"), "not a classifier"),
+    ):
+        result = call(script, *arguments)
+        assert result.status == 2, arguments
+        assert message in result.err
+        assert result.err.count("\n") == 1, result.err
+        assert not output.exists()

@@ -1,0 +1,218 @@
+"""The script of compression: three stages in one command, how each resumes, and what it says about mistakes."""
+
+import json
+
+import pytest
+from safetensors.numpy import load_file
+
+import nlptasks
+import nlptasks.train.loop
+from nlptasks.applications.classification.classifier import Classifier, classification_model
+from nlptasks.applications.compression import commands
+from nlptasks.applications.labeling.labeler import Labeler, labeling_model
+from nlptasks.applications.reading.reader import Reader
+from nlptasks.applications.reading.windows import ReadingLengths
+from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
+from nlptasks.text import Tokenizer, build_character_vocab
+from nlptasks.train.run import start_run
+from tests.applications.labeling.label_cases import BAD, GOOD
+from tests.commands.scripts import call, load_script, run_files
+
+script = load_script("theseus_compression")
+NAME = "沈月去了南山。"
+QUICK = ("--batch-size", "4", "--learning-rate", "1e-2", "--seed", "5", "--successor-layers", "1")
+EPOCHS = ("--predecessor-epochs", "2", "--replacement-epochs", "2", "--successor-epochs", "2")
+
+
+def transformer(tokens, attention="bidirectional", with_mlm=False):
+    start_run(3)
+    config = scratch_config(tokens.vocab_size, 26, 10, 2, 2, 13, 0.1, attention=attention)
+    return transformer_from_scratch(config, with_mlm=with_mlm)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Data files, and predecessors that nobody has fine-tuned."""
+    folder = tmp_path_factory.mktemp("files")
+    texts = {"good": GOOD, "bad": BAD}
+    single = [{"text": text, "label": label} for label in texts for text in texts[label]]
+    pairs = [
+        {"text": a, "second": b, "label": "yes" if side == other else "no"}
+        for side in texts
+        for other in texts
+        for a, b in zip(texts[side][:3], texts[other][3:], strict=False)
+    ]
+    entities = [{"text": NAME, "label": {"name": {"沈月": [[0, 1]]}, "place": {"南山": [[4, 5]]}}}] * 4
+    questions = [
+        {"id": str(i), "question": "谁？", "passages": [{"passage": NAME, "answer": "沈月"}]} for i in range(4)
+    ]
+    for name, rows in (("single", single), ("pairs", pairs), ("entities", entities), ("questions", questions)):
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    tokens = Tokenizer(build_character_vocab([*GOOD, *BAD, NAME, "谁？"]))
+    model = classification_model(transformer(tokens), 2)
+    Classifier(model, tokens, ("bad", "good"), 19, pooling="mean").save(folder / "classifier")
+    Classifier(model, tokens, ("no", "yes"), 19, pair=True).save(folder / "pair_classifier")
+    types = ("name", "place")
+    Labeler(labeling_model(transformer(tokens), "crf", 2), tokens, types, "crf", 19).save(folder / "labeler")
+    lengths = ReadingLengths(passage_length=12, question_length=5, answer_length=4)
+    Reader(transformer(tokens, "unilm", "linear"), tokens, lengths).save(folder / "reader")
+    return folder
+
+
+def arguments(files, output, task="classification", data="pairs", *more):
+    given = ("--train", files / f"{data}.jsonl", "--valid", files / f"{data}.jsonl", "--output", output)
+    return ("train", "--task", task, *given, *QUICK, *EPOCHS, *more)
+
+
+def whole_arguments(files, output, *more):
+    """Pairs of texts, from a checkpoint without a head."""
+    pairs = ("--second-text", "second", "--max-length", "15", "--pooling", "mean")
+    return arguments(files, output, "classification", "pairs", "--checkpoint", files / "classifier", *pairs, *more)
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    result = call(script, *whole_arguments(files, output))
+    assert result.status == 0, result.err
+    return output, result
+
+
+def test_one_command_runs_all_stages_and_leaves_an_ordinary_small_model(run):
+    output, result = run
+    assert sorted(path.name for path in output.iterdir()) == run_files(("predecessor", "replacement"))
+    assert [line for line in result.err.splitlines() if line.startswith("stage")] == [
+        "stage 1 of 3: predecessor",
+        "stage 2 of 3: replacement",
+        "stage 3 of 3: successor",
+    ]
+    small, whole = nlptasks.load(output), nlptasks.load(output / "predecessor")
+    assert (small.labels, small.max_length, small.pair, small.pooling) == (("no", "yes"), 15, True, "mean")
+    configs = [
+        json.loads((path / "config.json").read_text(encoding="utf-8")) for path in (output, output / "predecessor")
+    ]
+    assert configs[0] == configs[1] | {"num_hidden_layers": 1}
+    assert not [name for name in load_file(output / "model.safetensors") if ".layer.1." in name]
+    table = [line.split() for line in result.out.splitlines()]
+    assert table[0] == ["layers", "parameters", "MB", "accuracy"]
+    assert [row[:2] for row in table[1:]] == [["predecessor", "2"], ["replacement", "1"], ["successor", "1"]]
+    assert [row[2] for row in table[1:]] == [f"{x.model.count_params():,}" for x in (whole, small, small)]
+    scores = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    assert table[3][4] == f"{max(row['accuracy'] for row in scores['epochs']):.2f}"
+    replaced = json.loads((output / "replacement" / "scores.json").read_text(encoding="utf-8"))
+    first = json.loads((output / "predecessor" / "scores.json").read_text(encoding="utf-8"))
+    assert replaced["predecessor"]["accuracy"] == pytest.approx(first["best"]["accuracy"])
+
+
+def stopping(after_epochs):
+    """A progress bar that interrupts the run within the epoch that follows so many."""
+    begun = []
+
+    def bar(items, *rest):
+        begun.append(rest)
+        for i, item in enumerate(items):
+            if len(begun) > after_epochs and i == 1:
+                raise KeyboardInterrupt  # as a second Ctrl-C: what was saved before is all there is
+            yield item
+
+    return bar
+
+
+def test_a_run_interrupted_in_every_stage_ends_as_an_uninterrupted_one(run, files, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    monkeypatch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
+    for epochs, stages in ((1, ["1"]), (2, ["1", "2"]), (2, ["2", "3"])):  # the second epoch of each stage
+        monkeypatch.setattr(commands, "progress_bar", stopping(epochs))
+        more = ("--resume",) if output.exists() else ()
+        result = call(script, *whole_arguments(files, output, *more))
+        assert result.status == 130, result.err
+        assert [line.split()[1] for line in result.err.splitlines() if line.startswith("stage")] == stages
+    monkeypatch.setattr(commands, "progress_bar", lambda items, *rest: items)
+    last = call(script, *whole_arguments(files, output, "--resume"))
+    assert last.status == 0, last.err
+    assert [line for line in last.err.splitlines() if line.startswith("stage")] == ["stage 3 of 3: successor"]
+    for folder in ("predecessor", "replacement", "."):
+        whole, again = (load_file(path / folder / "model.safetensors") for path in (run[0], output))
+        assert whole.keys() == again.keys()
+        assert all((whole[name] == again[name]).all() for name in whole), folder
+    done = call(script, *whole_arguments(files, output, "--resume"))
+    assert (done.status, done.out) == (0, run[1].out)
+    assert "stage" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "predecessor", "more"),
+    [
+        ("labeling", "entities", "labeler", ("--mixing", "anneal", "--rate", "0", "--schedule", "cosine")),
+        ("reading", "questions", "reader", ("--schedule", "constant", "--init", "even")),
+    ],
+)
+def test_labelers_and_readers_are_compressed_from_a_run_of_theirs(files, tmp_path, task, data, predecessor, more):
+    before = load_file(files / predecessor / "model.safetensors")
+    epochs = ("--replacement-epochs", "1", "--successor-epochs", "1")
+    given = arguments(files, tmp_path / "run", task, data, "--predecessor", files / predecessor, *more, *epochs)
+    result = call(script, *given)
+    assert result.status == 0, result.err
+    assert not (tmp_path / "run" / "predecessor").exists()
+    after = load_file(files / predecessor / "model.safetensors")
+    assert all((before[name] == after[name]).all() for name in before)
+    small = nlptasks.load(tmp_path / "run")
+    if task == "labeling":
+        assert all(NAME[e.start : e.end] == e.text for e in small.label(NAME))
+        assert (small.types, small.max_length) == (("name", "place"), 19)
+    else:
+        assert small.answer("谁？", [NAME]).text in NAME
+        assert small.lengths.passage_length == 12
+
+
+def test_what_does_not_fit_is_one_line_and_leaves_nothing(run, files, tmp_path):
+    output = tmp_path / "run"
+    vocab = tmp_path / "vocab"
+    vocab.mkdir()
+    for path in (files / "classifier").iterdir():
+        text = path.read_bytes()
+        (vocab / path.name).write_bytes(text + "多\n".encode() if path.name == "vocab.txt" else text)
+    whole = whole_arguments(files, output)
+
+    def given(*more, task="classification", data="single"):
+        return arguments(files, output, task, data, *more)
+
+    ours = ("--predecessor", files / "classifier")
+    for case, message in (
+        (given("--predecessor", files / "labeler"), "holds no text classification model"),
+        (given(*ours, task="labeling", data="entities"), "holds no sequence labeling model"),
+        (
+            given(*ours, data="pairs"),
+            "does not know 2 of the 2 labels of the training files (no, yes; it knows bad, good)",
+        ),
+        (given("--predecessor", vocab), "The tokenizer (vocab.txt) has"),
+        (given("--predecessor", files / "pair_classifier"), "reads pairs of texts; name the second column"),
+        (given(*ours, "--second-text", "label"), "reads texts; leave --second-text out."),
+        (given(*ours, "--max-length", "17"), "--max-length 17 is not what"),
+        (given(*ours, "--successor-layers", "2"), "2 layers, 2 successor layers; it can have 1."),
+        (given(*ours, "--init", "last"), "init must be one of"),
+        (given(*ours, "--mixing", "dice"), "--mixing must be one of coin, anneal. Received: dice."),
+        (given(*ours, "--schedule", "step"), "schedule must be one of"),
+        (given(*ours, "--rate", "1.5"), "must lie in [0, 1]"),
+        (given(*ours, "--rise-share", "0"), "--rise-share must lie above 0"),
+        (given(*ours, "--replacement-epochs", "0"), "--replacement-epochs must be at least 1"),
+        (given(*ours, "--replacement-learning-rate", "0"), "learning_rate must be positive"),
+        (given(*ours, task="classify"), "--task must be one of classification, labeling, reading."),
+        (given(), "give either --checkpoint DIR (to fine-tune first) or --predecessor RUN_DIR."),
+        (given(*ours, "--checkpoint", files / "classifier"), "give either --checkpoint DIR"),
+        (given("--predecessor", tmp_path / "none"), "none"),
+        (
+            given("--predecessor", files / "reader", "--replace-embeddings", task="reading", data="questions"),
+            "--replace-embeddings does not go with --task reading",
+        ),
+        ((*whole, "--resume"), "no interrupted run here"),
+        (whole_arguments(files, run[0]), "holds a run already"),
+        (whole_arguments(files, run[0], "--resume", "--rate", "0.6"), "was started with rate=0.5, now rate=0.6"),
+    ):
+        result = call(script, *case)
+        assert (result.status, result.out) == (2, ""), case
+        assert message in result.err, result.err
+        assert result.err.splitlines()[-1].startswith("error: ")
+        assert len([line for line in result.err.splitlines() if not line.startswith("stage")]) == 1, result.err
+        assert not output.exists()

@@ -1,0 +1,223 @@
+"""The script of conditional generation: what it learns, writes and prints, how it resumes, what it says to mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import nlptasks
+import nlptasks.train.loop
+from nlptasks.applications.conditional import commands
+from nlptasks.metrics.generation import likelihood_gap
+from tests.commands.scripts import call, load_script, run_files
+
+script = load_script("conditional_generation")
+SMALL = ("--hidden-size", "24", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "31", "--max-length", "16")
+TRAINING = ("--epochs", "3", "--batch-size", "16", "--learning-rate", "2e-2", "--dropout", "0", "--seed", "5")
+COLUMNS = ("--columns", "kind,mood,text", "--label-columns", "kind", "mood", "--label-names", "mood:0=bad,1=good")
+WORDS = {"0": ("差", "脏", "旧"), "1": ("好", "新", "香")}
+
+
+def lines():
+    """Sentences of a kind, in which the mood decides the words."""
+    return [
+        f"{kind}\t{mood}\t{kind}很{a}，也{b}。"
+        for kind in ("房间", "苹果")
+        for mood, words in WORDS.items()
+        for a in words
+        for b in words * 2
+    ]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "train.tsv").write_text("\n".join(lines()), encoding="utf-8")
+    (folder / "valid.tsv").write_text("\n".join(lines()[::5]), encoding="utf-8")
+    return folder
+
+
+def train_arguments(files, output, *more):
+    given = ("--train", files / "train.tsv", "--valid", files / "valid.tsv", "--output", output)
+    return ("train", *given, *COLUMNS, *SMALL, *TRAINING, *more)
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    result = call(script, *train_arguments(files, output, "--epochs", "12", "--label-dropout", "0.3"))
+    assert (result.status, result.out) == (0, ""), result.err
+    assert "kind: 2 labels, mood: 2 labels (norm)" in result.err
+    assert f"{output}: ready for generate and evaluate" in result.err
+    return output
+
+
+def test_training_leaves_a_generator_options_scores_log_and_curve(run):
+    assert sorted(path.name for path in run.iterdir()) == run_files()
+    log, scores = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("log.json", "scores.json"))
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert scores == {"best": max(log, key=lambda row: row["log_likelihood"]), "epochs": log}
+    assert np.isclose(log[0]["perplexity"], np.exp(-log[0]["log_likelihood"]))
+    assert dict(nlptasks.load(run).conditions.labels) == {"kind": ("房间", "苹果"), "mood": ("bad", "good")}
+
+
+def test_what_is_written_obeys_the_labels_that_are_given(run):
+    given = ({"kind": "房间", "mood": "good"}, {"kind": "苹果", "mood": "bad"}, {"mood": "good"})
+    good, bad, free = (
+        [one.text for one in of] for of in nlptasks.load(run).generate_batch(given, 20, top_p=0.9, seed=1)
+    )
+    for texts, kind, others in ((good, "房间", WORDS["0"]), (bad, "苹果", WORDS["1"])):
+        assert sum(text.startswith(kind) for text in texts) >= 18
+        assert sum(any(word in text for word in others) for text in texts) <= 2, texts
+    assert {text[:2] for text in free} >= {"房间", "苹果"}
+
+
+def test_generate_prints_or_writes_json_with_guidance_and_prompt(run, tmp_path):
+    output = tmp_path / "found.jsonl"
+    given = ("--model", run, "--condition", "mood=good", "--prompt", "苹果很", "--guidance", 2, "--max-length", 8)
+    printed = call(script, "generate", *given, "--json")
+    [row] = [json.loads(line) for line in printed.out.splitlines()]
+    assert row["condition"] == {"mood": "good"}
+    assert row["text"].startswith("苹果很")
+    assert row["log_probability"] < 0 < row["num_tokens"] <= 8
+    written = call(script, "generate", *given, "--output", output)  # the same seed: the same text
+    assert (written.status, written.out) == (0, "")
+    assert json.loads(output.read_text(encoding="utf-8")) == row
+
+
+def test_evaluate_prints_the_gaps_that_the_model_gives(run, files):
+    result = call(script, "evaluate", "--model", run, "--data", files / "valid.tsv", "--json")
+    assert result.status == 0, result.err
+    scores = json.loads(result.out.splitlines()[-1])["scores"]
+    writer = nlptasks.load(run)
+    rows = [line.split("\t") for line in lines()[::5]]
+    moods, texts = ("bad", "good"), [text for _, _, text in rows]
+    own = [{"kind": kind, "mood": moods[int(mood)]} for kind, mood, _ in rows]
+    other = [{"kind": kind, "mood": moods[1 - int(mood)]} for kind, mood, _ in rows]
+    (own, lengths), (other, _) = writer.score(texts, own), writer.score(texts, other)
+    wanted = likelihood_gap(own, other, lengths)
+    assert scores["mood"]["gap"] == pytest.approx(wanted.gap)
+    assert scores["mood"]["low"] > 0.2
+    assert scores["kind"]["gap"] > 0.2
+    assert f"another mood: perplexity {wanted.other_perplexity:.2f}, {wanted.gap:+.4f} nats a token" in result.out
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(files, tmp_path, monkeypatch):
+    whole, output, done = tmp_path / "whole", tmp_path / "run", []
+    assert call(script, *train_arguments(files, whole)).status == 0
+
+    def stop_in_the_second_epoch(items, description="", *arguments):
+        for item in items:
+            done.append(description)
+            if done.count("epoch 2/3") == 3:
+                raise KeyboardInterrupt  # as a second Ctrl-C: what was saved before is all there is
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
+        patch.setattr(commands, "progress_bar", stop_in_the_second_epoch)
+        assert call(script, *train_arguments(files, output)).status == 130
+    resumed = call(script, *train_arguments(files, output, "--resume"))
+    assert resumed.status == 0, resumed.err
+    first, second = (load_file(path / "model.safetensors") for path in (whole, output))
+    assert first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_vectors_train_from_json_and_from_numpy_files_alike(tmp_path):
+    vectors = np.random.default_rng(3).normal(0, 1, (8, 5)).round(3).astype("float32")
+    texts = [line.split("\t")[2] for line in lines()[:8]]
+    rows = [{"text": text, "v": [float(x) for x in v]} for text, v in zip(texts, vectors, strict=True)]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    (tmp_path / "a.tsv").write_text("text\n" + "\n".join(texts), encoding="utf-8")
+    np.save(tmp_path / "v.npy", vectors)
+    common = (*SMALL, *TRAINING, "--epochs", "1", "--hold-out", "0.2")
+    for name, options in (
+        ("json", ("--train", tmp_path / "a.jsonl", "--vector-column", "v")),
+        ("npy", ("--train", tmp_path / "a.tsv", "--vectors", tmp_path / "v.npy")),
+    ):
+        result = call(script, "train", *options, *common, "--output", tmp_path / name)
+        assert result.status == 0, result.err
+        assert "vectors of 5 numbers (norm)" in result.err
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("json", "npy"))
+    assert all((first[name] == second[name]).all() for name in first)
+    given = ("--model", tmp_path / "npy", "--data", tmp_path / "a.tsv", "--vectors", tmp_path / "v.npy")
+    found = call(script, "evaluate", *given, "--json")
+    assert json.loads(found.out.splitlines()[-1])["scores"]["vector"]["gap"] is not None
+    np.save(tmp_path / "w.npy", vectors[:, :4])
+    wrong = call(script, "generate", "--model", tmp_path / "npy", "--vector", tmp_path / "w.npy")
+    assert (wrong.status, wrong.err) == (2, "error: expected a vector of 5 finite numbers. Received: shape (4,).\n")
+
+
+def test_a_run_starts_from_a_checkpoint_without_conditions(run, files, tmp_path):
+    plain = tmp_path / "plain"
+    assert call(script, *train_arguments(files, plain, "--conditioning", "none", "--epochs", "1")).status == 0
+    output = tmp_path / "run"
+    more = ("--checkpoint", plain, "--epochs", "1", "--learning-rate", "1e-12")
+    result = call(script, *train_arguments(files, output, *more))
+    assert result.status == 0, result.err
+    texts = [line.split("\t")[2] for line in lines()[:3]]
+    scores = [nlptasks.load(path).score(texts, [{}] * 3)[0] for path in (plain, output)]
+    assert np.allclose(*scores, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("房间\t1\t好\n房间\t1\n", "bad.tsv:2: expected 3 fields (kind, mood, text), received 2"),
+        ("房间\t1\t \n", "bad.tsv:1: 'text' is empty"),
+        ("房间\t3\t好\n", "bad.tsv:1: the mood '3' has no name in --label-names (0, 1)"),
+        ("书\t1\t好\n", "bad.tsv:1: unknown kind '书'; known are 房间, 苹果."),
+        ("", "bad.tsv: the file is empty"),
+    ],
+)
+def test_a_bad_file_is_one_line_status_2_and_leaves_nothing(run, files, tmp_path, text, message):
+    path, output = tmp_path / "bad.tsv", tmp_path / "run"
+    path.write_text(text, encoding="utf-8")
+    for arguments in (
+        train_arguments(files, output, "--valid", path),
+        ("evaluate", "--model", run, "--data", path),
+    ):
+        result = call(script, *arguments)
+        assert result.status == 2
+        assert result.err.startswith("error: ")
+        assert result.err.count("\n") == 1
+        assert message in result.err
+        assert not output.exists()
+
+
+def test_bad_options_are_one_line_and_leave_nothing(run, files, tmp_path):
+    output, other = tmp_path / "run", tmp_path / "x"
+    gb = tmp_path / "gb.tsv"
+    gb.write_bytes("房间\t1\t好\n".encode("gb18030"))
+    vectors = tmp_path / "v.npy"
+    np.save(vectors, np.ones((2, 3)))
+    generate = ("generate", "--model", run)
+    for arguments, message in (
+        (train_arguments(files, output, "--train", gb), "gb.tsv:1: expected UTF-8"),
+        (train_arguments(files, output, "--train", tmp_path / "none.tsv"), "none.tsv: no such file"),
+        (train_arguments(files, output, "--text-column", "words"), "the column 'words' must stand once"),
+        (train_arguments(files, output, "--label-names", "mood=bad"), "expected column:label=name"),
+        (train_arguments(files, output, "--vectors", vectors), "v.npy: expected 72 rows, one a text, received 2."),
+        (train_arguments(files, output, "--conditioning", "token"), "conditioning must be one of"),
+        (train_arguments(files, output, "--label-dropout", "1"), "label_dropout must lie in [0, 1)"),
+        (train_arguments(files, output, "--epochs", "0"), "--epochs must be at least 1"),
+        (train_arguments(files, output, "--checkpoint", other), "x"),
+        (train_arguments(files, run), "holds a run already"),
+        (train_arguments(files, output, "--resume"), "no interrupted run here"),
+        ((*generate, "--condition", "mood=fine"), "unknown mood 'fine'; known are bad, good."),
+        ((*generate, "--condition", "mood"), "--condition: expected column=label"),
+        ((*generate, "--vector", vectors), "expected labels by column (kind, mood)."),
+        ((*generate, "--vector", vectors, "--condition", "mood=good"), "give --condition or --vector, not both."),
+        ((*generate, "--top-p", "2"), "top_p must be above 0 and at most 1"),
+        ((*generate, "--count", "0"), "--count must be at least 1"),
+        ((*generate, "--prompt", "房间很好" * 5), "the prompt has 20 tokens"),
+        (("generate", "--model", "segmenter"), "not a conditional generator"),
+        (("evaluate", "--model", run, "--data", other), "no such file"),
+    ):
+        result = call(script, *arguments)
+        assert result.status == 2, (arguments, result.err)
+        assert message in result.err
+        assert result.err.count("\n") == 1, result.err
+        assert not output.exists(), arguments

@@ -1,0 +1,164 @@
+"""The script of sequence labelling: what it writes and prints, how it resumes, and what it says about mistakes."""
+
+import json
+
+import pytest
+from safetensors.numpy import load_file
+
+import nlptasks
+import nlptasks.train.loop
+from nlptasks.applications.labeling import commands
+from nlptasks.applications.labeling.labeler import HEADS
+from nlptasks.metrics.entities import score_entities
+from nlptasks.text.entities import read_entities
+from tests.applications.labeling.label_cases import entity_texts
+from tests.commands.scripts import call, load_script, run_files
+
+script = load_script("sequence_labeling")
+SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--max-length", "19")
+TRAINING = ("--epochs", "3", "--batch-size", "4", "--learning-rate", "1e-2", "--seed", "5", "--head-size", "8")
+
+
+def line(text):
+    label = {}
+    for e in text.entities:
+        label.setdefault(e.type, {}).setdefault(e.text, []).append([e.start, e.end - 1])
+    return json.dumps({"text": text.text, "label": label}, ensure_ascii=False) + "\n"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, part in (("train", entity_texts()), ("valid", entity_texts()[::2])):
+        (folder / f"{name}.jsonl").write_text("".join(map(line, part)), encoding="utf-8")
+    return folder
+
+
+def train_arguments(files, output, *more):
+    given = ("--train", files / "train.jsonl", "--valid", files / "valid.jsonl", "--output", output)
+    return ("train", *given, *SMALL, *TRAINING, *more)
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def run(request, files, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / request.param
+    result = call(script, *train_arguments(files, output, "--head", request.param))
+    assert (result.status, result.out) == (0, ""), result.err
+    assert ("4 entities overlap longer ones, which a CRF cannot learn" in result.err) == (request.param == "crf")
+    return output
+
+
+def test_training_leaves_a_labeler_options_scores_log_and_curve(run):
+    assert sorted(path.name for path in run.iterdir()) == run_files()
+    log, scores = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("log.json", "scores.json"))
+    assert log[2]["loss"] < log[0]["loss"]
+    assert scores == {"best": max(log, key=lambda row: row["f1"]), "epochs": log}
+    assert nlptasks.load(run).types == ("name", "place")
+    assert nlptasks.load(run).head == json.loads((run / "options.json").read_text(encoding="utf-8"))["head"]
+
+
+def test_evaluate_scores_the_predictions_it_writes_with_places_in_the_text(run, files, tmp_path):
+    output = tmp_path / "found.jsonl"
+    given = ("--model", run, "--data", files / "train.jsonl", "--predictions", output, "--json")
+    result = call(script, "evaluate", *given)
+    assert result.status == 0, result.err
+    rows = [json.loads(one) for one in output.read_text(encoding="utf-8").splitlines()]
+    keys = [[[(e["start"], e["end"], e["type"]) for e in row[name]] for row in rows] for name in ("gold", "entities")]
+    assert json.loads(result.out.splitlines()[-1])["scores"] == score_entities(*keys)
+    assert keys[0] == [[(e.start, e.end, e.type) for e in t.entities] for t in read_entities(files / "train.jsonl")]
+    assert all(row["text"][e["start"] : e["end"]] == e["text"] for row in rows for e in row["entities"])
+
+
+def test_predict_prints_the_entities_that_the_model_gives(run, tmp_path):
+    texts = ["昨天沈月去了南山。", "北门车站有方大海的车"]
+    wanted = nlptasks.load(run).predict(texts)
+    shown = call(script, "predict", "--model", run, "--texts", *texts).out
+    lines = []
+    for text, entities in zip(texts, wanted, strict=True):
+        lines += [text, *(f"  {e.start}-{e.end}\t{e.type}\t{e.text}" for e in entities)]
+    assert shown.splitlines() == lines
+    data, output = tmp_path / "texts.txt", tmp_path / "found.jsonl"
+    data.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    assert call(script, "predict", "--model", run, "--data", data, "--output", output).status == 0
+    rows = [json.loads(one) for one in output.read_text(encoding="utf-8").splitlines()]
+    assert [[e["start"] for e in row["entities"]] for row in rows] == [[e.start for e in found] for found in wanted]
+    long = call(script, "predict", "--model", run, "--texts", texts[0] * 3, texts[0])
+    assert "1 of 2 texts are longer than 19 tokens and are read in several windows." in long.err
+    as_json = call(script, "predict", "--model", run, "--texts", texts[0], "--json").out
+    assert json.loads(as_json) == rows[0]
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(files, tmp_path, monkeypatch):
+    whole, output, done = tmp_path / "whole", tmp_path / "run", []
+    assert call(script, *train_arguments(files, whole)).status == 0
+
+    def stop_in_the_second_epoch(items, description, *arguments):
+        for item in items:
+            done.append(description)
+            if done.count("epoch 2/3") == 2:
+                raise KeyboardInterrupt  # as a second Ctrl-C: what was saved before is all there is
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
+        patch.setattr(commands, "progress_bar", stop_in_the_second_epoch)
+        assert call(script, *train_arguments(files, output)).status == 130
+    assert call(script, *train_arguments(files, output, "--resume")).status == 0
+    first, second = (load_file(path / "model.safetensors") for path in (whole, output))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_columns_with_tags_train_too(tmp_path):
+    data = tmp_path / "a.bio"
+    data.write_text("沈 B-name\n月 I-name\n来 O\n\n去 O\n南 B-place\n山 I-place\n", encoding="utf-8")
+    given = ("--train", data, "--valid", data, "--output", tmp_path / "run", *SMALL, *TRAINING)
+    result = call(script, "train", *given)
+    assert result.status == 0, result.err
+    assert nlptasks.load(tmp_path / "run").types == ("name", "place")
+
+
+@pytest.mark.parametrize(
+    ("valid", "message"),
+    [
+        (
+            '{"text": "沈月", "label": {"person": {"沈月": [[0, 1]]}}}\n',
+            "valid.jsonl:1: the label 'person' does not occur in the training files (known labels: name, place)",
+        ),
+        ('{"text": "沈月", "label": {"name": {"沈月": [[0, 2]]}}}\n', "valid.jsonl:1: the span [0, 2] of '沈月'"),
+        ('{"text": "沈月"}\n', "valid.jsonl:1: the key 'label' is missing"),
+        ('{"text": " ", "label": {}}\n', "valid.jsonl:1: the text is empty"),
+        ("", "valid.jsonl: the file is empty"),
+        ("沈 B\n", "valid.jsonl:1: 'B' is not a tag"),
+    ],
+)
+def test_a_bad_file_is_one_line_status_2_and_leaves_nothing(files, tmp_path, valid, message):
+    path, output = tmp_path / "valid.jsonl", tmp_path / "run"
+    path.write_text(valid, encoding="utf-8")
+    result = call(script, *train_arguments(files, output, "--valid", path))
+    assert result.status == 2
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert message in result.err
+    assert not output.exists()
+
+
+def test_bad_options_are_one_line_and_leave_nothing(files, tmp_path):
+    output, gb = tmp_path / "run", tmp_path / "gb.jsonl"
+    gb.write_bytes('{"text": "a", "label": {}}\n{"text": "沈", "label": {}}\n'.encode("gb18030"))
+    bare = tmp_path / "bare.txt"
+    bare.write_text("沈 O\n", encoding="utf-8")
+    for arguments, message in (
+        (train_arguments(files, output, "--train", gb), "gb.jsonl:2: expected UTF-8"),
+        (train_arguments(files, output, "--train", bare), "no text has an entity"),
+        (train_arguments(files, output, "--head", "softmax"), "--head must be one of crf, global-pointer"),
+        (train_arguments(files, output, "--head", "global-pointer", "--head-size", "7"), "head_size even"),
+        (train_arguments(files, output, "--batch-size", "0"), "--batch-size must be at least 1"),
+        (("predict", "--model", tmp_path, "--texts", "沈"), "holds neither"),
+        (("predict", "--model", "segmenter", "--texts", "沈"), "not a labeler"),
+        (("predict", "--model", "segmenter", "--texts", ""), "text 1 is empty"),
+    ):
+        result = call(script, *arguments)
+        assert result.status == 2, arguments
+        assert message in result.err
+        assert result.err.count("\n") == 1, result.err
+        assert not output.exists()

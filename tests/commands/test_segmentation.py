@@ -1,0 +1,223 @@
+"""The script of word segmentation: what it writes and prints, how it resumes, and what it says about mistakes."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import nlptasks
+import nlptasks.train.loop
+from nlptasks.applications.segmentation import commands
+from nlptasks.metrics.segmentation import score_segmentation
+from nlptasks.text.segmented import read_segmented
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tasks" / "word_segmentation.py"
+SAMPLE = ROOT / "data" / "segmentation_sample.txt"
+SMALL = ("--unit-size", "12", "--pair-size", "6", "--channels", "16", "16", "--min-count", "1", "--min-pair-count", "1")
+TRAINING = ("--epochs", "3", "--batch-units", "256", "--learning-rate", "2e-2", "--seed", "5")
+RUN_FILES = [
+    "config.json",
+    "curve.png",
+    "log.json",
+    "model.safetensors",
+    "options.json",
+    "resume.safetensors",
+    "scores.json",
+]
+
+
+def _load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("word_segmentation", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+script = _load_script()
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def call(*arguments: object) -> Result:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = script.main([str(argument) for argument in arguments])
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def normalised(tmp_path_factory) -> Path:
+    """The sample as a normalised file would have it: a number, and a masked word."""
+    path = tmp_path_factory.mktemp("files") / "normalised.txt"
+    lines = SAMPLE.read_text(encoding="utf-8").replace("2019", "0").replace("图书馆", "L").replace("收音机", "L")
+    path.write_text(lines.replace("Windows", "X").replace("赶上", "加利福尼亚"), encoding="utf-8")
+    return path
+
+
+def train_arguments(normalised, output, *more):
+    files = ("--train", SAMPLE, normalised, "--standard", "plain", "masked", "--normalised", "masked")
+    return ("train", *files, "--hold-out", "5", "--output", output, *SMALL, *TRAINING, *more)
+
+
+@pytest.fixture(scope="module")
+def run(normalised, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    result = call(*train_arguments(normalised, output))
+    assert (result.status, result.out) == (0, "")
+    assert f"{output}: ready for evaluate and segment" in result.err
+    return output
+
+
+def test_training_leaves_a_segmenter_options_scores_log_and_curve(run, normalised):
+    assert sorted(path.name for path in run.iterdir()) == RUN_FILES
+    options = json.loads((run / "options.json").read_text(encoding="utf-8"))
+    assert (options["train"], options["hold_out"], options["epochs"]) == ([str(SAMPLE), str(normalised)], [5], 3)
+    log, scores = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("log.json", "scores.json"))
+    assert log[2]["loss"] < 0.9 * log[0]["loss"]
+    assert scores == {"best": max(log, key=lambda row: row["mean_f1"]), "epochs": log}
+    segmenter = nlptasks.load(run)
+    assert segmenter.standards == ("plain", "masked")
+    assert "".join(segmenter.segment("今天天气很好。")) == "今天天气很好。"
+
+
+def test_the_held_out_lines_are_scored_and_not_trained_on(run, tmp_path):
+    lines = SAMPLE.read_text(encoding="utf-8").splitlines()
+    held_out = [line.split() for line in lines[4::5]]
+    segmenter = nlptasks.load(run)
+    scores = score_segmentation(held_out, segmenter.segment(["".join(words) for words in held_out], "plain"))
+    best = json.loads((run / "scores.json").read_text(encoding="utf-8"))["best"]
+    assert 100 * scores["f1"] == pytest.approx(best["plain_f1"], abs=2)  # the saved tables are rounded to 8 bits
+    for i in range(4, len(lines), 5):
+        lines[i] = "甲 乙丙 丁"
+    changed = tmp_path / "changed.txt"
+    changed.write_text("\n".join(lines), encoding="utf-8")
+    output = tmp_path / "run"
+    one = ("--standard", "plain", "--hold-out", "5", *SMALL, *TRAINING, "--epochs", "1")
+    for path, to in ((SAMPLE, output), (changed, tmp_path / "other")):
+        assert call("train", "--train", path, "--output", to, *one).status == 0
+    first, second = load_file(output / "model.safetensors"), load_file(tmp_path / "other" / "model.safetensors")
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(run, normalised, tmp_path, monkeypatch):
+    output, done = tmp_path / "run", []
+
+    def stop_in_the_second_epoch(items, description, *arguments):
+        for item in items:
+            done.append(description)
+            if done.count("epoch 2/3") == 2:
+                raise KeyboardInterrupt  # as a second Ctrl-C: what was saved before is all there is
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
+        patch.setattr(commands, "progress_bar", stop_in_the_second_epoch)
+        assert call(*train_arguments(normalised, output)).status == 130
+    assert len(json.loads((output / "log.json").read_text(encoding="utf-8"))) == 1
+    resumed = call(*train_arguments(normalised, output, "--resume"))
+    assert resumed.status == 0, resumed.err
+    whole, again = (load_file(path / "model.safetensors") for path in (run, output))
+    assert all((whole[name] == again[name]).all() for name in whole)
+
+
+def test_a_student_learns_from_teachers(run, normalised, tmp_path):
+    output = tmp_path / "student"
+    result = call(*train_arguments(normalised, output, "--teacher", run, run, "--epochs", "1"))
+    assert result.status == 0, result.err
+    options = json.loads((output / "options.json").read_text(encoding="utf-8"))
+    assert options["teacher"] == [str(run), str(run)]
+
+
+def test_the_original_preset_trains(normalised, tmp_path):
+    output = tmp_path / "original"
+    more = ("--preset", "original", "--unit-size", "16", "--pair-size", "0", "--channels", "16", "8", "--epochs", "1")
+    assert call(*train_arguments(normalised, output, *more)).status == 0
+    assert "pair" not in load_file(output / "model.safetensors")
+    assert "".join(nlptasks.load(output).segment("今天天气很好。")) == "今天天气很好。"
+
+
+def test_evaluate_counts_as_the_scorer(run, tmp_path):
+    output = tmp_path / "words.txt"
+    result = call("evaluate", "--model", run, "--gold", SAMPLE, "--train-words", SAMPLE, "--output", output, "--json")
+    assert result.status == 0
+    gold = read_segmented(SAMPLE)
+    expected = score_segmentation(gold, read_segmented(output), {word for words in gold for word in words})
+    assert json.loads(result.out.splitlines()[-1])["scores"] == expected
+    assert f"f1               {expected['f1']:>10.4f}" in result.out
+    assert expected["oov_words"] == 0
+    again = call("evaluate", "--gold", SAMPLE, "--predictions", output, "--json")
+    assert json.loads(again.out.splitlines()[-1])["scores"]["f1"] == expected["f1"]
+    third = call("evaluate", "--model", run, "--gold", SAMPLE, "--every", "3", "--skip", "会议", "--json")
+    kept = [words for words in gold[2::3] if "会议" not in words]
+    assert json.loads(third.out.splitlines()[-1])["scores"]["gold_words"] == sum(map(len, kept)) > 0
+
+
+def test_segment_prints_words(run, tmp_path):
+    dictionary, text = tmp_path / "words.txt", tmp_path / "text.txt"
+    dictionary.write_text("今天天气,inf\n", encoding="utf-8")
+    text.write_text("今天天气 好\r\n\n今天天气\n", encoding="utf-8")
+    more = ("--model", run, "--user-dict", dictionary)
+    assert call("segment", *more, "--text", "今天天气 好").out == "今天天气 好\n"
+    assert json.loads(call("segment", *more, "--text", "今天天气 好", "--json").out)["words"] == ["今天天气", " ", "好"]
+    assert call("segment", *more, text).out == "今天天气 好\r\n\n今天天气\n"
+    lines = call("segment", *more, text, "--json").out.splitlines()
+    assert [json.loads(line)["words"] for line in lines] == [["今天天气", " ", "好"], [], ["今天天气"]]
+
+
+ONE = ("train", "--train", SAMPLE, "--standard", "x", "--output", "r")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--train", "a", "b", "--standard", "x", "--output", "r"), "--standard takes one name a training"),
+        (("train", "--train", "no", "--standard", "x", "--output", "r"), "no: no such file"),
+        ((*ONE, "--hold-out", "0"), "no line is held out"),
+        ((*ONE, "--hold-out", "1"), "--hold-out takes 0 or 2"),
+        ((*ONE, "--preset", "y"), "preset must be one of"),
+        ((*ONE, "--epochs", "0"), "--epochs must be at least 1"),
+        ((*ONE, "--channels", "3", "4"), "residual needs"),
+        ((*ONE, "--teacher", "no"), "no/config.json: no such"),
+        (("evaluate", "--gold", "no", "--model", "no"), "no: no such file"),
+        (("evaluate", "--gold", SAMPLE, "--model", "no"), "no: no such directory"),
+        (("segment", "a.txt", "--text", "好"), "give either files or --text"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments)
+    assert result.status == 2
+    assert result.err.startswith(f"error: {message}"), result.err
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_teacher_of_other_standards_is_refused(run, tmp_path):
+    result = call(
+        "train", "--train", SAMPLE, "--standard", "x", "--hold-out", "5", "--output", tmp_path / "r", "--teacher", run
+    )
+    assert result.status == 2
+    assert "the standards must be ('x',), found ('plain', 'masked')" in result.err
+
+
+def test_random_numbers_of_a_run_come_from_its_seed(normalised, tmp_path):
+    arrays = []
+    for seed in ("5", "5", "6"):
+        output = tmp_path / f"{len(arrays)}"
+        assert call(*train_arguments(normalised, output, "--epochs", "1", "--seed", seed)).status == 0
+        arrays.append(load_file(output / "model.safetensors")["head"])
+    assert np.array_equal(arrays[0], arrays[1])
+    assert not np.array_equal(arrays[0], arrays[2])
