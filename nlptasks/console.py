@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from nlptasks.errors import UserError, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
 
 OK, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
@@ -65,7 +66,7 @@ def run(command: Command) -> int:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+    return " ".join((error.render(flag_of) if isinstance(error, UserError) else str(error)).split())
 
 
 def say(message: str) -> None:

@@ -24,10 +24,11 @@ ROOT = Path(__file__).parents[1]
 SCRIPT_FOLDERS = ("tasks", "pretraining", "benchmarks", "data")
 README_NAMES = ("README.md", "README.zh-CN.md")
 
-# A module or package of nlptasks: what it may import. Everybody may import the standard library and nlptasks.files.
+# A module or package of nlptasks: what it may import. Everybody may import the standard library and nlptasks.files and errors.
 ARROWS = {
     "__init__": (),
     "files": (),
+    "errors": (),
     "command": ("nlptasks.console",),
     "console": ("tqdm", "tyro", "nlptasks.train.interruption"),
     "opening": ("nlptasks.applications",),
@@ -138,8 +139,8 @@ def arrow_problems(module: str, source: str) -> list[str]:
     part = module.split(".")[1] if "." in module else "__init__"
     if part not in ARROWS:
         return [f"{module}: {part} is not among ARROWS; say there what it may import"]
-    own = () if part in ("__init__", "files") else (f"nlptasks.{part}",)
-    allowed = (*ARROWS[part], *own, "nlptasks.files")
+    own = () if part in ("__init__", "files", "errors") else (f"nlptasks.{part}",)
+    allowed = (*ARROWS[part], *own, "nlptasks.files", "nlptasks.errors")
     problems = []
     for name, line, in_function in imports_of(source):
         if starts_with(name, *BACKENDS):
