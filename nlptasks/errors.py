@@ -1,6 +1,8 @@
 """What a user can mend, said so that a command and a Python program can each use its own words."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 
 class UserError(ValueError):
@@ -23,6 +25,13 @@ class UserError(ValueError):
     def render(self, name_of: Callable[[str], str]) -> str:
         """The message; `name_of` makes of a field's name what is shown."""
         return self.template.format(field=_Field(name_of), **self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # worker processes send errors
+        return partial(type(self), self.template, **self.values), ()
+
+
+class DivergedError(UserError, FloatingPointError):
+    """Training met numbers that are not finite, or a loss out of all proportion."""
 
 
 class _Field:

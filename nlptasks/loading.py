@@ -26,6 +26,7 @@ def build_transformer_model(
     with_discriminator: bool | str = False,
     keep_tokens: Sequence[int] | None = None,
     skip: Iterable[str] = (),
+    recompute: bool = False,
     **config_overrides: object,
 ) -> Transformer:
     """A Keras model fed `[token_ids, segment_ids]`, as bert4keras' function of the same name builds it.
@@ -45,6 +46,7 @@ def build_transformer_model(
         with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
         keep_tokens: ids of the vocabulary to keep; embedding and output bias are cut to them.
         skip: prefixes of weight names that may be missing in the checkpoint or left over in it.
+        recompute: as in `Transformer`.
         **config_overrides: fields of `TransformerConfig`, by our names or the file's.
 
     Returns:
@@ -65,7 +67,7 @@ def build_transformer_model(
             raise ValueError(f"keep_tokens must lie in [0, {config.vocab_size}). Received: {outside[0]}.")
         config = config.replace(vocab_size=len(keep_tokens))
     with_mlm = with_mlm or application != "encoder"
-    transformer = Transformer(config, with_pool, with_nsp, with_mlm, with_discriminator)
+    transformer = Transformer(config, with_pool, with_nsp, with_mlm, with_discriminator, recompute)
     transformer.build()
     if checkpoint_path is not None:
         unshare = model == "albert_unshared"

@@ -1,8 +1,19 @@
-"""Gradients on the backend that is in use."""
+"""Values and gradients on the backend that is in use; on JAX as one program, since every single operation costs a
+compilation there.
+"""
 
 import keras
 import numpy as np
 from keras import ops
+
+
+def evaluated(function, *arrays, model=None):
+    """`function(*arrays)` as numpy arrays; `model`: whose weights it reads."""
+    if keras.backend.backend() == "tensorflow":
+        return keras.tree.map_structure(ops.convert_to_numpy, function(*arrays))
+    from nlptasks.backend import compile_function
+
+    return keras.tree.map_structure(ops.convert_to_numpy, compile_function(function, model)(*arrays))
 
 
 def gradient(function, value: np.ndarray) -> np.ndarray:
@@ -17,7 +28,7 @@ def gradient(function, value: np.ndarray) -> np.ndarray:
         return np.array(tape.gradient(result, tensor))
     import jax
 
-    return np.array(jax.grad(function)(jax.numpy.asarray(value)))
+    return np.array(jax.jit(jax.grad(function))(jax.numpy.asarray(value)))
 
 
 def gradients(loss_function, variables):
@@ -34,7 +45,7 @@ def gradients(loss_function, variables):
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return loss_function()
 
-    return [ops.convert_to_numpy(value) for value in jax.grad(pure)([v.value for v in variables])]
+    return [ops.convert_to_numpy(value) for value in jax.jit(jax.grad(pure))([v.value for v in variables])]
 
 
 def tolerance(result) -> float:

@@ -1,6 +1,8 @@
 """One message, with the names that Python uses and with those of the command line."""
 
-from nlptasks.errors import UserError, flag_of
+from multiprocessing import Pipe
+
+from nlptasks.errors import DivergedError, UserError, flag_of
 
 
 def test_python_shows_fields_and_the_command_flags():
@@ -12,3 +14,13 @@ def test_python_shows_fields_and_the_command_flags():
 
 def test_values_may_hold_braces():
     assert str(UserError("{path}: no such file.", path="{field:a}.txt")) == "{field:a}.txt: no such file."
+
+
+def test_errors_come_whole_out_of_another_process():
+    error = UserError("{key!r} is no key; name it with {field:text_column}.", key={"a": 1})
+    here, there = Pipe()
+    there.send(error)
+    again = here.recv()
+    assert (type(again), str(again), again.render(flag_of)) == (UserError, str(error), error.render(flag_of))
+    there.send(DivergedError("step {step}", step=3))
+    assert isinstance(here.recv(), FloatingPointError)

@@ -5,6 +5,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import keras
+from keras import ops
+
+from nlptasks.backend.programs import Batch, Tensor
+from nlptasks.errors import UserError
 
 AXES = ("data", "model")
 # A weight's path -> the mesh axis along which each of its own axes is cut (Megatron-LM, arXiv 1909.08053): heads and
@@ -25,13 +29,15 @@ def parse_mesh(text: str) -> dict[str, int]:
     """`data=8` or `data=4,model=2`: sizes by axis, "data" first; an axis left out has size 1.
 
     Raises:
-        ValueError: another name, one named twice, or a size below 1.
+        UserError: another name, one named twice, or a size below 1.
     """
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.strip().partition("=")
         if name not in AXES or name in sizes or not size.isdecimal() or int(size) < 1:
-            raise ValueError(f"--mesh takes sizes by axis, as in data=8 or data=4,model=2. Received: {text!r}.")
+            raise UserError(
+                "{field:mesh} takes sizes by axis, as in data=8 or data=4,model=2. Received: {text!r}.", text=text
+            )
         sizes[name] = int(size)
     return {axis: sizes.get(axis, 1) for axis in AXES}
 
@@ -56,31 +62,36 @@ class MeshDistribution(keras.distribution.ModelParallel):
         devices: their names, as `keras.distribution.list_devices` gives them; None: the first ones of all.
 
     Raises:
-        ValueError: fewer devices than the mesh has places.
+        UserError: fewer devices than the mesh has places.
     """
 
     def __init__(self, sizes: Mapping[str, int], devices: list[str] | None = None):
         count = sizes["data"] * sizes["model"]
         devices = keras.distribution.list_devices() if devices is None else devices
         if len(devices) < count:
-            raise ValueError(
-                f"--mesh data={sizes['data']},model={sizes['model']} has {count} places. Received: {len(devices)} "
-                f"devices ({', '.join(devices[:8])})."
+            raise UserError(
+                "{field:mesh} data={sizes[data]},model={sizes[model]} has {count} places. Received: {found} devices "
+                "({names}).",
+                sizes=sizes,
+                count=count,
+                found=len(devices),
+                names=", ".join(devices[:8]),
             )
         mesh = keras.distribution.DeviceMesh((sizes["data"], sizes["model"]), AXES, devices[:count])
         layouts = keras.distribution.LayoutMap(mesh)
         super().__init__(layout_map=layouts, batch_dim_name="data", auto_shard_dataset=False)
         self.sizes = dict(sizes)
 
-    def get_data_layout(self, data_shape):
-        """The first axis is cut where the mesh divides it."""
+    def get_data_layout(self, data_shape: Sequence[int]) -> keras.distribution.TensorLayout:
+        """How a batch's array is cut: along its first axis where the mesh divides it."""
         cut = bool(data_shape) and data_shape[0] % self.sizes["data"] == 0
         return self._layout((["data"] if cut else [None]) + [None] * (len(data_shape) - 1) if data_shape else [])
 
-    def get_variable_layout(self, variable):
+    def get_variable_layout(self, variable: keras.Variable) -> keras.distribution.TensorLayout:
+        """How a weight is cut, by its path."""
         return self._layout(axes_of(variable.path, tuple(variable.shape), self.sizes))
 
-    def _layout(self, axes):
+    def _layout(self, axes: Sequence[str | None]) -> keras.distribution.TensorLayout:
         return keras.distribution.TensorLayout(axes, self.device_mesh)
 
 
@@ -88,16 +99,33 @@ def use_mesh(text: str) -> MeshDistribution:
     """Makes a mesh of the devices and puts every weight made from now on onto it.
 
     Raises:
-        ValueError: a mesh that cannot be read, more places than devices, or another backend than JAX.
+        UserError: a mesh that cannot be read, more places than devices, or another backend than JAX.
     """
     sizes = parse_mesh(text)
     if keras.backend.backend() != "jax":
-        raise ValueError(
-            f"--mesh runs on JAX; set the environment variable KERAS_BACKEND=jax. Received: {keras.backend.backend()}."
+        raise UserError(
+            "{field:mesh} runs on JAX; set the environment variable KERAS_BACKEND=jax. Received: {backend}.",
+            backend=keras.backend.backend(),
         )
     distribution = MeshDistribution(sizes)
     keras.distribution.set_distribution(distribution)
     return distribution
+
+
+def over_devices(batch: Batch) -> Batch:
+    """A batch's arrays, their first axes cut over the devices of the mesh in use, if there is one.
+
+    An array whose first axis the mesh does not divide is put on every device whole: the same numbers, no less time.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return batch
+
+    def cut(array: Tensor) -> Tensor:
+        array = ops.convert_to_numpy(array)
+        return keras.distribution.distribute_tensor(array, distribution.get_data_layout(array.shape))
+
+    return keras.tree.map_structure(cut, batch)
 
 
 def check_heads(num_heads: int, mesh: Mapping[str, int]) -> None:

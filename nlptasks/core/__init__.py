@@ -1,6 +1,5 @@
-"""The Transformer core: config, masks, layers, model, and the backend seam."""
+"""The Transformer core: config, masks, positions, layers and model."""
 
-from nlptasks.backend import programs  # noqa: F401 - first: it imports keras
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 

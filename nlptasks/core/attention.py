@@ -4,12 +4,13 @@ Legend: B batch, T query position, X rows of both, S key position, D hidden, N h
 Decoding: R rows (prefixes), K continuations of a row (beams or samples), P prefix slots, A slots for generated tokens.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from nlptasks.backend.programs import fused_attention
+from nlptasks.backend import Tensor, fused_attention
 from nlptasks.core.layers import Dropout
 from nlptasks.core.positions import rotated
 
@@ -20,8 +21,8 @@ MASKED_SCORE = -1e9
 class KeyValues(NamedTuple):
     """Keys and values of one attention layer, heads first, laid out as the matrix products read them."""
 
-    keys: object
-    values: object
+    keys: Tensor
+    values: Tensor
 
 
 @keras.saving.register_keras_serializable("nlptasks")
@@ -56,16 +57,16 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def __init__(
         self,
-        hidden_size,
-        num_heads,
-        key_size,
-        value_size,
-        dropout=0.0,
-        initializer_range=0.02,
-        position="learned",
-        talking_heads=False,
-        **kwargs,
-    ):
+        hidden_size: int,
+        num_heads: int,
+        key_size: int,
+        value_size: int,
+        dropout: float = 0.0,
+        initializer_range: float = 0.02,
+        position: str = "learned",
+        talking_heads: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.hidden_size, self.num_heads = hidden_size, num_heads
         self.key_size, self.value_size = key_size, value_size
@@ -77,11 +78,11 @@ class MultiHeadAttention(keras.layers.Layer):
         self.output_dense = self._dense(hidden_size, "output")
         self.probability_dropout = Dropout(dropout, dtype=self.dtype_policy)
 
-    def _dense(self, units, name):
+    def _dense(self, units: int, name: str) -> keras.layers.Dense:
         initializer = keras.initializers.TruncatedNormal(stddev=self.initializer_range)
         return keras.layers.Dense(units, kernel_initializer=initializer, name=name, dtype=self.dtype_policy)
 
-    def build(self, hidden_shape):
+    def build(self, hidden_shape: Sequence[int | None]) -> None:
         for layer in (self.query, self.key, self.value):
             layer.build(hidden_shape)
         self.output_dense.build((*hidden_shape[:-1], self.num_heads * self.value_size))
@@ -90,15 +91,24 @@ class MultiHeadAttention(keras.layers.Layer):
             self.score_mixing = self.add_weight(name="score_mixing", **square)
             self.probability_mixing = self.add_weight(name="probability_mixing", **square)
 
-    def can_fuse(self):
+    def can_fuse(self) -> bool:
         """Whether `fused` computes what this layer does: no dropout of probabilities, nothing added to the scores."""
         return not (
             self.dropout or self.talking_heads or self.position == "relative" or self.key_size != self.value_size
         )
 
-    def call(self, hidden_BTD, mask_BTS, position=None, scores_BNTS=None, training=None, with_state=False, fused=False):
+    def call(
+        self,
+        hidden_BTD: Tensor,
+        mask_BTS: Tensor,
+        position: Any = None,
+        scores_BNTS: Tensor | None = None,
+        training: bool | None = None,
+        with_state: bool = False,
+        fused: bool = False,
+    ) -> Any:
         projected = self._project(hidden_BTD, position)
-        if fused and self.can_fuse() and scores_BNTS is None and not with_state:
+        if fused and fused_attention is not None and self.can_fuse() and scores_BNTS is None and not with_state:
             return self._joined(fused_attention(*projected, mask_BTS))
         query_BNTH, key_BNSH, value_BNSJ = (ops.transpose(x, (0, 2, 1, 3)) for x in projected)
         cache = KeyValues(ops.transpose(key_BNSH, (0, 1, 3, 2)), value_BNSJ)
@@ -114,7 +124,16 @@ class MultiHeadAttention(keras.layers.Layer):
         output_BTD = self._mix(mixed_BNTJ)
         return (output_BTD, cache, own_BNTS) if with_state else output_BTD
 
-    def step(self, hidden_RKD, mask_R1S, prefix, generated, time, position=None, scores_RNKS=None):
+    def step(
+        self,
+        hidden_RKD: Tensor,
+        mask_R1S: Tensor,
+        prefix: KeyValues,
+        generated: KeyValues,
+        time: Tensor,
+        position: Any = None,
+        scores_RNKS: Tensor | None = None,
+    ) -> tuple[Tensor, KeyValues, Tensor]:
         """One new token for each of the K continuations of each row.
 
         The prefix of a row is stored once and read by all its continuations; S = P + A.
@@ -157,10 +176,11 @@ class MultiHeadAttention(keras.layers.Layer):
             mixed_RNKJ = mixed_RNKJ + ops.einsum("RNKS,RSJ->RNKJ", probability_RNKS, vectors_RSH)
         return self._mix(mixed_RNKJ), generated, own_RNKS
 
-    def _project(self, hidden_BTD, position):
+    def _project(self, hidden_BTD: Tensor, position: Any) -> tuple[Tensor, Tensor, Tensor]:
         length, flat_XD = ops.shape(hidden_BTD)[1], ops.reshape(hidden_BTD, (-1, hidden_BTD.shape[-1]))
 
-        def heads(layer, size):  # of all rows as one matrix: so the bias is merged into the product
+        # of all rows as one matrix: so the bias is merged into the product
+        def heads(layer: keras.layers.Dense, size: int) -> Tensor:
             return ops.reshape(layer(flat_XD), (-1, length, self.num_heads, size))
 
         query_BTNH = heads(self.query, self.key_size) * self.key_size**-0.5
@@ -169,7 +189,7 @@ class MultiHeadAttention(keras.layers.Layer):
             query_BTNH, key_BTNH = rotated(query_BTNH, position), rotated(key_BTNH, position)
         return query_BTNH, key_BTNH, heads(self.value, self.value_size)
 
-    def probabilities(self, score_BNTS, added_BNTS, mask_B1TS):
+    def probabilities(self, score_BNTS: Tensor, added_BNTS: Tensor, mask_B1TS: Tensor) -> Tensor:
         """What is looked at: the softmax of the layer's own scores and those added, under the mask."""
         if added_BNTS is not None:
             score_BNTS = score_BNTS + added_BNTS
@@ -179,18 +199,20 @@ class MultiHeadAttention(keras.layers.Layer):
         probability_BNTS = ops.cast(ops.softmax(score_BNTS), self.compute_dtype)
         return _mixed_heads(probability_BNTS, self.probability_mixing) if self.talking_heads else probability_BNTS
 
-    def _mix(self, mixed_BNTJ):
+    def _mix(self, mixed_BNTJ: Tensor) -> Tensor:
         return self._joined(ops.transpose(mixed_BNTJ, (0, 2, 1, 3)))
 
-    def _joined(self, mixed_BTNJ):
+    def _joined(self, mixed_BTNJ: Tensor) -> Tensor:
         length = ops.shape(mixed_BTNJ)[1]
         output_XD = self.output_dense(ops.reshape(mixed_BTNJ, (-1, self.num_heads * self.value_size)))
         return ops.reshape(output_XD, (-1, length, self.hidden_size))
 
-    def compute_output_shape(self, hidden_shape, *args, **kwargs):
+    def compute_output_shape(
+        self, hidden_shape: Sequence[int | None], *args: Any, **kwargs: Any
+    ) -> Sequence[int | None]:
         return hidden_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "hidden_size": self.hidden_size,
             "num_heads": self.num_heads,
@@ -203,7 +225,7 @@ class MultiHeadAttention(keras.layers.Layer):
         }
 
 
-def _mixed_heads(x_BNTS, kernel_NM):
+def _mixed_heads(x_BNTS: Tensor, kernel_NM: Tensor) -> Tensor:
     """Every new head M as the sum of the heads N, weighted by `kernel`."""
     length = ops.shape(x_BNTS)[2]
     flat_BNX = ops.reshape(x_BNTS, (-1, x_BNTS.shape[1], length * ops.shape(x_BNTS)[3]))

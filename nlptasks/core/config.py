@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 ATTENTION_KINDS = ("bidirectional", "causal", "unilm")
 POSITION_KINDS = ("learned", "relative", "rotary")
@@ -42,9 +43,9 @@ class TransformerConfig:
     ffn_size: int
     max_positions: int = 512
     segment_vocab_size: int = 2
-    embedding_size: int | None = None
-    key_size: int | None = None
-    value_size: int | None = None
+    embedding_size: int = None  # type: ignore[assignment] # hidden_size, once it is made
+    key_size: int = None  # type: ignore[assignment] # value_size
+    value_size: int = None  # type: ignore[assignment] # hidden_size / num_heads
     attention: str = "bidirectional"
     position: str = "learned"
     relative_distance: int = 64
@@ -138,7 +139,7 @@ class TransformerConfig:
             return sys.maxsize
         return self.max_positions if self.hierarchical_position is None else self.max_positions**2
 
-    def replace(self, **changes: object) -> "TransformerConfig":
+    def replace(self, **changes: Any) -> "TransformerConfig":
         """A copy with some fields changed, checked again."""
         return dataclasses.replace(self, **changes)
 

@@ -4,15 +4,17 @@ Legend: B batch, T position, X rows of all of these, D hidden, E embedding, M ch
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from nlptasks.backend.programs import draw_shorts
+from nlptasks.backend import Tensor, draw_shorts
+from nlptasks.core.config import TransformerConfig
 
 
-def activation(name, training=False):
+def activation(name: str, training: bool | None = False) -> Callable[[Tensor], Tensor]:
     """Keras' activation of that name; `gelu` is the exact (erf) one, `gelu_new`/`gelu_tanh` the approximation."""
     if name in ("gelu_new", "gelu_tanh", "gelu_pytorch_tanh"):
         return lambda x: ops.gelu(x, approximate=True)
@@ -21,7 +23,7 @@ def activation(name, training=False):
     return keras.activations.get(name)
 
 
-def gelu(x):
+def gelu(x: Tensor) -> Tensor:
     """x times the share of the normal distribution that is below x (arXiv 1606.08415).
 
     Written with erf, in this order, TensorFlow's graph optimizer merges it into the product and bias before it and
@@ -31,7 +33,7 @@ def gelu(x):
 
 
 @ops.custom_gradient
-def _gelu_keeping_its_derivative(x):
+def _gelu_keeping_its_derivative(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     """`gelu`, computed in float32 at least; of all between only its derivative is kept for the gradient."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     wide = ops.cast(x, "float32") if dtype in ("bfloat16", "float16") else x
@@ -39,7 +41,7 @@ def _gelu_keeping_its_derivative(x):
     density = ops.exp(ops.square(wide) * -0.5) * (2 * math.pi) ** -0.5
     derivative = ops.cast(below + wide * density, dtype)
 
-    def gradient(*arguments, upstream=None):
+    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
         if upstream is None:
             (upstream,) = arguments
         return upstream * derivative
@@ -54,7 +56,7 @@ class Dropout(keras.layers.Dropout):
     The rate is rounded to a multiple of 2^-16.
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or not 0 < self.rate < 1:
             return super().call(inputs, training=training)
         dropped = min(round(self.rate * 2**16), 2**16 - 1)
@@ -62,22 +64,22 @@ class Dropout(keras.layers.Dropout):
         return inputs * (ops.cast(kept, inputs.dtype) * (2**16 / (2**16 - dropped)))
 
 
-def at_positions(hidden_BTD, positions_BM):
+def at_positions(hidden_BTD: Tensor, positions_BM: Tensor) -> Tensor:
     """The hidden states `(B, M, D)` at chosen positions of each row."""
     length, size = ops.shape(hidden_BTD)[1], hidden_BTD.shape[2]
     first_B = ops.arange(ops.shape(hidden_BTD)[0]) * length
     return ops.take(ops.reshape(hidden_BTD, (-1, size)), positions_BM + first_B[:, None], axis=0)
 
 
-def _normal(initializer_range):
+def _normal(initializer_range: float) -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=initializer_range)
 
 
 class Affine(NamedTuple):
     """What a norm multiplies by and adds: `(D,)`, or `(B, 1, D)` or `(B, T, D)` under a condition; float32."""
 
-    gamma: object
-    beta: object
+    gamma: Tensor
+    beta: Tensor
 
 
 @keras.saving.register_keras_serializable("nlptasks")
@@ -97,20 +99,20 @@ class LayerNorm(keras.layers.Layer):
 
     def __init__(
         self,
-        epsilon=1e-12,
-        condition_size=None,
-        condition_hidden_size=None,
-        condition_hidden_act="linear",
-        initializer_range=0.02,
-        **kwargs,
-    ):
+        epsilon: float = 1e-12,
+        condition_size: int | None = None,
+        condition_hidden_size: int | None = None,
+        condition_hidden_act: str = "linear",
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.epsilon, self.condition_size = epsilon, condition_size
         self.condition_hidden_size, self.condition_hidden_act = condition_hidden_size, condition_hidden_act
         self.initializer_range = initializer_range
         self.condition_hidden = self.condition_gamma = self.condition_beta = None
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         width = input_shape[-1]
         self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
         self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
@@ -124,7 +126,7 @@ class LayerNorm(keras.layers.Layer):
         self.condition_gamma = self.add_weight(name="condition_gamma", shape=(size, width), initializer="zeros")
         self.condition_beta = self.add_weight(name="condition_beta", shape=(size, width), initializer="zeros")
 
-    def affine(self, condition=None):
+    def affine(self, condition: Tensor | None = None) -> Affine:
         """The norm's `Affine` under a condition, `(B, C)` or one a position `(B, T, C)`, or without any."""
         gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
         if condition is None:
@@ -140,7 +142,7 @@ class LayerNorm(keras.layers.Layer):
             beta + ops.matmul(condition, ops.cast(self.condition_beta, "float32")),
         )
 
-    def call(self, x, affine=None):
+    def call(self, x: Tensor, affine: Affine | None = None) -> Tensor:
         x = ops.cast(x, "float32")
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
@@ -149,10 +151,12 @@ class LayerNorm(keras.layers.Layer):
         gamma, beta = ops.cast(gamma, "float32"), ops.cast(beta, "float32")  # Keras casts what a layer is given
         return ops.cast(normal * gamma + beta, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape, *args, **kwargs):
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None], *args: Any, **kwargs: Any
+    ) -> Sequence[int | None]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "epsilon": self.epsilon,
             "condition_size": self.condition_size,
@@ -162,7 +166,7 @@ class LayerNorm(keras.layers.Layer):
         }
 
 
-def layer_norm(config, name, dtype):
+def layer_norm(config: TransformerConfig, name: str, dtype: Any) -> LayerNorm:
     """A norm as the config has them."""
     return LayerNorm(
         config.layer_norm_epsilon,
@@ -179,7 +183,9 @@ def layer_norm(config, name, dtype):
 class FeedForward(keras.layers.Layer):
     """Two dense layers with an activation between them."""
 
-    def __init__(self, hidden_size, ffn_size, hidden_act="gelu", initializer_range=0.02, **kwargs):
+    def __init__(
+        self, hidden_size: int, ffn_size: int, hidden_act: str = "gelu", initializer_range: float = 0.02, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.hidden_size, self.ffn_size = hidden_size, ffn_size
         self.hidden_act, self.initializer_range = hidden_act, initializer_range
@@ -187,19 +193,19 @@ class FeedForward(keras.layers.Layer):
         self.inner = keras.layers.Dense(ffn_size, name="inner", **settings)
         self.outer = keras.layers.Dense(hidden_size, name="outer", **settings)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         self.inner.build(input_shape)
         self.outer.build((*input_shape[:-1], self.ffn_size))
 
-    def call(self, hidden_BTD, training=None):
+    def call(self, hidden_BTD: Tensor, training: bool | None = None) -> Tensor:
         flat_XD = ops.reshape(hidden_BTD, (-1, self.hidden_size))  # so that biases are merged into the products
         flat_XD = self.outer(activation(self.hidden_act, training)(self.inner(flat_XD)))
         return ops.reshape(flat_XD, (*ops.shape(hidden_BTD)[:-1], self.hidden_size))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "hidden_size": self.hidden_size,
             "ffn_size": self.ffn_size,
@@ -211,7 +217,7 @@ class FeedForward(keras.layers.Layer):
 class Embeddings(keras.layers.Layer):
     """Token + segment + learned position embeddings, normalised; mapped to the hidden size where that differs."""
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
         initializer = _normal(config.initializer_range)
@@ -232,7 +238,7 @@ class Embeddings(keras.layers.Layer):
                 config.hidden_size, kernel_initializer=initializer, name="mapping", dtype=self.dtype_policy
             )
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         for table in (self.token, self.position, self.segment):
             if table is not None:
                 table.build((None, None))
@@ -240,12 +246,19 @@ class Embeddings(keras.layers.Layer):
         if self.mapping is not None:
             self.mapping.build((None, None, self.config.embedding_size))
 
-    def call(self, token_ids_BT, segment_ids_BT=None, position_ids_BT=None, affine=None, training=None):
+    def call(
+        self,
+        token_ids_BT: Tensor,
+        segment_ids_BT: Tensor | None = None,
+        position_ids_BT: Tensor | None = None,
+        affine: Affine | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x_BTE = self.token(token_ids_BT)
         if self.position is not None:
             if position_ids_BT is None:
                 position_ids_BT = ops.arange(ops.shape(token_ids_BT)[1])[None, :]
-            x_BTE = x_BTE + self._positions(position_ids_BT)
+            x_BTE = x_BTE + self._positions(self.position, position_ids_BT)
         if self.segment is not None:
             if segment_ids_BT is None:
                 segment_ids_BT = ops.zeros_like(token_ids_BT)
@@ -253,20 +266,20 @@ class Embeddings(keras.layers.Layer):
         x_BTE = self.dropout(self.norm(x_BTE, affine), training=training)
         return x_BTE if self.mapping is None else self.mapping(x_BTE)
 
-    def _positions(self, position_ids_BT):
+    def _positions(self, table: keras.layers.Embedding, position_ids_BT: Tensor) -> Tensor:
         share, rows = self.config.hierarchical_position, self.config.max_positions
         if share is None:
-            return self.position(position_ids_BT)
+            return table(position_ids_BT)
         # bert4keras: the table r becomes e = (r - share r[0]) / (1 - share), so that the first rows stay what they were
-        first_11E = self.position(ops.zeros((1, 1), "int32"))
-        high_BTE, low_BTE = self.position(position_ids_BT // rows), self.position(position_ids_BT % rows)
+        first_11E = table(ops.zeros((1, 1), "int32"))
+        high_BTE, low_BTE = table(position_ids_BT // rows), table(position_ids_BT % rows)
         return (low_BTE - share * first_11E) + share / (1 - share) * (high_BTE - share * first_11E)
 
 
 class DiscriminatorHead(keras.layers.Layer):
     """ELECTRA's logit (arXiv 2003.10555) that a token was replaced, `(B, T, 1)`: dense, activation, dense."""
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
         settings = {"kernel_initializer": _normal(config.initializer_range), "dtype": self.dtype_policy}
@@ -274,18 +287,18 @@ class DiscriminatorHead(keras.layers.Layer):
         self.dense = keras.layers.Dense(config.hidden_size, activation=act, name="dense", **settings)
         self.prediction = keras.layers.Dense(1, name="prediction", **settings)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         self.dense.build((None, None, self.config.hidden_size))
         self.prediction.build((None, None, self.config.hidden_size))
 
-    def call(self, hidden_BTD):
+    def call(self, hidden_BTD: Tensor) -> Tensor:
         return ops.cast(self.prediction(self.dense(hidden_BTD)), "float32")
 
 
 class MaskedLMHead(keras.layers.Layer):
     """Scores over the vocabulary: dense, activation, norm, then the token embedding as output matrix, plus a bias."""
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
         self.dense = keras.layers.Dense(
@@ -297,12 +310,12 @@ class MaskedLMHead(keras.layers.Layer):
         )
         self.norm = layer_norm(config, "norm", self.dtype_policy)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         self.dense.build((None, None, self.config.hidden_size))
         self.norm.build((None, None, self.config.embedding_size))
         self.bias = self.add_weight(name="bias", shape=(self.config.vocab_size,), initializer="zeros")
 
-    def call(self, hidden_BMD, table_VE, affine=None):
+    def call(self, hidden_BMD: Tensor, table_VE: Tensor, affine: Affine | None = None) -> Tensor:
         x_BME, table_VE = self.norm(self.dense(hidden_BMD), affine), ops.cast(table_VE, self.compute_dtype)
         x_EN = ops.transpose(ops.reshape(x_BME, (-1, self.config.embedding_size)))
         if self.compute_dtype == "float32":

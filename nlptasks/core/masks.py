@@ -7,21 +7,23 @@ Legend: B batch, T query position, S key position.
 
 from keras import ops
 
+from nlptasks.backend import Tensor
 
-def padding_mask(token_ids_BS):
+
+def padding_mask(token_ids_BS: Tensor) -> Tensor:
     """True at real tokens: every id but 0, and position 0 always, as in bert4keras. Shape (B, S)."""
     real_BS = ops.not_equal(token_ids_BS, 0)
     first_S = ops.equal(ops.arange(ops.shape(token_ids_BS)[1]), 0)
     return ops.logical_or(real_BS, first_S[None, :])
 
 
-def causal_mask(token_ids_BS):
+def causal_mask(token_ids_BS: Tensor) -> Tensor:
     """A position sees itself and what came before it. Shape (1, T, S)."""
     position_S = ops.arange(ops.shape(token_ids_BS)[1])
     return (position_S[None, :] <= position_S[:, None])[None]
 
 
-def unilm_mask(segment_ids_BS):
+def unilm_mask(segment_ids_BS: Tensor) -> Tensor:
     """Source (segment 0) sees the source; target (segment 1) sees the source and its own past. Shape (B, T, S).
 
     The rule is on the running sum c of the segment ids: position i sees position j when c[j] <= c[i]
@@ -31,12 +33,14 @@ def unilm_mask(segment_ids_BS):
     return running_BS[:, None, :] <= running_BS[:, :, None]
 
 
-def document_mask(document_ids_BS):
+def document_mask(document_ids_BS: Tensor) -> Tensor:
     """A position sees the positions of its own document. Shape (B, T, S)."""
     return ops.equal(document_ids_BS[:, None, :], document_ids_BS[:, :, None])
 
 
-def attention_mask(kind: str, token_ids_BS, segment_ids_BS, document_ids_BS=None):
+def attention_mask(
+    kind: str, token_ids_BS: Tensor, segment_ids_BS: Tensor, document_ids_BS: Tensor | None = None
+) -> Tensor:
     """The mask of one forward pass: the rule of `kind`, with padding hidden on top, and other documents if there are
     document ids. Shape (B, 1 or T, S).
     """

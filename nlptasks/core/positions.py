@@ -9,14 +9,16 @@ import math
 
 from keras import ops
 
+from nlptasks.backend import Tensor
+
 WAVELENGTH = 10000.0
 
 
-def _frequencies(size):
+def _frequencies(size: int) -> list[float]:
     return [WAVELENGTH ** (-i / size) for i in range(0, size, 2)]
 
 
-def sinusoids(position_ids_BT, size: int, dtype: str = "float32"):
+def sinusoids(position_ids_BT: Tensor, size: int, dtype: str = "float32") -> Tensor:
     """Sine and cosine of every frequency, side by side: `(B, T, size)` (arXiv 1706.03762, section 3.5)."""
     frequencies = ops.convert_to_tensor(_frequencies(size), dtype)
     angles = ops.cast(position_ids_BT, dtype)[..., None] * frequencies
@@ -24,7 +26,7 @@ def sinusoids(position_ids_BT, size: int, dtype: str = "float32"):
     return ops.reshape(pairs, (*ops.shape(position_ids_BT), size))
 
 
-def rotated(x_BTNH, sinusoids_BTH):
+def rotated(x_BTNH: Tensor, sinusoids_BTH: Tensor) -> Tensor:
     """Every pair of neighbouring features turned by its position's angle (RoFormer, arXiv 2104.09864), computed in the
     precision of the sinusoids.
     """
@@ -38,10 +40,10 @@ def rotated(x_BTNH, sinusoids_BTH):
 def sinusoid_table(rows: int, size: int) -> tuple[tuple[float, ...], ...]:
     """`sinusoids` of positions 0 to rows - 1 in float64: `rows` tuples of `size` numbers; `size` may be odd."""
     waves = [[wave(row * f) for f in _frequencies(size) for wave in (math.sin, math.cos)] for row in range(rows)]
-    return tuple(tuple(of[:size]) for of in waves)
+    return tuple(tuple(row[:size]) for row in waves)
 
 
-def relative_vectors(query_ids_BT, key_ids_BS, distance: int, size: int):
+def relative_vectors(query_ids_BT: Tensor, key_ids_BS: Tensor, distance: int, size: int) -> Tensor:
     """The vector of each key's distance from each query, cut at `distance`: `(B, T, S, size)`, float32.
 
     The vectors are fixed sinusoids, one for each distance from -`distance` to `distance` (NEZHA, arXiv 1909.00204).

@@ -4,14 +4,16 @@ Legend: B batch, T query position, S key position, D hidden, M chosen positions,
 """
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from nlptasks.backend.programs import recomputed
-from nlptasks.core.attention import MultiHeadAttention
+from nlptasks.backend import Tensor, recomputed
+from nlptasks.core.attention import KeyValues, MultiHeadAttention
 from nlptasks.core.config import TransformerConfig
-from nlptasks.core.layers import DiscriminatorHead, Dropout, Embeddings, FeedForward, MaskedLMHead, layer_norm
+from nlptasks.core.layers import Affine, DiscriminatorHead, Dropout, Embeddings, FeedForward, MaskedLMHead, layer_norm
 from nlptasks.core.masks import attention_mask
 from nlptasks.core.positions import relative_vectors, sinusoids
 
@@ -19,7 +21,7 @@ from nlptasks.core.positions import relative_vectors, sinusoids
 class TransformerBlock(keras.layers.Layer):
     """Attention and feed-forward, each followed by dropout, residual sum and norm (post-norm, as in BERT)."""
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
         self.attention = MultiHeadAttention(
@@ -46,21 +48,21 @@ class TransformerBlock(keras.layers.Layer):
         self.ffn_norm = layer_norm(config, "ffn_norm", self.dtype_policy)
         self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
 
-    def build(self, hidden_shape):
+    def build(self, hidden_shape: Sequence[int | None]) -> None:
         for layer in (self.attention, self.attention_norm, self.ffn, self.ffn_norm):
             layer.build(hidden_shape)
 
     def call(
         self,
-        hidden_BTD,
-        mask_BTS,
-        position=None,
-        scores_BNTS=None,
-        affines=(None, None),
-        training=None,
-        with_state=False,
-        fused=False,
-    ):
+        hidden_BTD: Tensor,
+        mask_BTS: Tensor,
+        position: Any = None,
+        scores_BNTS: Tensor | None = None,
+        affines: tuple[Affine | None, Affine | None] = (None, None),
+        training: bool | None = None,
+        with_state: bool = False,
+        fused: bool = False,
+    ) -> Any:
         """Takes and returns what `MultiHeadAttention` does; `affines` are those of both norms under a condition."""
         options = {"training": training, "with_state": with_state, "fused": fused}
         mixed = self.attention(hidden_BTD, mask_BTS, position, scores_BNTS, **options)
@@ -68,17 +70,33 @@ class TransformerBlock(keras.layers.Layer):
         hidden_BTD = self._after_attention(hidden_BTD, mixed_BTD, affines, training)
         return (hidden_BTD, *state) if with_state else hidden_BTD
 
-    def step(self, hidden_RKD, *arguments, affines=(None, None)):
-        """One new token a continuation: `MultiHeadAttention.step` and the rest of the block."""
-        mixed_RKD, generated, scores_RNKS = self.attention.step(hidden_RKD, *arguments)
+    def step(
+        self,
+        hidden_RKD: Tensor,
+        mask_R1S: Tensor,
+        prefix: KeyValues,
+        generated: KeyValues,
+        time: Tensor,
+        position: Any = None,
+        scores_RNKS: Tensor | None = None,
+        affines: tuple[Affine | None, Affine | None] = (None, None),
+    ) -> tuple[Tensor, KeyValues, Tensor]:
+        """One new token a continuation: takes and returns what `MultiHeadAttention.step` does."""
+        mixed_RKD, generated, scores_RNKS = self.attention.step(
+            hidden_RKD, mask_R1S, prefix, generated, time, position, scores_RNKS
+        )
         return self._after_attention(hidden_RKD, mixed_RKD, affines, False), generated, scores_RNKS
 
-    def _after_attention(self, hidden_BTD, mixed_BTD, affines, training):
+    def _after_attention(
+        self, hidden_BTD: Tensor, mixed_BTD: Tensor, affines: tuple[Affine | None, Affine | None], training: bool | None
+    ) -> Tensor:
         hidden_BTD = self.attention_norm(hidden_BTD + self.dropout(mixed_BTD, training=training), affines[0])
         changed_BTD = self.dropout(self.ffn(hidden_BTD, training=training), training=training)
         return self.ffn_norm(hidden_BTD + changed_BTD, affines[1])
 
-    def compute_output_shape(self, hidden_shape, *args, **kwargs):
+    def compute_output_shape(
+        self, hidden_shape: Sequence[int | None], *args: Any, **kwargs: Any
+    ) -> Sequence[int | None]:
         return hidden_shape
 
 
@@ -93,6 +111,9 @@ class Transformer(keras.Model):
         with_nsp: add next-sentence probabilities (implies the pooler).
         with_mlm: True for masked-LM probabilities, "linear" for logits.
         with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
+        recompute: training keeps no activations inside of the blocks; they are computed again for the gradient.
+        fused_attention: attention is computed without scores in memory where device and config allow it (JAX): the
+            same but for rounding.
 
     Called on `[token_ids, segment_ids]`, both int `(B, T)` (or on `token_ids` alone: all segment 0), or on
     `[token_ids, segment_ids, condition]` where the config has a `layer_norm_cond_size` C, with a condition `(B, C)`
@@ -101,22 +122,28 @@ class Transformer(keras.Model):
     else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then masked-LM probabilities or
     logits `(B, T, V)`, then the discriminator's `(B, T, 1)`; one tensor when there is one, else a list.
 
-    Attributes:
-        recompute: set it before training to keep no activations inside of the blocks; they are computed again for the
-            gradient.
-        fused_attention: set it to have attention computed without scores in memory where device and config allow it
-            (JAX): the same but for rounding.
-
     Raises:
         ValueError: T is more than the positions reach; a condition that the config does not have, or of another size.
     """
 
-    def __init__(self, config, with_pool=False, with_nsp=False, with_mlm=False, with_discriminator=False, **kwargs):
+    built: bool
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        with_pool: bool | str = False,
+        with_nsp: bool = False,
+        with_mlm: bool | str = False,
+        with_discriminator: bool | str = False,
+        recompute: bool = False,
+        fused_attention: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         for name, value in (("with_mlm", with_mlm), ("with_discriminator", with_discriminator)):
             if value not in (False, True, "linear"):
                 raise ValueError(f'{name} must be False, True or "linear". Received: {name}={value!r}.')
-        self.config, self.recompute, self.fused_attention = config, False, False
+        self.config, self.recompute, self.fused_attention = config, recompute, fused_attention
         self.with_pool, self.with_nsp = with_pool, with_nsp
         self.with_mlm, self.with_discriminator = with_mlm, with_discriminator
         dtype, normal = self.dtype_policy, keras.initializers.TruncatedNormal(stddev=config.initializer_range)
@@ -137,11 +164,11 @@ class Transformer(keras.Model):
             self.discriminator = DiscriminatorHead(config, name="discriminator", dtype=dtype)
 
     @property
-    def layer_sequence(self):
+    def layer_sequence(self) -> list[TransformerBlock]:
         """The blocks in the order in which they run: `num_layers` of them, or one `num_layers` times (ALBERT)."""
         return self.blocks * self.config.num_layers if self.config.shared_layers else self.blocks
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         if self.built:
             return
         self.embeddings.build()
@@ -155,7 +182,7 @@ class Transformer(keras.Model):
                 head.build()
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         inputs = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         token_ids_BT, segment_ids_BT, condition = inputs + [None] * (3 - len(inputs))
         affines = self.affines(condition)
@@ -174,7 +201,7 @@ class Transformer(keras.Model):
             return hidden_BTD
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def affines(self, condition=None):
+    def affines(self, condition: Tensor | None = None) -> dict[str, Any] | None:
         """What every norm multiplies by and adds under a condition, for `encode`, `encode_step` and `token_logits`: a
         forward pass, or all steps of decoding, compute it once. None without a condition.
         """
@@ -192,14 +219,14 @@ class Transformer(keras.Model):
 
     def encode(
         self,
-        token_ids_BT,
-        segment_ids_BT=None,
-        affines=None,
-        training=None,
-        with_cache=False,
-        with_maps=False,
-        document_ids_BT=None,
-    ):
+        token_ids_BT: Tensor,
+        segment_ids_BT: Tensor | None = None,
+        affines: dict[str, Any] | None = None,
+        training: bool | None = None,
+        with_cache: bool = False,
+        with_maps: bool = False,
+        document_ids_BT: Tensor | None = None,
+    ) -> Any:
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
         (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
         `affines` are those of a condition. With `document_ids_BT`, int, a position sees its own document only.
@@ -209,10 +236,12 @@ class Transformer(keras.Model):
         )
         of_embeddings, of_layers = self._affines_in_order(affines)
         hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
-        states, added, residual = [], None, self.config.residual_attention_scores
+        states: list[Any] = []
+        added: Tensor | None = None
+        residual = self.config.residual_attention_scores
         for block, pair in zip(self.layer_sequence, of_layers, strict=True):
             with_state = bool(with_cache or with_maps or residual)
-            run = functools.partial(_run_block, block, training, with_state, self.fused_attention)
+            run: Callable[..., Any] = functools.partial(_run_block, block, training, with_state, self.fused_attention)
             if self.recompute and training:
                 run = recomputed(run, block)
             if not with_state:
@@ -224,7 +253,9 @@ class Transformer(keras.Model):
             added = added_scores(residual, added, own)
         return (hidden_BTD, states) if with_cache or with_maps else hidden_BTD
 
-    def layer_inputs(self, token_ids_BT, segment_ids_BT=None, document_ids_BT=None):
+    def layer_inputs(
+        self, token_ids_BT: Tensor, segment_ids_BT: Tensor | None = None, document_ids_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Any]:
         """What embeddings and layers read: segment ids, position ids `(1, T)`, mask `(B, T, S)` and the positions that
         attention takes.
 
@@ -244,8 +275,16 @@ class Transformer(keras.Model):
         return segment_ids_BT, position_ids_1T, mask_BTS, self._attention_position(position_ids_1T, position_ids_1T)
 
     def encode_step(
-        self, token_ids_RK, segment_ids_RK, position_ids_R1, mask_R1S, prefix, generated, time, affines=None
-    ):
+        self,
+        token_ids_RK: Tensor,
+        segment_ids_RK: Tensor,
+        position_ids_R1: Tensor,
+        mask_R1S: Tensor,
+        prefix: Sequence[KeyValues],
+        generated: Sequence[KeyValues],
+        time: Tensor,
+        affines: dict[str, Any] | None = None,
+    ) -> tuple[Tensor, list[KeyValues]]:
         """Hidden states `(R, K, D)` of one new token for each of the K continuations of R prefixes.
 
         Args:
@@ -272,7 +311,7 @@ class Transformer(keras.Model):
             added = added_scores(self.config.residual_attention_scores, added, own)
         return hidden_RKD, updated
 
-    def _affines_in_order(self, affines):
+    def _affines_in_order(self, affines: dict[str, Any] | None) -> tuple[Affine | None, list[Any]]:
         """Those of the embeddings, and a pair for each layer."""
         count = self.config.num_layers
         if affines is None:
@@ -280,7 +319,7 @@ class Transformer(keras.Model):
         pairs = affines["blocks"]
         return affines["embeddings"], pairs * count if self.config.shared_layers else pairs
 
-    def _attention_position(self, query_ids_BT, key_ids_BS):
+    def _attention_position(self, query_ids_BT: Tensor, key_ids_BS: Tensor) -> Any:
         config = self.config
         if config.position == "rotary":
             return sinusoids(query_ids_BT, config.key_size)
@@ -288,11 +327,12 @@ class Transformer(keras.Model):
             return relative_vectors(query_ids_BT, key_ids_BS, config.relative_distance, config.key_size)
         return None
 
-    def token_logits(self, hidden_BMD, affines=None):
+    def token_logits(self, hidden_BMD: Tensor, affines: dict[str, Any] | None = None) -> Tensor:
         """Masked-LM logits `(B, M, V)`, float32, of the hidden states at chosen positions."""
-        return self.mlm(hidden_BMD, self.embeddings.token.embeddings, affines and affines["mlm"])
+        mlm: Any = self.mlm
+        return mlm(hidden_BMD, self.embeddings.token.embeddings, affines and affines["mlm"])
 
-    def stored_as(self, dtype):
+    def stored_as(self, dtype: str) -> "Transformer":
         """This model if its weights are stored in `dtype` ("float32", "bfloat16"), else a copy whose weights are.
 
         A copy computes in `dtype` without casting weights at every use; norms still compute in float32.
@@ -305,30 +345,42 @@ class Transformer(keras.Model):
             its.assign(ops.cast(mine, dtype))
         return copy
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "config": self.config.to_dict(),
             "with_pool": self.with_pool,
             "with_nsp": self.with_nsp,
             "with_mlm": self.with_mlm,
             "with_discriminator": self.with_discriminator,
+            "recompute": self.recompute,
+            "fused_attention": self.fused_attention,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Transformer":
         config = dict(config)
         config["config"] = TransformerConfig(**config["config"])
         return cls(**config)
 
 
-def _run_block(block, training, with_state, fused, hidden_BTD, mask_BTS, position, added, affines):
+def _run_block(
+    block: TransformerBlock,
+    training: bool | None,
+    with_state: bool,
+    fused: bool,
+    hidden_BTD: Tensor,
+    mask_BTS: Tensor,
+    position: Any,
+    added: Tensor | None,
+    affines: tuple[Affine | None, Affine | None],
+) -> Any:
     options = {"training": training, "with_state": with_state, "fused": fused}
     return block(hidden_BTD, mask_BTS, position, added, affines=affines, **options)
 
 
-def added_scores(residual, added, own):
+def added_scores(residual: str | None, added: Tensor | None, own: Tensor) -> Tensor | None:
     """What residual attention hands on to the next layer."""
     if residual == "running" and added is not None:
         return added + own

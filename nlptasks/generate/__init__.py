@@ -1,6 +1,5 @@
 """Generation: a key/value cache, searches, sampling, constraints and streaming in one compiled loop."""
 
-from nlptasks.backend import programs  # noqa: F401 - first: it imports keras
 from nlptasks.generate.beams import BeamSearch, Bert4kerasBeamSearch
 from nlptasks.generate.bert4keras import AutoRegressiveDecoder
 from nlptasks.generate.constraints import allow_only, extractive, forbid, min_length, repetition_penalty

@@ -3,12 +3,14 @@
 Legend: Q samples, K beams, C candidates, A slots for tokens, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
+from nlptasks.backend import Tensor
 from nlptasks.generate.search import IMPOSSIBLE, Found, Hypothesis, Limits, Search, as_input, take_continuations
 
 
@@ -44,7 +46,7 @@ class BeamSearch(Search):
 
     normalise_first = revises = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.size < 1 or not 1 <= self.returned <= self.size:
             raise ValueError(
                 "A beam search needs size >= 1 and 1 <= returned <= size. "
@@ -52,23 +54,25 @@ class BeamSearch(Search):
             )
 
     @property
-    def width(self):
+    def width(self) -> int:
         return self.size
 
-    def signature(self):
+    def signature(self) -> Search:
         return self.replace(length_penalty=0.0, returned=1, patient=False)
 
-    def inputs(self, rows, limits: Limits, capacity: int):
+    def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
         penalty, longest = np.float32(self.length_penalty), np.int32(limits.max_length)
         return {"length_penalty": penalty, "max_length": longest, "patient": np.bool_(self.patient and penalty > 0)}
 
-    def begin(self, inputs, real_Q, capacity):
+    def begin(self, inputs: dict[str, Tensor], real_Q: Tensor, capacity: int) -> Any:
         nothing = Found.empty(real_Q, self.size, capacity)
         first_QK = ops.broadcast_to(ops.arange(self.size)[None] == 0, ops.shape(nothing.scores))
         running = nothing._replace(scores=ops.where(first_QK, 0.0, IMPOSSIBLE))
         return Beams(running, nothing._replace(scores=ops.full_like(nothing.scores, IMPOSSIBLE)), real_Q)
 
-    def choose(self, log_QKV, found, inputs, time):
+    def choose(
+        self, log_QKV: Tensor, found: Any, inputs: dict[str, Tensor], time: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
         length = time + 1
         scores_QC, parents_QC, tokens_QC = candidates(log_QKV, found.running.scores, 2 * self.size)
         ends_QC = tokens_QC == self.end_id
@@ -92,12 +96,12 @@ class BeamSearch(Search):
         tokens_QK, parents_QK = (ops.take_along_axis(x, kept_QK, axis=1) for x in (tokens_QC, parents_QC))
         return as_input(tokens_QK), parents_QK, Beams(running, best, open_Q)
 
-    def done(self, found):
+    def done(self, found: Any) -> Tensor:
         return ops.logical_not(ops.any(found.open))
 
-    def hypotheses(self, found) -> list[list[Hypothesis]]:
-        lists = [[h for h in of if h.score > IMPOSSIBLE] for of in found.best.hypotheses()]
-        return [(of or [Hypothesis([], IMPOSSIBLE, False)])[: self.returned] for of in lists]
+    def hypotheses(self, found: Any) -> list[list[Hypothesis]]:
+        lists = [[h for h in ranked if h.score > IMPOSSIBLE] for ranked in found.best.hypotheses()]
+        return [(ranked or [Hypothesis([], IMPOSSIBLE, False)])[: self.returned] for ranked in lists]
 
 
 class Bert4kerasBeams(NamedTuple):
@@ -131,7 +135,7 @@ class Bert4kerasBeamSearch(Search):
 
     normalise_first = revises = may_pass_ends = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.size < 1 or self.min_ends < 1 or not self.temperature > 0:
             raise ValueError(
                 "size and min_ends must be at least 1 and temperature above 0. Received: "
@@ -139,20 +143,22 @@ class Bert4kerasBeamSearch(Search):
             )
 
     @property
-    def width(self):
+    def width(self) -> int:
         return self.size
 
-    def inputs(self, rows, limits: Limits, capacity: int):
+    def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
         return {"min_length": np.int32(limits.min_length)}
 
-    def normalise(self, logits_QKV):
+    def normalise(self, logits_QKV: Tensor) -> Tensor:
         return ops.log(ops.exp(super().normalise(logits_QKV / self.temperature)) + 1e-12)
 
-    def begin(self, inputs, real_Q, capacity):
+    def begin(self, inputs: dict[str, Tensor], real_Q: Tensor, capacity: int) -> Any:
         found = Found.empty(real_Q, self.size, capacity)
         return Bert4kerasBeams(found, ops.full_like(found.lengths[:, 0], self.size), ops.logical_not(real_Q))
 
-    def choose(self, log_QKV, found, inputs, time):
+    def choose(
+        self, log_QKV: Tensor, found: Any, inputs: dict[str, Tensor], time: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
         old, done_Q1 = found.found, found.done[:, None]
         beams_K = ops.arange(self.size, dtype="int32")[None]
         if self.keep_ended:
@@ -178,19 +184,19 @@ class Bert4kerasBeamSearch(Search):
         room_Q = ops.sum(ops.cast(grown.scores > IMPOSSIBLE, "int32"), axis=1)
         return as_input(tokens_QK), parents_QK, Bert4kerasBeams(grown, room_Q, over_Q)
 
-    def done(self, found):
+    def done(self, found: Any) -> Tensor:
         return ops.all(found.done)
 
-    def hypotheses(self, found) -> list[list[Hypothesis]]:
+    def hypotheses(self, found: Any) -> list[list[Hypothesis]]:
         """The best beam of each sample."""
         lists = found.found.hypotheses()
-        return [[of[k]] for of, k in zip(lists, self.best(found), strict=True)]
+        return [[ranked[k]] for ranked, k in zip(lists, self.best(found), strict=True)]
 
-    def best(self, found):
+    def best(self, found: Any) -> np.ndarray:
         return ops.convert_to_numpy(found.found.scores).argmax(axis=1)
 
 
-def candidates(log_QKV, scores_QK, count: int):
+def candidates(log_QKV: Tensor, scores_QK: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Scores, parents and tokens `(Q, count)` of the best continuations, best first; IMPOSSIBLE: there are fewer."""
     width, vocab_size = log_QKV.shape[1:]
     total = ops.reshape(scores_QK[:, :width, None] + log_QKV, (-1, width * vocab_size))
@@ -202,7 +208,7 @@ def candidates(log_QKV, scores_QK, count: int):
     return scores_QC, ops.minimum(indices_QC // vocab_size, width - 1), indices_QC % vocab_size
 
 
-def complete(before_QKA, tokens_QK, search, min_length, time):
+def complete(before_QKA: Tensor, tokens_QK: Tensor, search: Any, min_length: Tensor, time: Tensor) -> Tensor:
     """Which sequences the new tokens end, counting end tokens as bert4keras does."""
     ends_QK = ops.sum(ops.cast(before_QKA == search.end_id, "int32"), axis=-1) + 1
     ends = ops.logical_and(tokens_QK == search.end_id, ends_QK >= search.min_ends)

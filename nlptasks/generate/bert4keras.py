@@ -8,7 +8,7 @@ from nlptasks.core import Transformer
 from nlptasks.generate.beams import Bert4kerasBeamSearch
 from nlptasks.generate.generator import Generator
 from nlptasks.generate.sampling import Sampling
-from nlptasks.generate.search import Hypothesis
+from nlptasks.generate.search import Hypothesis, Search
 
 
 class AutoRegressiveDecoder:
@@ -74,7 +74,7 @@ class AutoRegressiveDecoder:
         search = Sampling(temperature=temperature, top_k=topk, top_p=topp, count=n, seed=seed, min_ends=min_ends)
         return self._generate(inputs, search)
 
-    def _generate(self, inputs, search) -> list[np.ndarray]:
+    def _generate(self, inputs: Sequence[Sequence[int]], search: Search) -> list[np.ndarray]:
         token_ids, *segment_ids = (np.asarray(x).tolist() for x in inputs)
         segment_ids = segment_ids[0] if segment_ids else [0] * len(token_ids)
         given = [] if self.start_id is None else [self.start_id]

@@ -3,10 +3,14 @@
 Legend: R rows (prefixes), K continuations of a row, T prefix slots, A generated slots, S = T + A, V vocabulary.
 """
 
+from typing import Any
+
 from keras import ops
 
+from nlptasks.backend import Tensor
 from nlptasks.core import Transformer
 from nlptasks.core.attention import KeyValues
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.layers import at_positions
 from nlptasks.core.masks import padding_mask
 from nlptasks.generate.search import take_continuations
@@ -46,7 +50,7 @@ class CachedSteps:
             )
         self.model, self.generated_segment = model, generated_segment
 
-    def start(self, inputs, width: int, capacity: int):
+    def start(self, inputs: dict[str, Any], width: int, capacity: int) -> tuple[Tensor, dict[str, Any]]:
         """Encodes the prefixes.
 
         Args:
@@ -76,7 +80,7 @@ class CachedSteps:
         state |= {} if guidance is None else {"guidance": guidance}
         return _guided(self.model.token_logits(last_R1D, affines), guidance), state
 
-    def __call__(self, tokens_RK, state, time):
+    def __call__(self, tokens_RK: Tensor, state: dict[str, Any], time: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Feeds token `time` (from 0) of every continuation: logits `(R, K, V)` of the next one, and the state."""
         affines, guidance = state.get("affines"), state.get("guidance")
         tokens_RK = _twice(tokens_RK, guidance)
@@ -90,7 +94,7 @@ class CachedSteps:
         )
         return _guided(self.model.token_logits(hidden_RKD, affines), guidance), state | {"generated": generated}
 
-    def follow(self, state, tokens_RK, parents_RK):
+    def follow(self, state: dict[str, Any], tokens_RK: Tensor, parents_RK: Tensor | None) -> dict[str, Any]:
         """The state after continuation k of each row went on from its former continuation `parents[r, k]`.
 
         `parents` is None where every continuation went on from itself.
@@ -102,26 +106,28 @@ class CachedSteps:
         return state | {"generated": generated}
 
 
-def cache_bytes(config, prefixes: int, prefix_length: int, generated_length: int, width: int, itemsize: int = 4) -> int:
+def cache_bytes(
+    config: TransformerConfig, prefixes: int, prefix_length: int, generated_length: int, width: int, itemsize: int = 4
+) -> int:
     """Bytes of keys and values: the prefix is stored once a sample, generated tokens once a continuation."""
     slots = prefixes * (prefix_length + width * generated_length)
     return config.num_layers * config.num_heads * sum(_sizes(config)) * slots * itemsize
 
 
-def _sizes(config):
+def _sizes(config: TransformerConfig) -> tuple[int, int]:
     return config.key_size, config.value_size
 
 
-def _twice(rows, guidance):
+def _twice(rows: Tensor, guidance: Tensor | None) -> Tensor:
     """With guidance every row is decoded twice: under its condition, and, further down, under none."""
     return rows if guidance is None else ops.concatenate([rows, rows], axis=0)
 
 
-def _with_zeros(condition_RC, guidance):
+def _with_zeros(condition_RC: Tensor, guidance: Tensor | None) -> Tensor:
     return condition_RC if guidance is None else ops.concatenate([condition_RC, ops.zeros_like(condition_RC)], axis=0)
 
 
-def _guided(logits_RKV, guidance):
+def _guided(logits_RKV: Tensor, guidance: Tensor | None) -> Tensor:
     """Classifier-free guidance (arXiv 2207.12598): away from what is likely without the condition."""
     if guidance is None:
         return logits_RKV

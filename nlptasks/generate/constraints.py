@@ -10,11 +10,12 @@ Legend: Q samples, K continuations (1 before the first token), R texts, S positi
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from keras import ops
 
+from nlptasks.backend import Tensor
 from nlptasks.generate.search import IMPOSSIBLE, take_continuations
 
 LENGTH_MULTIPLE = 64
@@ -42,10 +43,10 @@ class TokenMask(NamedTuple):
 
     allowed_Q1V: object
 
-    def restrict(self, scores_QKV, time):
+    def restrict(self, scores_QKV: Tensor, time: Tensor) -> Tensor:
         return ops.where(self.allowed_Q1V, scores_QKV, IMPOSSIBLE)
 
-    def follow(self, tokens_QK, parents_QK):
+    def follow(self, tokens_QK: Tensor, parents_QK: Tensor | None) -> Self:
         return self
 
 
@@ -73,7 +74,7 @@ def allow_only(token_ids: Sequence[int] | Sequence[Sequence[int]]) -> Constraint
     return start
 
 
-def _members(token_ids, batch: Batch) -> np.ndarray:
+def _members(token_ids: Any, batch: Batch) -> np.ndarray:
     ids = np.asarray(token_ids, "int64").reshape(-1)
     if ((ids < 0) | (ids >= batch.vocab_size)).any():
         raise ValueError(f"A constraint's token ids must be 0 to {batch.vocab_size - 1}. Received: {ids.tolist()}.")
@@ -85,13 +86,13 @@ def _members(token_ids, batch: Batch) -> np.ndarray:
 class MinLength(NamedTuple):
     """No end token before a sequence is long enough."""
 
-    is_end_V: object
-    first_end: object
+    is_end_V: Tensor
+    first_end: Tensor
 
-    def restrict(self, scores_QKV, time):
+    def restrict(self, scores_QKV: Tensor, time: Tensor) -> Tensor:
         return ops.where(ops.logical_and(self.is_end_V, time < self.first_end), IMPOSSIBLE, scores_QKV)
 
-    def follow(self, tokens_QK, parents_QK):
+    def follow(self, tokens_QK: Tensor, parents_QK: Tensor | None) -> Self:
         return self
 
 
@@ -107,14 +108,14 @@ def min_length(tokens: int) -> Constraint:
 class RepetitionPenalty(NamedTuple):
     """Tokens of the source and those generated so far become less likely."""
 
-    penalty: object
-    seen_QKV: object
+    penalty: Tensor
+    seen_QKV: Tensor
 
-    def restrict(self, scores_QKV, time):
+    def restrict(self, scores_QKV: Tensor, time: Tensor) -> Tensor:
         punished_QKV = ops.where(scores_QKV < 0, scores_QKV * self.penalty, scores_QKV / self.penalty)
         return ops.where(self.seen_QKV, punished_QKV, scores_QKV)
 
-    def follow(self, tokens_QK, parents_QK):
+    def follow(self, tokens_QK: Tensor, parents_QK: Tensor | None) -> Self:
         seen_QKV = self.seen_QKV if parents_QK is None else take_continuations(self.seen_QKV, parents_QK)
         now_QKV = ops.arange(seen_QKV.shape[2], dtype="int32") == tokens_QK[..., None]
         return self._replace(seen_QKV=ops.logical_or(seen_QKV, now_QKV))
@@ -137,13 +138,15 @@ class Substring(NamedTuple):
     may go on with position s. The end token is always allowed.
     """
 
-    ids_RS: object
-    owner_R: object
-    matches_RKS: object
-    end_id: object
+    ids_RS: Tensor
+    owner_R: Tensor
+    matches_RKS: Tensor
+    end_id: Tensor
 
     @classmethod
-    def start(cls, texts: Sequence[Sequence[int]], owners: Sequence[int], end_id: int, count: int) -> "Substring":
+    def start(
+        cls, texts: Sequence[Sequence[int] | np.ndarray], owners: Sequence[int], end_id: int, count: int
+    ) -> "Substring":
         """`texts` of samples `owners`, in arrays of `count` rows of few widths."""
         width = -(-(max(map(len, texts), default=0) + 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
         ids_RS, owner_R = np.full((count, width), -1, "int32"), np.zeros(count, "int32")
@@ -151,7 +154,7 @@ class Substring(NamedTuple):
             ids_RS[row, : len(text)], owner_R[row] = text, owner
         return cls(ids_RS, owner_R, (ids_RS >= 0)[:, None], np.int32(end_id))
 
-    def restrict(self, scores_QKV, time):
+    def restrict(self, scores_QKV: Tensor, time: Tensor) -> Tensor:
         samples, width, vocab_size = ops.shape(scores_QKV)[0], scores_QKV.shape[1], scores_QKV.shape[2]
         first_RK = (self.owner_R[:, None] * width + ops.arange(width, dtype="int32")[None]) * vocab_size
         place_RKS = first_RK[..., None] + self.ids_RS[:, None]
@@ -164,7 +167,7 @@ class Substring(NamedTuple):
         allowed_QKV = ops.logical_or(allowed_QKV, ops.arange(vocab_size, dtype="int32") == self.end_id)
         return ops.where(allowed_QKV, scores_QKV, IMPOSSIBLE)
 
-    def follow(self, tokens_QK, parents_QK):
+    def follow(self, tokens_QK: Tensor, parents_QK: Tensor | None) -> Self:
         tokens_RK = ops.take(tokens_QK, self.owner_R, axis=0)
         matches_RKS = self.matches_RKS
         if parents_QK is not None:

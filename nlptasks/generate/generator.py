@@ -1,11 +1,13 @@
 """Text generation from token ids: batches, searches, constraints and streaming over one compiled loop."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from nlptasks.core import Transformer
+from nlptasks.core.config import TransformerConfig
 from nlptasks.generate import constraints as c
 from nlptasks.generate.cached import CachedSteps
 from nlptasks.generate.loop import DecodingLoop, round_capacity, round_rows, round_width
@@ -37,7 +39,7 @@ class Generator:
         dtype: str | None = None,
         generated_segment: int | None = None,
         batch_size: int = 16,
-    ):
+    ) -> None:
         if end_id is not None and not 0 <= end_id < model.config.vocab_size:
             raise ValueError(
                 f"end_id must be one of the model's {model.config.vocab_size} tokens. Received: end_id={end_id}."
@@ -126,19 +128,19 @@ class Generator:
         restrictions = self._restrictions(call, repetition_penalty, constraints)
         return self._pieces(call, restrictions, chunk)
 
-    def _pieces(self, call, restrictions, chunk):
+    def _pieces(self, call: "_Call", restrictions: Sequence[c.Constraint], chunk: int) -> Iterator[list[list[int]]]:
         rows = list(range(len(call.sources)))
         loop, state = self._start(call, rows, restrictions)
         shown = [0] * len(rows)
         for until in range(1, call.limits.max_length + chunk, chunk):
             state = loop.proceed(state, np.int32(min(until, call.limits.max_length)))
-            tokens = [of[0].tokens for of in call.search.hypotheses(state["found"])][: len(rows)]
-            yield [of[n:] for of, n in zip(tokens, shown, strict=True)]
-            shown = [len(of) for of in tokens]
+            tokens = [ranked[0].tokens for ranked in call.search.hypotheses(state["found"])][: len(rows)]
+            yield [ids[n:] for ids, n in zip(tokens, shown, strict=True)]
+            shown = [len(ids) for ids in tokens]
             if bool(ops.convert_to_numpy(state["done"])):
                 return
 
-    def _restrictions(self, call, penalty, constraints):
+    def _restrictions(self, call: "_Call", penalty: float, constraints: Sequence[c.Constraint]) -> list[c.Constraint]:
         """The constraints of a call, the usual ones first: padding is never generated."""
         usual = [c.forbid([0])]
         if penalty != 1.0:
@@ -147,7 +149,9 @@ class Generator:
             usual.append(c.min_length(call.limits.min_length))
         return [*usual, *constraints]
 
-    def _start(self, call, rows, restrictions):
+    def _start(
+        self, call: "_Call", rows: list[int], restrictions: Sequence[c.Constraint]
+    ) -> tuple[DecodingLoop, dict[str, Any]]:
         count, capacity = round_rows(len(rows)), round_capacity(call.limits.max_length)
         search = call.search.replace(end_id=self.end_id)
         key = (search.signature(), capacity)
@@ -168,12 +172,20 @@ class Generator:
 class _Call:
     """The arguments of one call, checked."""
 
-    def __init__(self, sources, segment_ids, search, limits, conditions, guidance):
+    def __init__(
+        self,
+        sources: Sequence[Sequence[int]],
+        segment_ids: Sequence[Sequence[int]] | None,
+        search: Search,
+        limits: Limits,
+        conditions: np.ndarray | None,
+        guidance: float,
+    ) -> None:
         self.sources, self.segment_ids, self.search, self.limits = sources, segment_ids, search, limits
         self.conditions = None if conditions is None else np.asarray(conditions, "float32")
         self.guidance = guidance
 
-    def check(self, config):
+    def check(self, config: TransformerConfig) -> None:
         if not 1 <= self.limits.min_length <= self.limits.max_length:
             raise ValueError(
                 "Lengths must be 1 <= min_length <= max_length. "
@@ -200,7 +212,7 @@ class _Call:
 
         self._check_conditions(config)
 
-    def _check_conditions(self, config):
+    def _check_conditions(self, config: TransformerConfig) -> None:
         size, given = config.layer_norm_cond_size, self.conditions
         if given is not None and (size is None or given.shape != (len(self.sources), size)):
             raise ValueError(
@@ -213,7 +225,7 @@ class _Call:
                 f"conditions {'not ' if given is None else ''}given."
             )
 
-    def arrays(self, rows, count, longest_allowed):
+    def arrays(self, rows: list[int], count: int, longest_allowed: int) -> dict[str, Any]:
         longest = max(len(self.sources[row]) for row in rows)
         token_ids = np.zeros((count, min(round_width(longest), longest_allowed)), "int32")
         segment_ids = np.zeros_like(token_ids)
@@ -221,7 +233,7 @@ class _Call:
             token_ids[i, : len(self.sources[row])] = self.sources[row]
             if self.segment_ids is not None:
                 segment_ids[i, : len(self.segment_ids[row])] = self.segment_ids[row]
-        arrays = {"token_ids": token_ids, "segment_ids": segment_ids}
+        arrays: dict[str, Any] = {"token_ids": token_ids, "segment_ids": segment_ids}
         if self.conditions is not None:
             arrays["condition"] = np.zeros((count, self.conditions.shape[1]), "float32")
             arrays["condition"][: len(rows)] = self.conditions[rows]

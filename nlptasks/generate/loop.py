@@ -3,10 +3,12 @@
 Legend: Q samples, K continuations, V vocabulary.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from nlptasks.backend.programs import compile_function
+from nlptasks.backend import Tensor, compile_function
 from nlptasks.generate.search import Search
 
 # Array sizes are rounded up to few values, so that a process compiles few programs.
@@ -43,14 +45,16 @@ class DecodingLoop:
         model: whose weights the step function reads; None: it reads none.
     """
 
-    def __init__(self, steps, search: Search, capacity: int, model: keras.Model | None):
+    def __init__(self, steps: Any, search: Search, capacity: int, model: keras.Model | None) -> None:
         self.steps, self.search, self.capacity = steps, search, capacity
         # Measured on CPU: XLA is faster in float32 and several times slower in bfloat16 (benchmarks/decoding.py).
         jit = True if model is not None and model.compute_dtype == "float32" else None
         self._start = compile_function(self._start_function, model, jit)
         self._proceed = compile_function(self._proceed_function, model, jit)
 
-    def start(self, inputs, search_inputs, constraints, real_Q):
+    def start(
+        self, inputs: Any, search_inputs: dict[str, Tensor], constraints: tuple[Any, ...], real_Q: Tensor
+    ) -> dict[str, Any]:
         """Encodes the sources and chooses the first tokens.
 
         Args:
@@ -64,17 +68,19 @@ class DecodingLoop:
         """
         return self._start(inputs, search_inputs, constraints, real_Q)
 
-    def proceed(self, state, until):
+    def proceed(self, state: dict[str, Any], until: Tensor) -> dict[str, Any]:
         """Goes on until every sequence has `until` tokens or is done."""
         return self._proceed(state, until)
 
-    def _start_function(self, inputs, search_inputs, constraints, real_Q):
+    def _start_function(
+        self, inputs: Any, search_inputs: dict[str, Tensor], constraints: tuple[Any, ...], real_Q: Tensor
+    ) -> dict[str, Any]:
         scores_Q1V, state = self.steps.start(inputs, self.search.width, self.capacity)
         found = self.search.begin(search_inputs, real_Q, self.capacity)
         return self._choose(scores_Q1V, state, found, constraints, search_inputs, 0)
 
-    def _proceed_function(self, state, until):
-        def body(state):
+    def _proceed_function(self, state: dict[str, Any], until: Tensor) -> dict[str, Any]:
+        def body(state: dict[str, Any]) -> tuple[dict[str, Any]]:
             scores_QKV, steps = self.steps(state["tokens"], state["steps"], state["time"] - 1)
             return (
                 self._choose(
@@ -82,12 +88,20 @@ class DecodingLoop:
                 ),
             )
 
-        def going(state):
+        def going(state: dict[str, Any]) -> Tensor:
             return ops.logical_and(state["time"] < until, ops.logical_not(state["done"]))
 
         return ops.while_loop(going, body, (state,))[0]
 
-    def _choose(self, scores_QKV, steps, found, constraints, search_inputs, time):
+    def _choose(
+        self,
+        scores_QKV: Tensor,
+        steps: Any,
+        found: Any,
+        constraints: tuple[Any, ...],
+        search_inputs: dict[str, Tensor],
+        time: Tensor,
+    ) -> dict[str, Any]:
         normalise = (lambda x: x) if self.steps.normalised else self.search.normalise
         if self.search.normalise_first:
             scores_QKV = normalise(scores_QKV)

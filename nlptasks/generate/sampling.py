@@ -3,11 +3,14 @@
 Legend: Q samples, K draws of a sample, A slots for tokens, C candidates, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from nlptasks.backend import Tensor
 from nlptasks.generate.beams import complete
 from nlptasks.generate.search import Limits, Search, as_input, or_end
 
@@ -38,7 +41,7 @@ class Sampling(Search):
     seed: int = 0
     min_ends: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0. Received: temperature={self.temperature}.")
         if self.top_k is not None and self.top_k < 1:
@@ -51,17 +54,17 @@ class Sampling(Search):
             )
 
     @property
-    def width(self):
+    def width(self) -> int:
         return self.count
 
-    def signature(self):
+    def signature(self) -> Search:
         return self.replace(temperature=1.0, top_p=0.5 if self._nucleus else None, seed=0)
 
     @property
-    def _nucleus(self):
+    def _nucleus(self) -> bool:
         return self.top_p is not None and self.top_p < 1
 
-    def inputs(self, rows, limits: Limits, capacity: int):
+    def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
         uniforms = [[_uniforms(self.seed, row, draw, capacity) for draw in range(self.count)] for row in rows]
         return {
             "uniforms": np.array(uniforms),
@@ -70,7 +73,9 @@ class Sampling(Search):
             "min_length": np.int32(limits.min_length),
         }
 
-    def choose(self, log_QKV, found, inputs, time):
+    def choose(
+        self, log_QKV: Tensor, found: Any, inputs: dict[str, Tensor], time: Tensor
+    ) -> tuple[Tensor, Tensor | None, Any]:
         uniform_QK = ops.take(inputs["uniforms"], time, axis=2)
         sharpened = self.normalise(log_QKV / inputs["temperature"])
         tokens_QK = or_end(self._draw(ops.exp(sharpened), uniform_QK, inputs["top_p"]), log_QKV, self.end_id)
@@ -81,7 +86,7 @@ class Sampling(Search):
         parents_QK = None if log_QKV.shape[1] == self.count else ops.zeros_like(tokens_QK)
         return as_input(tokens_QK), parents_QK, found.add(tokens_QK, gains_QK, ends_QK, time)
 
-    def _draw(self, probability_QKV, uniform_QK, top_p):
+    def _draw(self, probability_QKV: Tensor, uniform_QK: Tensor, top_p: Tensor | None) -> Tensor:
         vocab_size = probability_QKV.shape[2]
         if self.top_k is None and not self._nucleus:
             return _at(ops.cumsum(probability_QKV, axis=-1), probability_QKV, uniform_QK)
@@ -97,13 +102,13 @@ class Sampling(Search):
         return _at(ops.cumsum(kept_QKV, axis=-1), kept_QKV, uniform_QK)
 
 
-def _last_needed(sorted_QKC, top_p):
+def _last_needed(sorted_QKC: Tensor, top_p: Tensor | None) -> Tensor:
     """The least of the probabilities, the largest first, that are needed to reach `top_p`."""
     needed = ops.cumsum(sorted_QKC, axis=-1) - sorted_QKC < top_p
     return ops.min(ops.where(needed, sorted_QKC, 1.0), axis=-1, keepdims=True)
 
 
-def _bisected(probability_QKV, top_p):
+def _bisected(probability_QKV: Tensor, top_p: Tensor | None) -> Tensor:
     """The same without sorting a vocabulary: the largest threshold, to one part in 2^24, above which lies `top_p`."""
     low, high = 0.0, ops.max(probability_QKV, axis=-1, keepdims=True)
     for _ in range(24):
@@ -113,13 +118,13 @@ def _bisected(probability_QKV, top_p):
     return low
 
 
-def _uniforms(seed, row, draw, count):
+def _uniforms(seed: int, row: int, draw: int, count: int) -> np.ndarray:
     """Numbers in [0, 1), the first of them the same however many there are."""
     random = np.random.Generator(np.random.Philox(key=[seed, (max(int(row), 0) << 32) + draw]))
     return np.minimum(random.random(count).astype("float32"), np.float32(1 - 2**-24))
 
 
-def _from_sorted(probability_QKV, count, uniform_QK, top_p):
+def _from_sorted(probability_QKV: Tensor, count: int, uniform_QK: Tensor, top_p: Tensor | None) -> Tensor:
     values_QKC, ids_QKC = ops.top_k(probability_QKV, count)
     values_QKC = values_QKC / ops.sum(values_QKC, axis=-1, keepdims=True)
     reached_QKC = ops.cumsum(values_QKC, axis=-1)
@@ -130,7 +135,7 @@ def _from_sorted(probability_QKV, count, uniform_QK, top_p):
     return ops.take_along_axis(ids_QKC, places_QK[..., None], axis=2)[..., 0]
 
 
-def _at(reached_QKC, values_QKC, uniform_QK):
+def _at(reached_QKC: Tensor, values_QKC: Tensor, uniform_QK: Tensor) -> Tensor:
     """The first place whose cumulated sum passes the uniform's share of the whole sum."""
     goal_QK1 = uniform_QK[..., None] * reached_QKC[..., -1:]
     passed = ops.logical_and(reached_QKC > goal_QK1, values_QKC > 0)

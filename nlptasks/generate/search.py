@@ -17,10 +17,12 @@ Legend: Q samples, K continuations of a sample (beams, draws), A slots for token
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
+
+from nlptasks.backend import Tensor
 
 IMPOSSIBLE = float("-inf")
 NO_TOKEN = -1
@@ -44,13 +46,13 @@ class Hypothesis(NamedTuple):
 class Found(NamedTuple):
     """Sequences so far: tokens `(Q, K, A)`; summed log scores, lengths (end token counted), "ended", all `(Q, K)`."""
 
-    tokens: object
-    scores: object
-    lengths: object
-    ended: object
+    tokens: Tensor
+    scores: Tensor
+    lengths: Tensor
+    ended: Tensor
 
     @classmethod
-    def empty(cls, real_Q, width: int, capacity: int) -> "Found":
+    def empty(cls, real_Q: Tensor, width: int, capacity: int) -> "Found":
         """Nothing found yet; samples that only fill the array count as ended."""
         shape_QK = (ops.shape(real_Q)[0], width)
         return cls(
@@ -60,7 +62,7 @@ class Found(NamedTuple):
             ops.broadcast_to(ops.logical_not(real_Q)[:, None], shape_QK),
         )
 
-    def take(self, parents_QK) -> "Found":
+    def take(self, parents_QK: Tensor) -> "Found":
         """The sequences that continuation k of each sample goes on from."""
         return self._replace(
             tokens=take_continuations(self.tokens, parents_QK),
@@ -69,7 +71,7 @@ class Found(NamedTuple):
             ended=take_continuations(self.ended, parents_QK),
         )
 
-    def add(self, tokens_QK, gains_QK, ends_QK, time) -> "Found":
+    def add(self, tokens_QK: Tensor, gains_QK: Tensor, ends_QK: Tensor, time: Tensor) -> "Found":
         """With one token more, but for the sequences that ended."""
         tokens_QK = ops.where(self.ended, NO_TOKEN, tokens_QK)
         return Found(
@@ -85,7 +87,7 @@ class Found(NamedTuple):
         return [[_hypothesis(*one) for one in zip(*sample, strict=True)] for sample in zip(*fields, strict=True)]
 
 
-def _hypothesis(tokens_A, score, length, ended) -> Hypothesis:
+def _hypothesis(tokens_A: np.ndarray, score: np.floating, length: np.integer, ended: np.bool_) -> Hypothesis:
     return Hypothesis(tokens_A[: length - int(ended)].tolist(), float(score), bool(ended))
 
 
@@ -99,40 +101,50 @@ class Search:
 
     end_id: int = NO_TOKEN
 
-    width = 1
     normalise_first = False
     revises = False  # may take back what it chose
     may_pass_ends = False  # has its own rule for end tokens that come early
+
+    @property
+    def width(self) -> int:
+        """Continuations of a sample."""
+        return 1
 
     def signature(self) -> "Search":
         """The search as its compiled program knows it: without the values that `inputs` carries."""
         return self
 
-    def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray]:
+    def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
         """Values that are arguments of the program. `rows`: the index of each sample among all of the call."""
         return {}
 
-    def begin(self, inputs, real_Q, capacity):
+    def begin(self, inputs: dict[str, Tensor], real_Q: Tensor, capacity: int) -> Any:
         return Found.empty(real_Q, self.width, capacity)
 
-    def normalise(self, logits_QKV):
+    def choose(
+        self, log_QKV: Tensor, found: Any, inputs: dict[str, Tensor], time: Tensor
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        """Each search has its own."""
+        raise NotImplementedError
+
+    def normalise(self, logits_QKV: Tensor) -> Tensor:
         """log softmax in float32; a row in which nothing is possible stays impossible."""
         largest = ops.max(logits_QKV, axis=-1, keepdims=True)
         shifted = logits_QKV - ops.where(largest > IMPOSSIBLE, largest, 0.0)
         total = ops.sum(ops.exp(shifted), axis=-1, keepdims=True)
         return shifted - ops.log(ops.maximum(total, 1e-38))
 
-    def done(self, found):
+    def done(self, found: Any) -> Tensor:
         return ops.all(found.ended)
 
-    def hypotheses(self, found) -> list[list[Hypothesis]]:
+    def hypotheses(self, found: Any) -> list[list[Hypothesis]]:
         return found.hypotheses()
 
-    def best(self, found) -> np.ndarray:
+    def best(self, found: Any) -> np.ndarray:
         """Which continuation is the best of each sample, where continuations keep their places."""
         return np.zeros(len(found.scores), int)
 
-    def replace(self, **changes) -> "Search":
+    def replace(self, **changes: Any) -> "Search":
         return dataclasses.replace(self, **changes)
 
 
@@ -140,23 +152,25 @@ class Search:
 class Greedy(Search):
     """The most probable token at each step; the score is the sum of the tokens' log probabilities."""
 
-    def choose(self, log_QKV, found, inputs, time):
+    def choose(
+        self, log_QKV: Tensor, found: Any, inputs: dict[str, Tensor], time: Tensor
+    ) -> tuple[Tensor, Tensor | None, Any]:
         tokens_QK = or_end(ops.argmax(log_QKV, axis=-1), log_QKV, self.end_id)
         found = found.add(tokens_QK, ops.max(log_QKV, axis=-1), tokens_QK == self.end_id, time)
         return as_input(tokens_QK), None, found
 
 
-def or_end(tokens_QK, log_QKV, end_id):
+def or_end(tokens_QK: Tensor, log_QKV: Tensor, end_id: int) -> Tensor:
     """The tokens as int32, and the end token where nothing was possible."""
     return ops.where(ops.max(log_QKV, axis=-1) > IMPOSSIBLE, ops.cast(tokens_QK, "int32"), end_id)
 
 
-def as_input(tokens_QK):
+def as_input(tokens_QK: Tensor) -> Tensor:
     """Tokens as the model may be fed them: NO_TOKEN becomes padding."""
     return ops.maximum(tokens_QK, 0)
 
 
-def take_continuations(x, parents_QK):
+def take_continuations(x: Tensor, parents_QK: Tensor) -> Tensor:
     """`x[q, parents[q, k]]` for an array `(Q, K or 1, ...)`."""
     flat = parents_QK + ops.arange(ops.shape(parents_QK)[0], dtype="int32")[:, None] * x.shape[1]
     return ops.take(ops.reshape(x, (-1, *x.shape[2:])), flat, axis=0)

@@ -3,12 +3,11 @@
 import functools
 import math
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from nlptasks.backend.programs import compile_function, draw_shorts
+from nlptasks.backend import compile_function
 from nlptasks.core.layers import Dropout, FeedForward, activation
 from tests.gradients import gradient
 
@@ -92,14 +91,3 @@ def test_dropout_does_nothing_outside_of_training_or_at_rate_0(rng):
     np.testing.assert_array_equal(Dropout(0.4)(x), x)
     np.testing.assert_array_equal(Dropout(0.0)(x, training=True), x)
     assert not np.any(ops.convert_to_numpy(Dropout(1.0)(x, training=True)))
-
-
-@pytest.mark.parametrize("shape", [(5, 7, 3), (2, 211, 101)])
-def test_shorts_are_equally_probable_whole_numbers_of_16_bits(shape):
-    drawn = ops.convert_to_numpy(draw_shorts(shape, keras.random.SeedGenerator(7)))
-    assert drawn.dtype == np.uint16
-    assert drawn.shape == shape
-    count = drawn.size
-    assert abs(drawn.mean() / 65535 - 0.5) < 4.5 / math.sqrt(12 * count)
-    bits = (drawn.reshape(-1, 1) >> np.arange(16)) & 1
-    assert (np.abs(bits.mean(axis=0) - 0.5) < 4.5 * 0.5 / math.sqrt(count)).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from nlptasks.backend.programs import compile_function, compile_train_step
+from nlptasks.backend import compile_function, compile_train_step
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.core.attention import MultiHeadAttention
 from nlptasks.core.layers import FeedForward, LayerNorm
@@ -106,6 +106,16 @@ def test_a_saved_keras_file_gives_equal_outputs(inputs, tmp_path):
     assert again.config == model.config
     for value, reference in zip(again(list(inputs)), model(list(inputs)), strict=True):
         assert distance(ops.convert_to_numpy(value), ops.convert_to_numpy(reference)) == 0
+
+
+def test_a_copy_stored_in_another_type_computes_as_the_model_does():
+    model = Transformer(config(), recompute=True, fused_attention=True)
+    model.build()
+    copy = model.stored_as("bfloat16")
+    assert copy is not model
+    assert (copy.recompute, copy.fused_attention) == (True, True)
+    again = Transformer.from_config(built().get_config())
+    assert (again.recompute, again.fused_attention) == (False, False)
 
 
 def test_a_sequence_beyond_the_position_table_is_refused(inputs):

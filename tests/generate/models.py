@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from nlptasks.backend.programs import compile_function
+from nlptasks.backend import compile_function
 from nlptasks.core import Transformer, TransformerConfig
 from tests.parity import randomised
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops, tree
 
-from nlptasks.backend.programs import compile_function
+from nlptasks.backend import compile_function
 from nlptasks.core import Transformer
 from nlptasks.generate.cached import CachedSteps, cache_bytes
 from tests.generate.models import Uncached, V, built
@@ -30,18 +30,18 @@ def compiled(model, segment=None):
     ("attention", "changes", "segment"),
     [
         ("unilm", {}, None),
-        ("causal", {}, None),
+        pytest.param("causal", {}, None, marks=pytest.mark.once),
         ("causal", {}, 1),
-        ("unilm", {"key_size": 5, "value_size": 7}, None),
-        ("causal", {"segment_vocab_size": 0, "embedding_size": 13}, None),
-        ("unilm", {"talking_heads": True}, None),
+        pytest.param("unilm", {"key_size": 5, "value_size": 7}, None, marks=pytest.mark.once),
+        pytest.param("causal", {"segment_vocab_size": 0, "embedding_size": 13}, None, marks=pytest.mark.once),
+        pytest.param("unilm", {"talking_heads": True}, None, marks=pytest.mark.once),
         ("unilm", {"residual_attention_scores": "previous", "num_layers": 3}, None),
-        ("causal", {"residual_attention_scores": "running", "num_layers": 3}, None),
+        pytest.param("causal", {"residual_attention_scores": "running", "num_layers": 3}, None, marks=pytest.mark.once),
         ("unilm", {"position": "relative", "relative_distance": 5}, None),
-        ("causal", {"position": "relative", "relative_distance": 64}, None),
+        pytest.param("causal", {"position": "relative", "relative_distance": 64}, None, marks=pytest.mark.once),
         ("unilm", {"position": "rotary", "key_size": 10}, None),
         ("unilm", {"hierarchical_position": 0.4, "max_positions": 5}, None),
-        ("unilm", {"shared_layers": True, "embedding_size": 13}, None),
+        pytest.param("unilm", {"shared_layers": True, "embedding_size": 13}, None, marks=pytest.mark.once),
         (
             "causal",
             {"position": "relative", "shared_layers": True, "talking_heads": True, "residual_attention_scores": True},

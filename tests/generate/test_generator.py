@@ -119,8 +119,10 @@ def test_wrong_calls_are_refused(generator, model):
     assert generator.generate([], max_length=4) == []
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize(("penalty", "stopping"), [(1.0, False), (0.0, False), (1.6, "never"), (1.0, True)])
+@pytest.mark.parametrize(
+    ("beams", "penalty", "stopping"),
+    [(1, 1.0, False), (3, 1.0, False), (3, 0.0, False), (3, 1.6, "never"), (3, 1.0, True)],
+)
 def test_beam_search_agrees_with_transformers(their_lm, beams, penalty, stopping):
     generator, lm, torch = their_lm
     sources = some_sources([7] * 6, vocab_size=31)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from nlptasks.backend.programs import over_devices
+from nlptasks.backend import over_devices
 from nlptasks.train.run import start_run
 from tests.applications.labeling.label_cases import BAD, GOOD
 from tests.commands.scripts import call, load_script
@@ -58,5 +58,5 @@ def test_a_batch_is_cut_over_the_devices_where_the_mesh_divides_it():
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has meshes")
 def test_a_mesh_on_another_backend_is_refused_with_the_way_out():
-    with pytest.raises(ValueError, match="--mesh runs on JAX; set the environment variable KERAS_BACKEND=jax"):
+    with pytest.raises(ValueError, match="mesh runs on JAX; set the environment variable KERAS_BACKEND=jax"):
         start_run(1, mesh="data=2")

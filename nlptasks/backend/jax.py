@@ -1,0 +1,215 @@
+"""The programs on JAX."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import keras
+import numpy as np
+from keras import ops
+
+from nlptasks.backend.mesh import over_devices
+from nlptasks.backend.programs import (
+    Batch,
+    LossFunction,
+    StepParts,
+    Tensor,
+    TrainStep,
+    assign_all,
+    current_values,
+    recomputed_by,
+    train_step,
+)
+
+Values = list[Tensor]
+"""of variables, in their order"""
+
+apply_adam: Callable[..., None] | None = None
+"""an update of Adam as one operation: XLA makes one of Keras' own"""
+
+
+def set_seed(seed: int) -> None:
+    """Seeds Python and NumPy.
+
+    Keras takes the seed of every layer from Python's source, and once a process that of what is drawn without one.
+    `keras.utils.set_random_seed` imports TensorFlow, which takes seconds and the memory of every GPU.
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries draw from it
+
+
+def compile_function(function: Callable, model: keras.Model | None, jit: bool | None = None) -> Callable:
+    """`function(*arrays)` as one compiled program a set of shapes; arrays may stand in dicts, lists and NamedTuples.
+
+    Args:
+        model: whose weights the function may use.
+        jit: JAX always compiles with XLA.
+    """
+    variables = list(model.variables) if model is not None else []
+
+    @jax.jit
+    def pure(values: Values, *arrays: Batch) -> Batch:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return function(*arrays)
+
+    return lambda *arrays: pure(_values(variables), *arrays)
+
+
+def compile_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss_function: LossFunction,
+    jit: bool | None = None,
+    perturbed: keras.Variable | None = None,
+    perturbation: float = 0.0,
+) -> TrainStep:
+    """A compiled `step(batch, shares=None) -> loss` that updates `model` and `optimizer`; see `TrainStep`.
+
+    Args:
+        loss_function: `loss_function(batch)` calls `model` and returns a scalar tensor.
+        jit: JAX always compiles with XLA.
+        perturbed: a trainable weight; the gradient is taken where it is moved along its own gradient (fast gradient
+            method, arXiv 1605.07725; bert4keras' `adversarial_training`), each batch for itself.
+        perturbation: by how much, in the Euclidean norm of the whole weight.
+    """
+    trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
+    optimizer.build(trainable)
+    slots = optimizer.variables
+    gradients_of = _gradients_of(trainable, others, loss_function, perturbed, perturbation)
+
+    def update_of(trainable_values: Values, other_values: Values, slot_values: Values, batch: Batch) -> tuple:
+        loss, other_values, found = gradients_of(trainable_values, other_values, batch, 1.0)
+        return loss, other_values, *optimizer.stateless_apply(slot_values, found, trainable_values)
+
+    def application_of(trainable_values: Values, slot_values: Values, found: Values) -> tuple[Values, Values]:
+        return optimizer.stateless_apply(slot_values, found, trainable_values)
+
+    update_of = jax.jit(update_of, donate_argnums=(0, 1, 2))
+    gradients_of = jax.jit(gradients_of, donate_argnums=1)
+    application_of = jax.jit(application_of, donate_argnums=(0, 1))
+
+    def update(batch: Batch) -> Tensor:
+        loss, *new = update_of(_values(trainable), _values(others), _values(slots), over_devices(batch))
+        for variables, values in zip((others, trainable, slots), new, strict=True):
+            assign_all(variables, values)
+        return loss
+
+    def gradients(batch: Batch, share: Tensor) -> tuple[Tensor, Values]:
+        loss, other_values, found = gradients_of(_values(trainable), _values(others), over_devices(batch), share)
+        assign_all(others, other_values)
+        return loss, found
+
+    def apply(found: Values) -> None:
+        new = application_of(_values(trainable), _values(slots), found)
+        for variables, values in zip((trainable, slots), new, strict=True):
+            assign_all(variables, values)
+
+    return train_step(StepParts(update, gradients, apply))
+
+
+def _gradients_of(
+    trainable: list[keras.Variable],
+    others: list[keras.Variable],
+    loss_function: LossFunction,
+    perturbed: keras.Variable | None,
+    perturbation: float,
+) -> Callable[[Values, Values, Batch, Tensor | float], tuple[Tensor, Values, Values]]:
+    """Of the values of trainable and other variables, a batch and its share: the loss times the share, the new values
+    of the others, and the gradients.
+    """
+    moved = next((i for i, variable in enumerate(trainable) if variable is perturbed), None)
+
+    def loss_and_state(trainable_values: Values, other_values: Values, batch: Batch, share: Tensor | float) -> tuple:
+        mapping = list(zip(trainable + others, trainable_values + other_values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            loss = share * loss_function(batch)
+        return loss, list(current_values(scope, others, other_values))
+
+    differentiated = jax.value_and_grad(loss_and_state, has_aux=True)
+
+    def at_moved_weights(
+        moved: int, trainable_values: Values, other_values: Values, batch: Batch
+    ) -> tuple[Values, Values]:
+        def with_moved(value: Tensor) -> tuple:
+            values = [*trainable_values[:moved], value, *trainable_values[moved + 1 :]]
+            return loss_and_state(values, other_values, batch, 1.0)
+
+        gradient, other_values = jax.grad(with_moved, has_aux=True)(trainable_values[moved])
+        norm = jax.numpy.linalg.norm(gradient.ravel())
+        value = trainable_values[moved] + perturbation * gradient / (norm + 1e-8)
+        return [*trainable_values[:moved], value, *trainable_values[moved + 1 :]], other_values
+
+    def gradients_of(
+        trainable_values: Values, other_values: Values, batch: Batch, share: Tensor | float
+    ) -> tuple[Tensor, Values, Values]:
+        if moved is not None:
+            trainable_values, other_values = at_moved_weights(moved, trainable_values, other_values, batch)
+        (loss, other_values), found = differentiated(trainable_values, other_values, batch, share)
+        return loss, other_values, found
+
+    return gradients_of
+
+
+def _values(variables: Sequence[keras.Variable]) -> Values:
+    return [variable.value for variable in variables]
+
+
+def fused_attention(query_BTNH: Tensor, key_BSNH: Tensor, value_BSNH: Tensor, mask_BTS: Tensor) -> Tensor:
+    """softmax(query key^T under the mask) value, `(B, T, N, H)`, without scores in memory where the device can.
+
+    On a GPU it is cuDNN's, which takes 16-bit numbers; elsewhere the plain products.
+
+    Args:
+        query_BTNH: scaled already.
+        mask_BTS: bool, True where position T may look at position S; T may be 1.
+    """
+    mask_BTS = ops.broadcast_to(mask_BTS, (query_BTNH.shape[0], query_BTNH.shape[1], key_BSNH.shape[1]))
+    implementation: Literal["cudnn", "xla"] = "cudnn" if jax.default_backend() == "gpu" else "xla"
+    return jax.nn.dot_product_attention(
+        query_BTNH, key_BSNH, value_BSNH, mask=mask_BTS[:, None], scale=1.0, implementation=implementation
+    )
+
+
+def recomputed(function: Callable, layer: keras.layers.Layer) -> Callable:
+    """`function(*arrays)`, which uses the weights of `layer`, keeping nothing for the gradient but its arguments.
+
+    It draws the same again from the layer's random state (dropout). Arrays may stand in lists, tuples and NamedTuples;
+    None stays None.
+    """
+    return recomputed_by(jax.checkpoint, function, layer)
+
+
+def run_one(
+    predicate: Tensor,
+    first: Callable[[], Batch],
+    second: Callable[[], Batch],
+    random_state: Sequence[keras.Variable],
+) -> Batch:
+    """What `first()` returns where `predicate` is true, else what `second()` does; in a compiled program the other one
+    is not computed.
+
+    Args:
+        predicate: bool, a scalar.
+        first, second: return tensors of the same shapes, in tuples or alone; their layers are built.
+        random_state: variables that they change (seeds of dropout).
+    """
+
+    def returning_state(function: Callable[[], Batch]) -> Callable[[], tuple[Batch, Values]]:
+        def run() -> tuple[Batch, Values]:  # a value made in a branch leaves it as a result, never through a variable
+            before = _values(random_state)
+            result = function()
+            after = _values(random_state)
+            assign_all(random_state, before)
+            return result, after
+
+        return run
+
+    result, after = keras.ops.cond(predicate, returning_state(first), returning_state(second))
+    assign_all(random_state, after)
+    return result
+
+
+def draw_shorts(shape: Sequence[int], seed_generator: keras.random.SeedGenerator) -> Tensor:
+    """Random whole numbers from 0 to 65535, uint16 of a shape, all equally probable."""
+    return jax.random.bits(seed_generator.next(), shape, "uint16")

@@ -1,0 +1,167 @@
+"""The programs on TensorFlow."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from nlptasks.backend.programs import Batch, LossFunction, StepParts, Tensor, TrainStep, recomputed_by, train_step
+
+fused_attention: Callable[..., Tensor] | None = None
+"""attention without scores in memory: TensorFlow has none"""
+
+
+def set_seed(seed: int) -> None:
+    """Seeds Python, NumPy, Keras and TensorFlow."""
+    keras.utils.set_random_seed(seed)
+
+
+def compile_function(function: Callable, model: keras.Model | None, jit: bool | None = None) -> Callable:
+    """`function(*arrays)` as one compiled program a set of shapes; arrays may stand in dicts, lists and NamedTuples.
+
+    Args:
+        model: whose weights the function may use.
+        jit: compile with XLA; None: only where a GPU is present.
+    """
+    compiled = tf.function(function, jit_compile=_use_xla(jit), autograph=False)
+
+    def run(*arrays: Batch) -> Batch:
+        # asked for by shape, so that TensorFlow does not warn of the programs that new shapes need
+        shapes = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), arrays)
+        return compiled.get_concrete_function(*shapes)(*arrays)
+
+    return run
+
+
+def compile_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss_function: LossFunction,
+    jit: bool | None = None,
+    perturbed: keras.Variable | None = None,
+    perturbation: float = 0.0,
+) -> TrainStep:
+    """A compiled `step(batch, shares=None) -> loss` that updates `model` and `optimizer`; see `TrainStep`.
+
+    Args:
+        loss_function: `loss_function(batch)` calls `model` and returns a scalar tensor.
+        jit: compile with XLA; None: only where a GPU is present.
+        perturbed: a trainable weight; the gradient is taken where it is moved along its own gradient (fast gradient
+            method, arXiv 1605.07725; bert4keras' `adversarial_training`), each batch for itself.
+        perturbation: by how much, in the Euclidean norm of the whole weight.
+    """
+    variables = model.trainable_variables
+    optimizer.build(variables)
+
+    def gradients(batch: Batch, share: Tensor | float) -> tuple[Tensor, list[Tensor | None]]:
+        former = None if perturbed is None else _move(perturbed, perturbation, loss_function, batch)
+        with tf.GradientTape() as tape:
+            loss = share * loss_function(batch)
+            scaled = optimizer.scale_loss(loss)
+        found = tape.gradient(scaled, [v.value for v in variables])
+        if perturbed is not None:
+            perturbed.assign(former)
+        # Embedding gradients come as slices with repeated rows; Adam must square their sum, not sum their squares.
+        return loss, [None if g is None else tf.convert_to_tensor(g) for g in found]
+
+    def update(batch: Batch) -> Tensor:
+        loss, found = gradients(batch, 1.0)
+        optimizer.apply(found)
+        return loss
+
+    jit = _use_xla(jit)
+    # other names than those of the functions: `update` calls the plain `gradients`, not a program inside of its own
+    programs = (tf.function(f, jit_compile=jit, autograph=False) for f in (update, gradients, optimizer.apply))
+    updating, differentiating, applying = programs
+    if jit:
+        return train_step(StepParts(updating, differentiating, applying))
+    return train_step(StepParts(_for_any_shape(updating), _for_any_shape(differentiating), applying))
+
+
+def _move(variable: keras.Variable, perturbation: float, loss_function: LossFunction, batch: Batch) -> Tensor:
+    """Moves a weight along its gradient, and returns what it was."""
+    with tf.GradientTape() as tape:
+        loss = loss_function(batch)
+    gradient = tf.convert_to_tensor(tape.gradient(loss, variable.value))
+    former = tf.identity(variable.value)
+    variable.assign(former + perturbation * gradient / (tf.norm(gradient) + 1e-8))
+    return former
+
+
+def _for_any_shape(function: tf.types.experimental.PolymorphicFunction) -> Callable:
+    """The function as one program for all shapes from the first step on.
+
+    With `reduce_retracing` a step's program, and so its last bits, depend on the shapes before it, and a resumed run
+    does not end as an uninterrupted one.
+    """
+
+    def run(batch: Batch, *shares: Tensor) -> Batch:
+        shapes = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), batch)
+        program = function.get_concrete_function(shapes, *(tf.TensorSpec([], "float32") for _ in shares))
+        return program(batch, *shares)
+
+    return run
+
+
+def recomputed(function: Callable, layer: keras.layers.Layer) -> Callable:
+    """`function(*arrays)`, which uses the weights of `layer`, keeping nothing for the gradient but its arguments.
+
+    It draws the same again from the layer's random state (dropout). Arrays may stand in lists, tuples and NamedTuples;
+    None stays None.
+    """
+    return recomputed_by(tf.recompute_grad, function, layer)
+
+
+def run_one(
+    predicate: Tensor,
+    first: Callable[[], Batch],
+    second: Callable[[], Batch],
+    random_state: Sequence[keras.Variable],
+) -> Batch:
+    """What `first()` returns where `predicate` is true, else what `second()` does; in a compiled program the other one
+    is not computed.
+
+    Args:
+        predicate: bool, a scalar.
+        first, second: return tensors of the same shapes, in tuples or alone; their layers are built.
+        random_state: variables that they change (seeds of dropout).
+    """
+    return keras.ops.cond(predicate, first, second)
+
+
+def apply_adam(
+    variable: keras.Variable,
+    momentum: keras.Variable,
+    velocity: keras.Variable,
+    gradient: Tensor,
+    rate: Tensor,
+    betas: tuple[float, float],
+    powers: tuple[Tensor, Tensor],
+    epsilon: float,
+) -> None:
+    """One update of Adam as one operation.
+
+    Args:
+        powers: each of `betas` to the power of the update's number, counted from 1.
+    """
+    values = (v.value if isinstance(v, keras.Variable) else v for v in (variable, momentum, velocity))
+    tf.raw_ops.ResourceApplyAdam(
+        **{name: value.handle for name, value in zip(("var", "m", "v"), values, strict=True)},
+        **dict(zip(("beta1_power", "beta2_power"), powers, strict=True)),
+        **dict(zip(("beta1", "beta2"), (tf.cast(beta, gradient.dtype) for beta in betas), strict=True)),
+        lr=rate,
+        epsilon=tf.cast(epsilon, gradient.dtype),
+        grad=gradient,
+    )
+
+
+def draw_shorts(shape: Sequence[int | Tensor], seed_generator: keras.random.SeedGenerator) -> Tensor:
+    """Random whole numbers from 0 to 65535, uint16 of a shape, all equally probable."""
+    seed = tf.cast(tf.math.floormod(seed_generator.next(), tf.int32.max - 1), "int32")  # as Keras does for its own
+    count = tf.reduce_prod(tf.stack(shape))
+    words = tf.random.stateless_uniform([(count + 1) // 2], seed, minval=None, maxval=None, dtype="uint32")
+    return tf.reshape(tf.reshape(tf.bitcast(words, "uint16"), [-1])[:count], shape)
+
+
+def _use_xla(jit: bool | None) -> bool:
+    return bool(tf.config.list_physical_devices("GPU")) if jit is None else jit
