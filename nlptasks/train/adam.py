@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from nlptasks.backend.programs import apply_adam
+from nlptasks.backend import Tensor, apply_adam
 
 
 @keras.saving.register_keras_serializable("nlptasks")
@@ -13,10 +13,13 @@ class Adam(keras.optimizers.Adam):
     Keras passes over weight, gradient and both moments 13 times, which takes as long as memory takes to deliver them.
     """
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
+        if apply_adam is None or self.amsgrad:
+            super().update_step(gradient, variable, learning_rate)
+            return
         index = self._get_variable_index(variable)
         step = ops.cast(self.iterations + 1, variable.dtype)
-        done = not self.amsgrad and apply_adam(
+        apply_adam(
             variable,
             self._momentums[index],
             self._velocities[index],
@@ -26,5 +29,3 @@ class Adam(keras.optimizers.Adam):
             tuple(ops.power(ops.cast(beta, variable.dtype), step) for beta in (self.beta_1, self.beta_2)),
             self.epsilon,
         )
-        if not done:
-            super().update_step(gradient, variable, learning_rate)

@@ -4,30 +4,30 @@ Legend: B batch, C groups (or those sampled), D size of a vector.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from keras import ops
 
-SCALE = 30.0
-MARGINS = {"softmax": 0.0, "am": 0.35, "a": 0.0, "arc": 0.5}
-"""the losses and their usual margins: on the cosine ("am"), in radians ("arc"); the others take none"""
+from nlptasks.train.margins import SCALE, check_loss
+
 _TINY = 1e-12
 _FLAT = 1e-6
 """below this sin^2 the sine goes on as a straight line, so that its slope stays finite"""
 
 
-def unit_vectors(x):
+def unit_vectors(x: Any) -> Any:
     """Vectors of length 1 along the last axis, float32; zero stays zero, and its gradient is finite."""
     x = ops.cast(x, "float32")
     return x * ops.rsqrt(ops.maximum(ops.sum(x * x, axis=-1, keepdims=True), _TINY))
 
 
-def cosines(embeddings_BD, classes_CD):
+def cosines(embeddings_BD: Any, classes_CD: Any) -> Any:
     """Cosines `(B, C)` in [-1, 1] of unit vectors."""
     return ops.clip(ops.matmul(embeddings_BD, ops.transpose(classes_CD)), -1.0, 1.0)
 
 
-def with_margin(cosine, kind: str, margin: float | None = None):
+def with_margin(cosine: Any, kind: str, margin: float | None = None) -> Any:
     """What stands for the cosine with the own group; of any shape.
 
     Args:
@@ -38,7 +38,7 @@ def with_margin(cosine, kind: str, margin: float | None = None):
         margin: None: the one in MARGINS.
 
     Raises:
-        ValueError: another kind; a margin that is negative, or at least pi for "arc".
+        UserError: another kind; a margin that is negative, or at least pi for "arc".
     """
     margin = check_loss(kind, margin)
     if kind == "am":
@@ -52,28 +52,22 @@ def with_margin(cosine, kind: str, margin: float | None = None):
     return cosine
 
 
-def _sine(cosine):
+def _sine(cosine: Any) -> Any:
     square = (1.0 - cosine) * (1.0 + cosine)
     inside = square > _FLAT
     root = ops.sqrt(ops.where(inside, square, 1.0))  # where, twice: the slope of the branch not taken is finite too
     return ops.where(inside, root, square / math.sqrt(_FLAT))
 
 
-def check_loss(kind: str, margin: float | None) -> float:
-    """The margin, after both were checked."""
-    if kind not in MARGINS:
-        raise ValueError(f"loss must be one of {', '.join(MARGINS)}. Received: loss={kind!r}.")
-    margin = MARGINS[kind] if margin is None else margin
-    if not margin >= 0 or (kind == "arc" and margin >= math.pi):
-        raise ValueError(f"margin must be at least 0, for arc below pi. Received: {margin=}, loss={kind!r}.")
-    if margin and kind in ("softmax", "a"):
-        raise ValueError(f"the loss {kind!r} takes no margin; leave it out. Received: {margin=}.")
-    return margin
-
-
 def group_losses(
-    embeddings_BD, classes_CD, labels_B, kind: str = "am", scale: float = SCALE, margin=None, log_counts_C=None
-):
+    embeddings_BD: Any,
+    classes_CD: Any,
+    labels_B: Any,
+    kind: str = "am",
+    scale: float = SCALE,
+    margin: float | None = None,
+    log_counts_C: Any = None,
+) -> Any:
     """Cross-entropy `(B,)` in nats of the own group; float32.
 
     The margin is subtracted from the own group's cosine, then cross-entropy is taken as it stands: nothing is

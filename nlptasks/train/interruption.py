@@ -1,7 +1,9 @@
 """Stopping a run so that it can go on later. Imports no backend."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 
 class TrainingInterrupted(Exception):
@@ -16,7 +18,7 @@ class StopRequested:
 
     def __init__(self) -> None:
         self.requested = False
-        self._former: dict[int, object] = {}
+        self._former: dict[int, Callable[[int, FrameType | None], Any] | int | signal.Handlers | None] = {}
 
     def __enter__(self) -> "StopRequested":
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,123 +1,136 @@
-"""The training loop that every script shares: epochs, validation, best model, interruption and resumption."""
+"""The training loop that every run shares: epochs, validation, best model, interruption and resumption."""
 
-import functools
+from __future__ import annotations
+
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from keras import ops
 
-from nlptasks.backend.programs import compile_train_step
-from nlptasks.files import atomic_path, write_text
-from nlptasks.train.extras import TrainingExtras, averaged_weights, token_embedding
+from nlptasks.backend import compile_train_step
+from nlptasks.errors import DivergedError
+from nlptasks.files import write_text
+from nlptasks.train import progress as shown
+from nlptasks.train.averages import averaged_weights
+from nlptasks.train.curve import draw_curve
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted
+from nlptasks.train.perturbation import token_embedding
 from nlptasks.train.state import Progress, load_state, save_state
+
+if TYPE_CHECKING:
+    from nlptasks.train.experiment import Experiment
 
 STATE, LOG, CURVE = "resume.safetensors", "log.json", "curve.png"
 SAVE_SECONDS = 600  # a killed run loses no more than this
 
 
-def train(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss_function: Callable,
-    epoch_batches: Callable[[int], Sequence],
-    make_batch: Callable,
-    epochs: int,
-    validate: Callable[[], dict[str, float]],
-    score_name: str,
-    save_best: Callable[[], None],
-    directory: str | Path,
-    options: dict,
-    resume: bool = False,
-    progress_bar: Callable[[Iterable, str, int, int], Iterable] | None = None,
-    around_step: Callable[[Callable], Callable] | None = None,
-    extras: TrainingExtras | None = None,
-    weight_of: Callable[[dict], float] | None = None,
-) -> Progress:
-    """Trains for some epochs; the best one by `validate` is saved.
+def run_epochs(run: Experiment) -> list[dict[str, Any]]:
+    """Trains for the epochs of a run, and saves its model.
 
-    Interrupted at any step and resumed, a run ends with the same weights as an uninterrupted one.
+    Interrupted at any step and resumed, a run ends with the same weights as an uninterrupted one. The resumable state,
+    `log.json` and `curve.png` stand in its directory.
 
-    Args:
-        loss_function: `loss_function(batch)`, a scalar tensor.
-        epoch_batches: the batches of an epoch in their order, a function of the epoch's number alone.
-        make_batch: one of them as arrays.
-        validate: scores after an epoch; `score_name` among them is better when it is higher.
-        save_best: saves the model as it is; called after each best epoch.
-        directory: the run's directory; the resumable state, `log.json` and `curve.png` are written there.
-        options: what identifies the run: resuming with others is refused.
-        progress_bar: `progress_bar(items, description, total, initial)` wraps an epoch's batches.
-        around_step: makes of the compiled step, which takes a batch and returns its loss, the one that is run.
-        extras: accumulation, averages, perturbation; None: none of them. (Averages are kept by the optimizer, see
-            `make_adam`; layers are recomputed by the Transformer, see `Transformer.recompute`.)
-        weight_of: over how much a batch's loss is the mean (its tokens, say); accumulation weighs losses by it.
+    Returns:
+        A row an epoch: `epoch`, `loss`, the scores, `training_seconds`.
 
     Raises:
         TrainingInterrupted: after Ctrl-C or SIGTERM, when the state is saved.
+        DivergedError: the loss is not a number any more.
     """
-    directory, extras = Path(directory), extras or TrainingExtras()
-    perturbed = None if extras.fgm is None else token_embedding(model)
-    step = compile_train_step(model, optimizer, loss_function, perturbed=perturbed, perturbation=extras.fgm or 0.0)
-    if extras.accumulate > 1:
-        step, make_batch = _accumulating(step, weight_of), _each(make_batch)
-    if around_step is not None:
-        step = around_step(step)
-    state = directory / STATE
+    model, optimizer, state = run.trained.model, run.optimizer, run.folder / STATE
+    step = _step(run)
     progress = Progress()
-    if resume and state.is_file():  # a run that was killed before its first save starts anew
-        progress = load_state(state, model, optimizer, options)
+    if run.options.resume and state.is_file():  # a run that was killed before its first save starts anew
+        progress = load_state(state, model, optimizer)
+
+    def save() -> None:
+        save_state(state, model, optimizer, progress)
+
     with StopRequested() as stop:
-        while progress.epoch < epochs:
-            batches = _grouped(epoch_batches(progress.epoch), extras.accumulate)
-            save = functools.partial(save_state, state, model, optimizer, progress, options)
-            _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar, save)
+        while progress.epoch < run.epochs and not _is_past_patience(run, progress):
+            batches = _grouped(run.examples.batches(progress.epoch, run.size), run.options.accumulate)
+            _run_epoch(run, step, batches, progress, stop, save)
             if stop.requested:
                 save()
                 raise TrainingInterrupted
             with averaged_weights(model, optimizer):
-                scores = validate()
-                _finish_epoch(progress, len(batches), scores, directory)
-                if scores[score_name] > progress.best:
-                    progress.best = scores[score_name]
-                    save_best()
+                scores = run.validated()
+                _finish_epoch(progress, len(batches), scores, run.folder)
+                if scores[run.score_name] > progress.best:
+                    progress.best = scores[run.score_name]
+                    if run.keep == "best":
+                        run.trained.save(run.folder)
             save()
-    return progress
+    if run.keep == "last":
+        with averaged_weights(model, optimizer):
+            run.trained.save(run.folder)
+    return progress.history
 
 
-def _grouped(batches, count):
+def _step(run: Experiment) -> Callable[[Any], Any]:
+    """The compiled step of a run; it takes what `_grouped` gives, as arrays."""
+    fgm = getattr(run.options, "fgm", None)
+    perturbed = None if fgm is None else token_embedding(run.trained.model)
+    step = compile_train_step(
+        run.trained.model, run.optimizer, run.trained.loss, perturbed=perturbed, perturbation=fgm or 0.0
+    )
+    if run.options.accumulate > 1:
+        step = _accumulating(step, run.examples.weight)
+    return step if run.around_step is None else run.around_step(step)
+
+
+def _is_past_patience(run: Experiment, progress: Progress) -> bool:
+    """Whether so many epochs as the patience allows have brought no better score."""
+    scores = [row[run.score_name] for row in progress.history]
+    if run.options.patience is None or run.keep == "last" or not scores:
+        return False
+    since_best = len(scores) - 1 - scores.index(max(scores))
+    return since_best >= run.options.patience
+
+
+def _grouped(batches: Sequence[Any], count: int) -> Sequence[Any]:
     return batches if count == 1 else [batches[i : i + count] for i in range(0, len(batches), count)]
 
 
-def _each(make_batch):
-    return lambda group: [make_batch(batch) for batch in group]
-
-
-def _accumulating(step, weight_of):
+def _accumulating(step: Callable, weight: Callable[[Any], float]) -> Callable:
     """A step on several batches whose loss is the mean over all that is in them."""
 
-    def run(group):
-        weights = np.array([float(weight_of(batch)) for batch in group])
+    def run_group(group: Sequence[Any]) -> Any:
+        weights = np.array([float(weight(batch)) for batch in group])
         return step(group, weights / max(weights.sum(), 1.0))
 
-    return run
+    return run_group
 
 
-def _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar, save):
+def _run_epoch(
+    run: Experiment,
+    step: Callable,
+    batches: Sequence[Any],
+    progress: Progress,
+    stop: StopRequested,
+    save: Callable[[], None],
+) -> None:
     """Runs the epoch from `progress.batch` on, saving now and then; returns early when a stop is requested."""
     started = saved = time.monotonic()
-    remaining = batches[progress.batch :]
-    description = f"epoch {progress.epoch + 1}/{epochs}"
-    items = remaining if progress_bar is None else progress_bar(remaining, description, len(batches), progress.batch)
+    description = f"epoch {progress.epoch + 1}/{run.epochs}"
+    items = shown.progress_bar(batches[progress.batch :], description, len(batches), progress.batch)
     for item in items:
-        loss = float(ops.convert_to_numpy(step(make_batch(item))))
+        if run.options.accumulate == 1:
+            arrays = run.examples.arrays(item, run.size)
+        else:
+            arrays = [run.examples.arrays(batch, run.size) for batch in item]
+        loss = float(ops.convert_to_numpy(step(arrays)))
         if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss} in epoch {progress.epoch + 1}, batch {progress.batch + 1}; "
-                "lower --learning-rate or use --precision float32."
+            raise DivergedError(
+                "the loss became {loss} in epoch {epoch}, batch {batch}; lower {field:learning_rate} or use "
+                "{field:precision} float32.",
+                loss=loss,
+                epoch=progress.epoch + 1,
+                batch=progress.batch + 1,
             )
         progress.batch += 1
         progress.loss_sum += loss
@@ -131,30 +144,9 @@ def _run_epoch(step, batches, make_batch, progress, epochs, stop, progress_bar, 
     progress.seconds += time.monotonic() - started
 
 
-def _finish_epoch(progress, batches, scores, directory):
+def _finish_epoch(progress: Progress, batches: int, scores: dict[str, float], directory: Path) -> None:
     row = {"epoch": progress.epoch + 1, "loss": progress.loss_sum / max(1, batches), **scores}
     progress.history.append(row | {"training_seconds": round(progress.seconds, 1)})
     progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
     write_text(directory / LOG, json.dumps(progress.history, indent=1, ensure_ascii=False) + "\n")
     draw_curve(progress.history, directory / CURVE)
-
-
-def draw_curve(history: Sequence[dict], path: str | Path) -> None:
-    """Loss and validation scores by epoch, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    epochs = [row["epoch"] for row in history]
-    left.plot(epochs, [row["loss"] for row in history], marker="o")
-    left.set(title="training loss", xlabel="epoch")
-    for name in history[-1]:
-        if name not in ("epoch", "loss", "training_seconds"):
-            right.plot(epochs, [row[name] for row in history], marker="o", label=name)
-    right.set(title="validation", xlabel="epoch")
-    right.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)

@@ -5,6 +5,7 @@ Legend: C classes, M positive classes of a row.
 
 from keras import ops
 
+from nlptasks.backend import Tensor
 from nlptasks.core.attention import MASKED_SCORE
 
 ABSENT = MASKED_SCORE / 2
@@ -12,7 +13,7 @@ ABSENT = MASKED_SCORE / 2
 _TINY = 1e-30  # keeps the logarithm of what is left out finite
 
 
-def multilabel_categorical_crossentropy(y_true, y_pred):
+def multilabel_categorical_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Cross-entropy over any number of positive classes (Su Jianlin, kexue.fm/archives/7359 and 9064).
 
     `log(1 + sum of exp(s) over the negatives) + log(1 + sum of exp(-s) over the positives)`: it wants every positive
@@ -36,7 +37,7 @@ def multilabel_categorical_crossentropy(y_true, y_pred):
     return _log_one_plus_sum(negative) + _log_one_plus_sum(positive)
 
 
-def sparse_multilabel_categorical_crossentropy(positive_ids, y_pred):
+def sparse_multilabel_categorical_crossentropy(positive_ids: Tensor, y_pred: Tensor) -> Tensor:
     """`multilabel_categorical_crossentropy` of the positive classes' numbers instead of a row of zeros and ones.
 
     The negatives are summed without the positives, not as a difference of two sums: nothing cancels.
@@ -61,10 +62,10 @@ def sparse_multilabel_categorical_crossentropy(positive_ids, y_pred):
     return multilabel_categorical_crossentropy(ops.reshape(y_true_RC, ops.shape(y_pred)), y_pred)
 
 
-def _log_one_plus_sum(x):
+def _log_one_plus_sum(x: Tensor) -> Tensor:
     return ops.logsumexp(ops.concatenate([x, ops.zeros_like(x[..., :1])], axis=-1), axis=-1)
 
 
-def _at_least_float32(x):
+def _at_least_float32(x: Tensor) -> Tensor:
     x = ops.convert_to_tensor(x)
     return x if x.dtype in ("float64", "float32") else ops.cast(x, "float32")

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from nlptasks.backend import Tensor
 from nlptasks.train.adam import Adam
 
 
@@ -15,18 +17,18 @@ from nlptasks.train.adam import Adam
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly to `peak` over `warmup_steps`, then falls linearly to 0 at `total_steps`; steps count updates."""
 
-    def __init__(self, peak: float, warmup_steps: int, total_steps: int):
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
         if not 0 <= warmup_steps <= total_steps:
             raise ValueError(f"warmup_steps must lie in [0, total_steps]. Received: {warmup_steps=}, {total_steps=}.")
         self.peak, self.warmup_steps, self.total_steps = peak, warmup_steps, total_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         rising = (step + 1.0) / max(1, self.warmup_steps)
         falling = (self.total_steps - step) / max(1, self.total_steps - self.warmup_steps)
         return self.peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"peak": self.peak, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps}
 
 
@@ -77,7 +79,7 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         ValueError: no step, a negative one, or a multiplier that is negative or not a number.
     """
 
-    def __init__(self, rate: float, multipliers: Mapping[int, float]):
+    def __init__(self, rate: float, multipliers: Mapping[int, float]) -> None:
         points = {int(step): float(value) for step, value in multipliers.items()}
         if not points or min(points) < 0 or not all(0 <= value < float("inf") for value in points.values()):
             raise ValueError(
@@ -85,7 +87,7 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
             )
         self.rate, self.multipliers = rate, dict(sorted(points.items()))
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         points = list(({0: 0.0} | self.multipliers).items())
         multiplier = ops.full_like(step, points[-1][1])
@@ -99,7 +101,7 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         points = {0: 0.0} | self.multipliers
         return self.rate * float(np.interp(step, list(points), list(points.values())))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"rate": self.rate, "multipliers": self.multipliers}
 
 
@@ -124,7 +126,7 @@ class Lamb(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=1e-3,
+        learning_rate: Any = 1e-3,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
@@ -132,20 +134,20 @@ class Lamb(keras.optimizers.Optimizer):
         exclude_from_weight_decay: Sequence[str] = UNDECAYED,
         exclude_from_layer_adaptation: Sequence[str] = UNDECAYED,
         name: str = "lamb",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.weight_decay_rate = weight_decay_rate
         self.undecayed, self.unadapted = tuple(exclude_from_weight_decay), tuple(exclude_from_layer_adaptation)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
         self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         rate, gradient = ops.cast(learning_rate, variable.dtype), ops.cast(gradient, variable.dtype)
         step = ops.cast(self.iterations + 1, variable.dtype)
         index = self._get_variable_index(variable)
@@ -165,7 +167,7 @@ class Lamb(keras.optimizers.Optimizer):
             update = update * ops.where(usable, weight_norm / ops.where(usable, update_norm, 1.0), 1.0)
         self.assign_sub(variable, rate * update)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
@@ -176,9 +178,9 @@ class Lamb(keras.optimizers.Optimizer):
         }
 
 
-def _matches(path, patterns):
+def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(re.search(pattern, path) for pattern in patterns)
 
 
-def _norm(x):
+def _norm(x: Tensor) -> Tensor:
     return ops.sqrt(ops.sum(ops.square(x)))

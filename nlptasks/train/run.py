@@ -1,18 +1,14 @@
 """What every run does first."""
 
-import random
-
 import keras
-import numpy as np
 
-from nlptasks.backend.mesh import use_mesh
-from nlptasks.backend.programs import other_backends_hidden
+from nlptasks.backend import set_seed, use_mesh
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def start_run(seed: int, precision: str = "float32", mesh: str | None = None) -> None:
-    """Seeds every source of randomness, sets precision and devices; call it before any layer exists.
+    """Seeds all that the library draws from, sets precision and devices; call it before any layer exists.
 
     Args:
         precision: "float32", or "bfloat16": activations and matrix products in bfloat16, weights in float32.
@@ -20,10 +16,7 @@ def start_run(seed: int, precision: str = "float32", mesh: str | None = None) ->
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {tuple(PRECISIONS)}. Received: precision={precision!r}.")
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries draw from it
-    with other_backends_hidden():
-        keras.utils.set_random_seed(seed)
+    set_seed(seed)
     keras.config.set_dtype_policy(PRECISIONS[precision])
     if mesh is not None:
         use_mesh(mesh)

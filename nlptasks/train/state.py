@@ -4,12 +4,14 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from nlptasks.errors import UserError
 from nlptasks.files import atomic_path
 
 
@@ -27,41 +29,38 @@ class Progress:
     history: list[dict] = field(default_factory=list)
 
 
-def save_state(
-    path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, progress: Progress, options: dict
-) -> None:
+def save_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, progress: Progress) -> None:
     """Weights, random state, optimizer slots and progress, whole or not at all."""
     tensors = {name: np.array(variable.value, order="C") for name, variable in _variables(model, optimizer).items()}
-    metadata = {"progress": json.dumps(dataclasses.asdict(progress)), "options": json.dumps(options, sort_keys=True)}
+    metadata = {"progress": json.dumps(dataclasses.asdict(progress))}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 
-def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, options: dict) -> Progress:
-    """Restores what `save_state` wrote.
+def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Progress:
+    """Restores what `save_state` wrote; the options of the run were compared before (see `experiment.begin`).
+
+    Returns:
+        Where the run stood.
 
     Raises:
-        ValueError: the file is damaged, or the run was started with other options; the line names one.
+        UserError: the file is damaged.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata()
-            former = json.loads(metadata["options"])
-            for name in sorted(former.keys() | options.keys()):
-                if former.get(name) != options.get(name):
-                    raise ValueError(
-                        f"{path}: the run was started with {name}={former.get(name)!r}, "
-                        f"now {name}={options.get(name)!r}; "
-                        "resume with the same options, or start anew in another --output."
-                    )
+            progress = Progress(**json.loads(file.metadata()["progress"]))
             for name, variable in _variables(model, optimizer).items():
                 variable.assign(file.get_tensor(name))
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a readable training state ({error}); start anew in another --output.") from None
-    return Progress(**json.loads(metadata["progress"]))
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(
+            "{path}: not a readable training state ({error}); start anew in another {field:output}.",
+            path=path,
+            error=error,
+        ) from None
+    return progress
 
 
-def _variables(model, optimizer):
+def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     numbered = {f"model.{i}": variable for i, variable in enumerate(model.variables)}
     numbered |= {f"optimizer.{i}": variable for i, variable in enumerate(optimizer.variables)}
     # what a model keeps outside of its variables (see applications/similarity/table.py)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from nlptasks.backend.programs import compile_train_step
+from nlptasks.backend import compile_train_step
 from nlptasks.train.adam import Adam
 from nlptasks.train.optimizers import make_adam
 

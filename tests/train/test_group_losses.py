@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from nlptasks.train.group_losses import MARGINS, cosines, group_losses, sample_classes, unit_vectors, with_margin
+from nlptasks.train.group_losses import cosines, group_losses, sample_classes, unit_vectors, with_margin
+from nlptasks.train.margins import MARGINS
 
 B, C, D = 5, 11, 7
 KINDS = [("softmax", 0.0), ("am", 0.35), ("am", 0.1), ("a", 0.0), ("arc", 0.5), ("arc", 1.2)]
@@ -198,7 +199,7 @@ def test_a_loss_over_sampled_groups_counts_each_as_many_as_it_stands_for(rng):
 @pytest.mark.parametrize(
     ("kind", "margin", "text"),
     [
-        ("triplet", None, "loss must be one of softmax, am, a, arc. Received: loss='triplet'."),
+        ("triplet", None, "loss must be one of softmax, am, a, arc. Received: 'triplet'."),
         ("am", -0.1, "margin must be at least 0"),
         ("am", math.nan, "margin must be at least 0"),
         ("arc", 3.2, "for arc below pi"),

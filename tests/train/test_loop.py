@@ -10,13 +10,15 @@ import pytest
 from keras import ops
 
 from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.train.experiment import Experiment
 from nlptasks.train.interruption import TrainingInterrupted
-from nlptasks.train.loop import CURVE, LOG, STATE, train
-from nlptasks.train.optimizers import WarmupLinearDecay, make_adam
+from nlptasks.train.loop import CURVE, LOG, STATE
+from nlptasks.train.optimizers import WarmupLinearDecay
+from nlptasks.train.options import TransformerTraining
+from nlptasks.train.record import OPTIONS, SCORES, open_run
 from nlptasks.train.run import start_run
 
 V, B, T, BATCHES, EPOCHS = 31, 4, 7, 5, 3
-OPTIONS = {"seed": 1, "learning_rate": 0.01}
 
 
 class Run:
@@ -30,7 +32,7 @@ class Run:
         self.model = Transformer(config, with_mlm="linear")
         self.model.build()
         self.directory, self.stop_at, self.steps, self.saved = directory, stop_at, 0, []
-        self.arguments = {"directory": directory, "options": OPTIONS, "score_name": "score"} | changes
+        self.changes = changes
 
     def make_batch(self, item):
         self.steps += 1
@@ -42,19 +44,25 @@ class Run:
         logits = self.model.token_logits(self.model.encode(batch["token_ids"], training=True))
         return ops.mean(keras.losses.sparse_categorical_crossentropy(batch["token_ids"], logits, from_logits=True))
 
+    def num_batches(self, epoch, size):
+        return BATCHES
+
+    def batches(self, epoch, size):
+        return [[epoch, i] for i in range(BATCHES)]
+
+    def arrays(self, item, size):
+        return self.make_batch(item)
+
+    def save(self, directory):
+        self.saved.append(self.steps)
+
+    def validate(self):
+        return {"score": float(-self.steps if self.steps == 10 else self.steps)}
+
     def __call__(self, resume=False):
-        return train(
-            self.model,
-            make_adam(0.01, EPOCHS * BATCHES, warmup_share=0.2, clip_norm=1.0),
-            self.loss,
-            epoch_batches=lambda epoch: [[epoch, i] for i in range(BATCHES)],
-            make_batch=self.make_batch,
-            epochs=EPOCHS,
-            validate=lambda: {"score": float(-self.steps if self.steps == 10 else self.steps)},
-            save_best=lambda: self.saved.append(self.steps),
-            resume=resume,
-            **self.arguments,
-        )
+        settings = {"learning_rate": 0.01, "warmup_share": 0.2, "decay": True, "clip_norm": 1.0, "epochs": EPOCHS}
+        options = TransformerTraining(output=self.directory, seed=1, resume=resume, **settings | self.changes)
+        return Experiment(options, self, self, self.validate, "score").run()
 
     def weights(self):
         return [np.asarray(v.value) for v in self.model.trainable_variables]
@@ -71,29 +79,31 @@ def test_an_interrupted_run_resumes_to_the_same_weights(stop_at, uninterrupted, 
     with pytest.raises(TrainingInterrupted):
         Run(tmp_path, stop_at)()
     resumed = Run(tmp_path)
-    progress = resumed(resume=True)
+    history = resumed(resume=True)
     assert resumed.steps == EPOCHS * BATCHES - stop_at
     whole, expected = uninterrupted
     for value, reference in zip(resumed.weights(), whole.weights(), strict=True):
         np.testing.assert_array_equal(value, reference)
-    losses = [row["loss"] for row in progress.history]
-    assert losses == [row["loss"] for row in expected.history]
+    losses = [row["loss"] for row in history]
+    assert losses == [row["loss"] for row in expected]
     assert losses[-1] < losses[0]
 
 
 def test_the_best_epoch_is_saved_and_the_run_leaves_log_and_curve(uninterrupted):
-    run, progress = uninterrupted
+    run, history = uninterrupted
     assert run.saved == [5, 15]  # the second epoch scored less than the first
-    assert progress.best == 15
+    assert json.loads((run.directory / SCORES).read_text()) == {"best": history[2], "epochs": history}
     assert [row["epoch"] for row in json.loads((run.directory / LOG).read_text())] == [1, 2, 3]
     assert (run.directory / CURVE).read_bytes().startswith(b"\x89PNG")
-    assert sorted(p.name for p in run.directory.iterdir()) == sorted([LOG, CURVE, STATE])
+    assert sorted(p.name for p in run.directory.iterdir()) == sorted([LOG, CURVE, STATE, OPTIONS, SCORES])
 
 
 def test_resuming_with_other_options_is_refused(uninterrupted):
     run, _ = uninterrupted
+    same = {"learning_rate": 0.01, "warmup_share": 0.2, "decay": True, "clip_norm": 1.0, "epochs": EPOCHS, "seed": 1}
+    open_run(TransformerTraining(output=run.directory, resume=True, **same))
     with pytest.raises(ValueError, match=r"started with learning_rate=0.01, now learning_rate=0.02"):
-        Run(run.directory, options=OPTIONS | {"learning_rate": 0.02})(resume=True)
+        open_run(TransformerTraining(output=run.directory, resume=True, **same | {"learning_rate": 0.02}))
 
 
 def test_a_run_killed_before_its_first_save_starts_anew(uninterrupted, tmp_path):
@@ -134,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
     run = Run(tmp_path)
     right = run.loss
     run.loss = lambda batch: ops.log(right(batch) * 0 - 1.0)
-    with pytest.raises(FloatingPointError, match="epoch 1, batch 1; lower --learning-rate"):
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 1; lower learning_rate"):
         run()
 
 

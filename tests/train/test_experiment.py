@@ -1,15 +1,20 @@
 """Accumulation, averages, moved embeddings and recomputation: each equals what it stands for."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from nlptasks.backend.programs import compile_train_step
+from nlptasks.backend import compile_train_step
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.train.extras import TrainingExtras, averaged_weights, token_embedding
-from nlptasks.train.loop import train
+from nlptasks.train.averages import averaged_weights
+from nlptasks.train.experiment import Experiment, num_updates
 from nlptasks.train.optimizers import make_adam
+from nlptasks.train.options import TransformerTraining
+from nlptasks.train.perturbation import token_embedding
 from nlptasks.train.run import start_run
 
 V, T, ROWS = 31, 7, 10
@@ -67,31 +72,50 @@ def test_accumulated_gradients_equal_those_of_the_large_batch():
     assert largest(whole, sums) < 1e-6 < largest(whole, gradient_step(built(), parts, [1 / 3] * 3)[1])
 
 
-def run(tmp_path, batches, model=None, extras=None, validate=None, around_step=None, **settings):
+class Spans:
+    """Examples whose batches are given as spans of `rows`."""
+
+    def __init__(self, spans):
+        self.spans = spans
+
+    def __len__(self):
+        return ROWS
+
+    def num_batches(self, epoch, size):
+        return len(self.spans)
+
+    def batches(self, epoch, size):
+        return self.spans
+
+    def arrays(self, span, size):
+        return rows(*span)
+
+    def weight(self, arrays):
+        return arrays["weights"].sum()
+
+
+class Trained(NamedTuple):
+    model: Transformer
+    loss: Callable
+
+    def save(self, directory):
+        """The runs of these tests keep nothing."""
+
+
+def run(tmp_path, batches, model=None, validate=None, around_step=None, **settings):
     model = model or built()
     score = iter(range(1000))
-    train(
-        model,
-        make_adam(0.01, 8, 0.25, clip_norm=0.5, **settings),
-        loss_of(model),
-        epoch_batches=lambda epoch: batches,
-        make_batch=lambda span: rows(*span),
-        epochs=2,
-        validate=validate or (lambda: {"score": float(next(score))}),
-        score_name="score",
-        save_best=lambda: None,
-        directory=tmp_path,
-        options={},
-        around_step=around_step,
-        extras=extras,
-        weight_of=lambda batch: batch["weights"].sum(),
-    )
+    fixed = {"learning_rate": 0.01, "warmup_share": 0.25, "decay": True, "clip_norm": 0.5, "epochs": 2}
+    options = TransformerTraining(output=tmp_path, **fixed | settings)
+    scores = validate or (lambda: {"score": float(next(score))})
+    trained, optimizer = Trained(model, loss_of(model)), make_adam(0.01, 8, 0.25, clip_norm=0.5, ema=options.ema)
+    Experiment(options, trained, Spans(batches), scores, "score", optimizer=optimizer, around_step=around_step).run()
     return values(model)
 
 
 def test_a_run_that_accumulates_counts_updates_and_ends_as_one_with_larger_batches(tmp_path):
     large = run(tmp_path / "a", [(0, 5), (5, 10)])
-    small = run(tmp_path / "b", [(0, 2), (2, 5), (5, 6), (6, 10)], extras=TrainingExtras(accumulate=2))
+    small = run(tmp_path / "b", [(0, 2), (2, 5), (5, 6), (6, 10)], accumulate=2)
     assert largest(large, small) < 1e-5
 
 
@@ -163,15 +187,33 @@ def test_recomputed_layers_give_the_same_gradients_also_with_dropout(changes):
     assert largest(found[True][1], found[False][1]) < 1e-5
 
 
-def test_numbers_out_of_range_are_refused_and_fgm_needs_one_embedding():
-    for settings, message in (
-        ({"accumulate": 0}, "--accumulate must be at least 1"),
-        ({"ema": 1.0}, "--ema must lie between 0 and 1"),
-        ({"fgm": 0.0}, "--fgm must be positive"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            TrainingExtras(**settings).check_extras()
+def test_updates_are_counted_by_epoch(tmp_path):
+    options = TransformerTraining(output=tmp_path, accumulate=3)
+    assert num_updates(options, Spans([(0, 1)] * 7), epochs=4, size=1) == 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"accumulate": 0}, "accumulate must be at least 1. Received: 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1. Received: 0"),
+        ({"patience": 0}, "patience must be at least 1"),
+        ({"ema": 1.0}, "ema must lie between 0 and 1"),
+        ({"fgm": 0.0}, "fgm must be positive"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive"),
+        ({"warmup_share": 1.5, "decay": True}, r"warmup_share must lie in \[0, 1\]"),
+        ({"warmup_share": 0.5}, "warmup_share goes with decay"),
+        ({"precision": "float8"}, "precision must be one of float32, bfloat16. Received: 'float8'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_at_birth(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TransformerTraining(output="a", **settings)
+
+
+def test_the_moved_embedding_is_that_of_one_transformer():
     dense = keras.Sequential([keras.layers.Dense(2)])
     dense.build((None, 3))
-    with pytest.raises(ValueError, match="--fgm moves the token embedding of a Transformer; this model has 0"):
+    with pytest.raises(ValueError, match="fgm moves the token embedding of a Transformer; this model has 0"):
         token_embedding(dense)

@@ -1,0 +1,121 @@
+"""A training run from its options to its scores: every train command is read, build, and `Experiment(...).run()`.
+
+options = ClassifierOptions(output="runs/classifier")
+begin(options)
+classifier, examples = ...
+Experiment(options, classifier, examples, validate=lambda: {"accuracy": 93.0}, score_name="accuracy").run()
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from nlptasks.files import write_text
+from nlptasks.train import progress
+from nlptasks.train.contracts import Examples, Trainable, Validate
+from nlptasks.train.loop import run_epochs
+from nlptasks.train.optimizers import make_adam
+from nlptasks.train.options import TrainingOptions
+from nlptasks.train.record import OPTIONS, SCORES, jsonable, write_options
+
+
+@contextlib.contextmanager
+def run_folder(output: str | Path | None) -> Iterator[Path]:
+    """The folder of a run that Python starts: the given one, or one that is gone afterwards."""
+    if output is not None:
+        yield Path(output)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def num_updates(options: TrainingOptions, examples: Examples, epochs: int, size: int) -> int:
+    """Updates of a whole run; a schedule counts them."""
+    return sum(math.ceil(examples.num_batches(epoch, size) / options.accumulate) for epoch in range(epochs))
+
+
+def make_optimizer(options: TrainingOptions, examples: Examples, epochs: int, size: int) -> keras.optimizers.Optimizer:
+    """The optimizer that the options ask for, its schedule as long as the run."""
+    return make_adam(
+        options.learning_rate,
+        num_updates(options, examples, epochs, size),
+        options.warmup_share,
+        options.decay,
+        options.clip_norm,
+        options.ema,
+    )
+
+
+@dataclass
+class Experiment:
+    """What is trained on what, and how it is judged.
+
+    Attributes:
+        options: of the run.
+        trained: what is trained and saved.
+        examples: what it is trained on.
+        validate: scores after an epoch.
+        score_name: the score that is better when it is higher.
+        epochs, size, directory: instead of the options' `epochs`, `batch_size` and `output`.
+        optimizer: None: what the options ask for.
+        around_step: makes of the compiled step, which takes a batch and returns its loss, the one that is run.
+        keep: "best": the epoch with the best score is saved; "last": the end of the run is.
+        more: what else stands in `scores.json`.
+    """
+
+    options: TrainingOptions
+    trained: Trainable
+    examples: Examples
+    validate: Validate
+    score_name: str
+    epochs: int = 0
+    size: int = 0
+    directory: Path | None = None
+    optimizer: keras.optimizers.Optimizer | None = None
+    around_step: Callable[[Callable], Callable] | None = None
+    keep: str = "best"
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        options: Any = self.options  # those of a Transformer have both
+        self.epochs = self.epochs or options.epochs
+        self.size = self.size or options.batch_size
+        if self.optimizer is None:
+            self.optimizer = make_optimizer(self.options, self.examples, self.epochs, self.size)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes its state, its log and its model."""
+        return self.directory or self.options.output
+
+    def run(self) -> list[dict[str, Any]]:
+        """Trains, validates after each epoch, and saves.
+
+        Returns:
+            A row an epoch: `epoch`, `loss`, the scores, `training_seconds`.
+
+        Raises:
+            TrainingInterrupted: after Ctrl-C or SIGTERM, when the state is saved.
+            DivergedError: the loss is not a number any more.
+        """
+        if not (self.options.output / OPTIONS).is_file():
+            write_options(self.options.output, jsonable(self.options))
+        history = run_epochs(self)
+        best = history[-1] if self.keep == "last" else max(history, key=lambda row: row[self.score_name])
+        write_text(self.folder / SCORES, json.dumps({"best": best, "epochs": history} | self.more, indent=1) + "\n")
+        progress.say(f"{'last' if self.keep == 'last' else 'best'} epoch {best['epoch']}: {best}")
+        return history
+
+    def validated(self) -> dict[str, float]:
+        """The scores of the model as it is, shown."""
+        scores = self.validate()
+        progress.say("validation: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        return scores

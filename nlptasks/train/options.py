@@ -1,0 +1,148 @@
+"""How a run trains: the options that the train commands share, checked when they are made. Imports no backend."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nlptasks.errors import UserError
+
+PRECISIONS = ("float32", "bfloat16")
+
+_parsing: contextvars.ContextVar[bool] = contextvars.ContextVar("parsing", default=False)
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Inside, options may be made that are wrong; whoever asked for that calls their `check`."""
+    token = _parsing.set(True)
+    try:
+        yield
+    finally:
+        _parsing.reset(token)
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Options that refuse to exist with a wrong value.
+
+    Raises:
+        UserError: naming the option, what it may be and what arrived.
+    """
+
+    def __post_init__(self) -> None:
+        if not _parsing.get():
+            self.check()
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+
+
+def require_at_least(options: object, least: int, *names: str) -> None:
+    """Refuses fields that are below `least`; None (left out) passes."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"{{field:{name}}} must be at least {least}. Received: {{value}}.", value=value)
+
+
+def require_positive(options: object, *names: str) -> None:
+    """Refuses fields that are not above 0; None (left out) passes."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UserError(f"{{field:{name}}} must be positive. Received: {{value}}.", value=value)
+
+
+def require_share(options: object, *names: str) -> None:
+    """Refuses fields outside [0, 1]."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 <= value <= 1:
+            raise UserError(f"{{field:{name}}} must lie in [0, 1]. Received: {{value}}.", value=value)
+
+
+def require_one_of(options: object, **choices: tuple[str, ...]) -> None:
+    """Refuses fields that are none of their choices; None (left out) passes."""
+    for name, allowed in choices.items():
+        value = getattr(options, name)
+        if value is not None and value not in allowed:
+            raise UserError(
+                f"{{field:{name}}} must be one of {{allowed}}. Received: {{value!r}}.",
+                allowed=", ".join(allowed),
+                value=value,
+            )
+
+
+@dataclass(kw_only=True)
+class TrainingOptions(Options):
+    """What every training run may be told."""
+
+    output: Path
+    """run directory, new or empty: model, options, scores, log and curve"""
+    resume: bool = False
+    """continue an interrupted run"""
+
+    learning_rate: float = 2e-5
+    """Adam's highest rate; 2e-5 suits a BERT-base checkpoint, 5e-4 to 1e-3 a small model from scratch"""
+    warmup_share: float = 0.0
+    """share of the updates in which the learning rate rises; goes with decay"""
+    decay: bool = False
+    """let the learning rate fall linearly to 0"""
+    clip_norm: float | None = None
+    """bound of the gradients' norm"""
+    accumulate: int = 1
+    """batches whose gradients make one update, as one batch so many times as large would"""
+    ema: float | None = None
+    """exponential moving average of the weights with this momentum (0.999, say); validated and saved in their place"""
+    patience: int | None = None
+    """stop after this many epochs without a better score; left out, all epochs are run"""
+    precision: str = "float32"
+    """float32 or bfloat16"""
+    seed: int = 0
+    """of weights, order and dropout"""
+
+    RENAMED: ClassVar[dict[str, str]] = {}
+    """names of options in older records of runs, and what they are called now"""
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that a run has written, in today's names."""
+        return {cls.RENAMED.get(name, name): value for name, value in values.items()}
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "accumulate", "patience")
+        require_positive(self, "learning_rate", "clip_norm")
+        require_share(self, "warmup_share")
+        require_one_of(self, precision=PRECISIONS)
+        if self.warmup_share and not self.decay:
+            raise UserError(
+                "{field:warmup_share} goes with {field:decay}. Received: {share} without it.", share=self.warmup_share
+            )
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UserError("{field:ema} must lie between 0 and 1. Received: {value}.", value=self.ema)
+
+
+@dataclass(kw_only=True)
+class TransformerTraining(TrainingOptions):
+    """What every training run of a Transformer may be told."""
+
+    epochs: int = 5
+    batch_size: int = 32
+    """examples of a batch"""
+    fgm: float | None = None
+    """train on token embeddings moved this far (0.5, say) to where the loss grows (fast gradient method)"""
+    recompute: bool = False
+    """keep no activations inside the layers and compute them again for the gradient: less memory, more time"""
+    mesh: str | None = None
+    """devices to train on: data=8, or data=4,model=2 to cut the weights, too (with KERAS_BACKEND=jax); left out, one"""
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "epochs", "batch_size")
+        require_positive(self, "fgm")
