@@ -9,7 +9,7 @@ import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 GZIP_MAGIC = b"\x1f\x8b"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -20,7 +20,7 @@ PathLike = str | os.PathLike[str]
 def _open_bytes(path: PathLike) -> BinaryIO:
     """Open a file for reading, through gzip where its first two bytes say so (whatever its name)."""
     if os.path.isdir(path):
-        raise ValueError(f"{path}: expected a file, received a folder; name a file inside it.")
+        raise ValueError(f"{path}: expected a file. Received: a folder; name a file inside it.")
     try:
         with open(path, "rb") as file:
             magic = file.read(len(GZIP_MAGIC))
@@ -28,7 +28,7 @@ def _open_bytes(path: PathLike) -> BinaryIO:
         raise FileNotFoundError(
             f"{path}: no such file (working folder {os.getcwd()}); check the spelling of the path."
         ) from None
-    return gzip.open(path, "rb") if magic == GZIP_MAGIC else open(path, "rb")
+    return cast(BinaryIO, gzip.open(path, "rb")) if magic == GZIP_MAGIC else open(path, "rb")
 
 
 def _encoding_error(path: PathLike) -> ValueError | None:
@@ -50,7 +50,7 @@ def _encoding_error(path: PathLike) -> ValueError | None:
 def not_utf8(path: PathLike, line_number: int, byte: int, byte_offset: int) -> ValueError:
     """The error for a byte that is not UTF-8."""
     return ValueError(
-        f"{path}:{line_number}: expected UTF-8, received byte 0x{byte:02x} at byte offset {byte_offset}; convert the "
+        f"{path}:{line_number}: expected UTF-8. Received: byte 0x{byte:02x} at byte offset {byte_offset}; convert the "
         f"file to UTF-8, for instance with `iconv -f GB18030 -t UTF-8`."
     )
 
@@ -97,7 +97,8 @@ def read_line_blocks(path: PathLike | BinaryIO, size: int = 1 << 18) -> Iterator
     Raises:
         FileNotFoundError, ValueError: as `open_text`, but the bytes may be any.
     """
-    with _open_bytes(path) if isinstance(path, str | os.PathLike) else contextlib.nullcontext(path) as file:
+    stream: Any = _open_bytes(path) if isinstance(path, str | os.PathLike) else contextlib.nullcontext(path)
+    with stream as file:
         rest: list[bytes] = []
         try:
             while part := file.read1(size):
@@ -113,9 +114,9 @@ def read_line_blocks(path: PathLike | BinaryIO, size: int = 1 << 18) -> Iterator
         yield b"".join(rest)
 
 
-def _damaged(path: PathLike, error: Exception) -> ValueError:
+def _damaged(path: PathLike | BinaryIO, error: Exception) -> ValueError:
     return ValueError(
-        f"{path}: expected a whole gzip file, received a damaged or truncated one ({error}); copy it again."
+        f"{path}: expected a whole gzip file. Received: a damaged or truncated one ({error}); copy it again."
     )
 
 
@@ -155,7 +156,7 @@ def read_json_object(path: PathLike) -> dict:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg}).") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, received {type(value).__name__}.")
+        raise ValueError(f"{path}: expected a JSON object. Received: {type(value).__name__}.")
     return value
 
 
@@ -170,7 +171,7 @@ def require_writable(path: PathLike) -> None:
     """
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"{path}: expected a file to write, received a folder; name a file inside it.")
+        raise ValueError(f"{path}: expected a file to write. Received: a folder; name a file inside it.")
     for parent in path.parents:
         if parent.exists():
             if not parent.is_dir():

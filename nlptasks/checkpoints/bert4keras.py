@@ -4,6 +4,7 @@ Such a file has one group a layer; inside, the weights stand in the order in whi
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -51,7 +52,7 @@ def read_bert4keras(path: str | Path) -> dict[str, np.ndarray]:
             root = file.get("model_weights", file)
             if "layer_names" not in root.attrs:
                 raise ValueError(f"{path}: not Keras 2 HDF5 weights (no layer_names); Keras 3 files load with Keras.")
-            arrays = {}
+            arrays: dict[str, np.ndarray] = {}
             for layer in map(_text, root.attrs["layer_names"]):
                 names = [_text(name) for name in root[layer].attrs["weight_names"]]
                 arrays |= _layer_arrays(layer, names, [root[layer][name][()] for name in names])
@@ -60,7 +61,7 @@ def read_bert4keras(path: str | Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]}).") from None
 
 
-def _layer_arrays(layer, names, values):
+def _layer_arrays(layer: str, names: Sequence[str], values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     if layer == "Embedding-Relative-Position":
         return {RELATIVE_TABLE: values[0]}
     modules = _modules(layer)
@@ -81,5 +82,5 @@ def _layer_arrays(layer, names, values):
     return arrays
 
 
-def _text(name) -> str:
+def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nlptasks.checkpoints.families import FAMILIES, MODELS, transformers_family
 from nlptasks.core.config import TransformerConfig
@@ -66,7 +67,7 @@ _SAME_FILES = {"roberta": "bert", "albert_unshared": "albert"}
 
 
 def config_from_json(
-    values: Mapping[str, object], source: str | Path, model: str | None = None, **overrides: object
+    values: Mapping[str, Any], source: str | Path, model: str | None = None, **overrides: Any
 ) -> TransformerConfig:
     """A config from the names of Google, Hugging Face and bert4keras; `overrides` take our names or theirs.
 
@@ -101,7 +102,7 @@ def config_from_json(
         raise ValueError(f"{source}: {error}") from None
 
 
-def _family_fields(values, source, model):
+def _family_fields(values: Mapping[str, Any], source: object, model: str | None) -> dict[str, Any]:
     """What the model's name, given or read in the file, says about the config."""
     model_type = values.get("model_type")
     if model_type not in (None, OWN_MODEL_TYPE, *MODELS):
@@ -109,11 +110,16 @@ def _family_fields(values, source, model):
         raise ValueError(f"{source}: model_type {model_type!r} is another architecture; known are {known}.")
     if model is not None and model_type not in (None, OWN_MODEL_TYPE, model, _SAME_FILES.get(model)):
         raise ValueError(f"{source}: model_type {model_type!r} in the file, but model={model!r} was asked for.")
-    return MODELS.get(model or model_type, {})
+    return MODELS.get(model or model_type or "", {})
 
 
 def config_to_json(
-    config: TransformerConfig, *, with_pool=False, with_nsp=False, with_mlm=False, with_discriminator=False
+    config: TransformerConfig,
+    *,
+    with_pool: bool | str = False,
+    with_nsp: bool = False,
+    with_mlm: bool | str = False,
+    with_discriminator: bool | str = False,
 ) -> dict:
     """A `config.json`: its `model_type` is a family of transformers exactly where transformers computes the same
     function, and our own elsewhere.

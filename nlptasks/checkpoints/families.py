@@ -120,7 +120,13 @@ def check_family(names: Iterable[str], config: TransformerConfig, source: str) -
             )
 
 
-def transformers_family(config: TransformerConfig, with_pool, with_nsp, with_mlm, with_discriminator) -> str | None:
+def transformers_family(
+    config: TransformerConfig,
+    with_pool: bool | str,
+    with_nsp: bool,
+    with_mlm: bool | str,
+    with_discriminator: bool | str,
+) -> str | None:
     """The `model_type` under which transformers computes the same function, or None."""
     plain = (
         config.key_size == config.value_size == config.hidden_size / config.num_heads

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from nlptasks.checkpoints.configs import config_to_json
+from nlptasks.checkpoints.configs import OWN_MODEL_TYPE, config_to_json
 from nlptasks.checkpoints.families import FAMILIES, canonical_name, check_family, family_name
+from nlptasks.checkpoints.packing import is_packed, load_packed, save_packed
 from nlptasks.checkpoints.weights import export_weights
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.positions import sinusoid_table
@@ -20,22 +22,26 @@ WEIGHTS, SHARDS, CONFIG = "model.safetensors", "model.safetensors.index.json", "
 
 
 def read_huggingface(path: str | Path, config: TransformerConfig) -> dict[str, np.ndarray]:
-    """Canonical name -> float32 array, dense kernels as (out, in). `path` is a directory or a `.safetensors` file;
-    weights of another family than `config`'s are refused.
+    """Canonical name -> float32 array, dense kernels as (out, in). `path` is a directory or a `.safetensors` file,
+    packed or not; weights of another family than `config`'s are refused.
     """
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
     for file in _weight_files(path):
         try:
             with safe_open(file, framework="numpy") as tensors:
-                arrays |= {name: _float32(tensors, name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
+                packed = is_packed(tensors.metadata())
+                if not packed:
+                    arrays |= {name: _float32(tensors, name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{file}: not a readable safetensors file ({error}).") from None
+        if packed:
+            arrays |= load_packed(file)
     check_family(arrays, config, str(path))
     return {canonical_name(name): array for name, array in arrays.items()}
 
 
-def _float32(tensors, name):
+def _float32(tensors: Any, name: str) -> np.ndarray:
     try:
         array = tensors.get_tensor(name)
     except TypeError:  # bfloat16, which numpy alone does not know
@@ -60,20 +66,35 @@ def _weight_files(path: Path) -> list[Path]:
 
 
 def save_directory(
-    model: Transformer, directory: str | Path, tensors: Mapping[str, np.ndarray] | None = None, **extra: object
+    model: Transformer,
+    directory: str | Path,
+    tensors: Mapping[str, np.ndarray] | None = None,
+    bits: int | None = None,
+    block: int | None = 32,
+    **extra: object,
 ) -> None:
     """Writes `model.safetensors` (with more `tensors`), then `config.json` (with `extra` keys); each file appears whole
     or not at all.
+
+    Args:
+        bits: 4 or 8: matrices are packed (see `save_packed`), and `config.json` has a `model_type` of ours, because
+            transformers cannot read them.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     heads = {name: getattr(model, name) for name in ("with_pool", "with_nsp", "with_mlm", "with_discriminator")}
     values = config_to_json(model.config, **heads) | extra
     model_type = values["model_type"] if values["model_type"] in FAMILIES else "bert"
+    if bits is not None:
+        values |= {"model_type": OWN_MODEL_TYPE, "architectures": ["Transformer"], "dtype": f"{bits} bits"}
     own = {family_name(name, model_type): array for name, array in export_weights(model).items()}
     if model_type == "roformer":  # which stores its sinusoids, all sines first
         table = np.asarray(sinusoid_table(model.config.max_positions, model.config.key_size), "float32")
         own["roformer.encoder.embed_positions.weight"] = np.concatenate([table[:, 0::2], table[:, 1::2]], axis=1)
+    own |= dict(tensors or {})
     with atomic_path(directory / WEIGHTS) as temporary:
-        save_file(own | dict(tensors or {}), temporary, metadata={"format": "pt"})
+        if bits is None:
+            save_file(own, temporary, metadata={"format": "pt"})
+        else:
+            save_packed(temporary, own, bits, block)
     write_text(directory / CONFIG, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

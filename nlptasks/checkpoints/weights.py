@@ -4,10 +4,11 @@ The canonical names are Hugging Face's for BERT, without the `bert.` prefix; the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 
@@ -26,7 +27,7 @@ TIED = {
 class Slot(NamedTuple):
     """One variable, its canonical name, and whether Hugging Face stores it as (out, in)."""
 
-    variable: object
+    variable: Any  # of Keras
     name: str
     transposed: bool = False
 
@@ -69,11 +70,11 @@ def weight_table(model: Transformer) -> list[Slot]:
     return slots
 
 
-def _dense(layer, name):
+def _dense(layer: Any, name: str) -> list[Slot]:
     return [Slot(layer.kernel, f"{name}.weight", True), Slot(layer.bias, f"{name}.bias")]
 
 
-def _norm(layer, name):
+def _norm(layer: Any, name: str) -> list[Slot]:
     slots = [Slot(layer.gamma, f"{name}.weight"), Slot(layer.beta, f"{name}.bias")]
     kernels = {"hidden": layer.condition_hidden, "beta": layer.condition_beta, "gamma": layer.condition_gamma}
     return slots + [Slot(v, f"{name}{CONDITION}{part}.weight", True) for part, v in kernels.items() if v is not None]
@@ -109,8 +110,9 @@ def assign_weights(
         ValueError: lists what the model wanted and did not find, what was left over, and what has another shape.
     """
     skip = tuple(skip)
-    slots, arrays = weight_table(model), dict(arrays)
-    other_positions = _other_relative_positions(model.config, arrays.pop(RELATIVE_TABLE, None))
+    relative = arrays.get(RELATIVE_TABLE)
+    slots, arrays = weight_table(model), {n: array for n, array in arrays.items() if n != RELATIVE_TABLE}
+    other_positions = _other_relative_positions(model.config, relative)
     wanted = {slot.name for slot in slots}
     missing = [slot.name for slot in slots if slot.name not in arrays and not slot.name.startswith(skip or ("\0",))]
     if not any(CONDITION in name for name in arrays):  # a plain checkpoint: conditional norms stay as they start
@@ -150,7 +152,7 @@ def unshared(arrays: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.
     return more
 
 
-def _other_relative_positions(config, table):
+def _other_relative_positions(config: TransformerConfig, table: np.ndarray | None) -> list[str]:
     if table is None:
         return []
     fixed = np.asarray(sinusoid_table(2 * config.relative_distance + 1, config.key_size))
@@ -158,14 +160,14 @@ def _other_relative_positions(config, table):
     return [] if same else [RELATIVE_TABLE]
 
 
-def _differ(arrays, name, tied):
+def _differ(arrays: Mapping[str, np.ndarray], name: str, tied: str) -> bool:
     return arrays[name].shape != arrays[tied].shape or not np.array_equal(arrays[name], arrays[tied])
 
 
-def _oriented(array, transposed):
+def _oriented(array: np.ndarray, transposed: bool) -> np.ndarray:
     return array.T if transposed else array
 
 
-def _short(names, most=6):
+def _short(names: Sequence[str], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -19,8 +19,10 @@ def score_labels(gold: Sequence[Collection[str]], predicted: Sequence[Collection
         ValueError: the two differ in length, or are empty.
     """
     if len(gold) != len(predicted) or not gold:
-        raise ValueError(f"expected as many predictions as gold labels, received {len(predicted)} and {len(gold)}.")
-    right, found, wanted = Counter(), Counter(), Counter()
+        raise ValueError(f"expected as many predictions as gold labels. Received: {len(predicted)} and {len(gold)}.")
+    right: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
     for one, other in zip(gold, predicted, strict=True):
         wanted.update(set(one))
         found.update(set(other))

@@ -22,8 +22,10 @@ def score_entities(
         ValueError: the two differ in length.
     """
     if len(gold) != len(predicted):
-        raise ValueError(f"expected as many predictions as texts, received {len(predicted)} and {len(gold)}.")
-    right, found, wanted = Counter(), Counter(), Counter()
+        raise ValueError(f"expected as many predictions as texts. Received: {len(predicted)} and {len(gold)}.")
+    right: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
     for one, other in zip(gold, predicted, strict=True):
         one, other = set(one), set(other)
         wanted.update(kind for _, _, kind in one)

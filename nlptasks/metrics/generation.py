@@ -26,9 +26,9 @@ class LikelihoodGap:
 
 
 def likelihood_gap(
-    scores: Sequence[float],
-    other_scores: Sequence[float],
-    num_tokens: Sequence[int],
+    scores: Sequence[float] | np.ndarray,
+    other_scores: Sequence[float] | np.ndarray,
+    num_tokens: Sequence[int] | np.ndarray,
     samples: int = 2000,
     seed: int = 0,
 ) -> LikelihoodGap:
@@ -45,15 +45,15 @@ def likelihood_gap(
     """
     own, other, tokens = (np.asarray(x, "float64") for x in (scores, other_scores, num_tokens))
     if not len(own) or not len(own) == len(other) == len(tokens):
-        raise ValueError(f"expected as many scores as texts, at least one, received {len(own)}, {len(other)}.")
+        raise ValueError(f"expected as many scores as texts, at least one. Received: {len(own)}, {len(other)}.")
     random, gaps = np.random.default_rng(seed), np.empty(samples)
     for i in range(samples):
         drawn = random.integers(0, len(own), len(own))
         gaps[i] = (own[drawn] - other[drawn]).sum() / tokens[drawn].sum()
     total = tokens.sum()
     low, high = np.quantile(gaps, [0.025, 0.975])
-    perplexities = (float(np.exp(-x.sum() / total)) for x in (own, other))
-    return LikelihoodGap(*perplexities, float((own - other).sum() / total), float(low), float(high))
+    perplexity, other_perplexity = (float(np.exp(-x.sum() / total)) for x in (own, other))
+    return LikelihoodGap(perplexity, other_perplexity, float((own - other).sum() / total), float(low), float(high))
 
 
 def ngrams(text: Sequence, n: int) -> list[tuple]:
@@ -86,17 +86,18 @@ def self_bleu(texts: Sequence[Sequence], order: int = 4) -> float:
     if len(texts) < 2 or not all(len(text) for text in texts):
         raise ValueError("self-BLEU takes at least two texts, none of them empty.")
     counts = [[Counter(ngrams(text, n)) for text in texts] for n in range(1, order + 1)]
-    two_most = [_two_largest(of) for of in counts]
+    two_most = [_two_largest(of_texts) for of_texts in counts]
     lengths = np.array([len(text) for text in texts])
     values = []
     for i in range(len(texts)):
         logs = []
-        for of, most in zip(counts, two_most, strict=True):
-            total = sum(of[i].values())
+        for of_texts, most in zip(counts, two_most, strict=True):
+            total = sum(of_texts[i].values())
             if not total:
                 break
             clipped = sum(
-                min(count, most[gram][1] if most[gram][0] == count else most[gram][0]) for gram, count in of[i].items()
+                min(count, most[gram][1] if most[gram][0] == count else most[gram][0])
+                for gram, count in of_texts[i].items()
             )
             logs.append(np.log((clipped or 0.5) / total))
         others = np.delete(lengths, i)
@@ -106,7 +107,7 @@ def self_bleu(texts: Sequence[Sequence], order: int = 4) -> float:
     return float(np.mean(values))
 
 
-def _two_largest(counters):
+def _two_largest(counters: Iterable[Counter]) -> dict[tuple, tuple[int, int]]:
     """For each n-gram its two largest counts in any text: without the text that has the largest, the second counts."""
     found: dict[tuple, tuple[int, int]] = {}
     for counter in counters:

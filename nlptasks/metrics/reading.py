@@ -2,6 +2,9 @@
 
 Both count exactly as the published tools do, with one deviation: ASCII runs are split at white space, not with nltk
 (see docs/scoring.md). Neither tool knows questions without an answer; `score_reading` adds them as a rule of our own.
+
+`score_reading` is what the commands print. `sogou_scores` and `cmrc_scores` stand for the tools themselves: they score
+predictions of any system, SogouQA's from the files of its tool (`read_sogou_golds`, `read_sogou_predictions`).
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ class Question(Protocol):
 
 
 def sogou_format(text: str) -> str:
-    """Fold full-width characters, lower ASCII letters, and remove punctuation and white space."""
+    """The text with full-width characters folded, ASCII letters in lower case, without punctuation and white space."""
     text = text.translate(_HALF_WIDTH).translate(_ASCII_LOWER).translate(_SOGOU_MARKS)
     return "".join(text.split())
 
@@ -93,7 +96,12 @@ def _sogou_f1(predicted: str, gold: str) -> float:
 
 
 def sogou_question_score(prediction: str, standard: str, accepted: Iterable[str]) -> tuple[float, float]:
-    """Return (accuracy, F1) of one question; a blank prediction scores (0, 0), whatever the gold answers are."""
+    """Accuracy and F1 of one question, each in [0, 1]; a blank prediction scores (0, 0), whatever the golds are.
+
+    Args:
+        standard: the gold answer whose parts may stand in any order.
+        accepted: all gold answers, the standard one among them.
+    """
     if not prediction.strip():
         return 0.0, 0.0
     accepted = list(accepted)
@@ -104,7 +112,18 @@ def sogou_question_score(prediction: str, standard: str, accepted: Iterable[str]
 
 
 def sogou_scores(predictions: Mapping[str, str], golds: Mapping[str, SogouGold]) -> SogouScores:
-    """Score all predictions, as the SogouQA tool does: the means are over the predictions, each must have a gold."""
+    """Scores of all predictions, as the SogouQA tool counts them: the means are over the predictions.
+
+        golds = read_sogou_golds("answers.tsv")
+        sogou_scores(read_sogou_predictions("predictions.tsv"), golds).final
+
+    Args:
+        predictions: question id -> answer.
+        golds: question id -> gold answers; questions that were not predicted do not count.
+
+    Raises:
+        ValueError: there is no prediction, or one without a gold answer.
+    """
     unknown = [question_id for question_id in predictions if question_id not in golds]
     if unknown:
         raise ValueError(f"every prediction needs a gold answer; {len(unknown)} have none. Received: id={unknown[0]!r}")
@@ -122,7 +141,7 @@ def _fields(path: str | Path, names: Sequence[str]) -> Iterable[tuple[int, list[
             fields = line.rstrip("\r\n").split("\t")
             if len(fields) != len(names):
                 expected = f"expected {len(names)} tab-separated fields ({', '.join(names)})"
-                raise ValueError(f"{path}:{number}: {expected}, received {len(fields)}.")
+                raise ValueError(f"{path}:{number}: {expected}. Received: {len(fields)}.")
             if fields[0] in seen:
                 raise ValueError(f"{path}:{number}: question id {fields[0]!r} was already on line {seen[fields[0]]}.")
             seen[fields[0]] = number
@@ -130,7 +149,14 @@ def _fields(path: str | Path, names: Sequence[str]) -> Iterable[tuple[int, list[
 
 
 def read_sogou_golds(path: str | Path) -> dict[str, SogouGold]:
-    """Read gold answers: question id, standard answer, accepted answers joined by a vertical bar."""
+    """Gold answers by question id.
+
+    Args:
+        path: tab-separated: question id, standard answer, accepted answers joined by a vertical bar; plain or gzip.
+
+    Raises:
+        ValueError, FileNotFoundError: one line with the place: other fields, an id twice, a blank answer.
+    """
     golds = {}
     for number, (question_id, standard, accepted) in _fields(path, ("question id", "standard", "accepted")):
         if not standard.strip() or not accepted.strip():
@@ -140,7 +166,15 @@ def read_sogou_golds(path: str | Path) -> dict[str, SogouGold]:
 
 
 def read_sogou_predictions(path: str | Path) -> dict[str, str]:
-    """Read predictions: question id, answer (may be blank)."""
+    """Predicted answers by question id.
+
+    Args:
+        path: tab-separated: question id, answer, which may be blank; plain or gzip. `nlptasks reading predict` and
+            `evaluate --predictions` write such a file.
+
+    Raises:
+        ValueError, FileNotFoundError: one line with the place: other fields, or an id twice.
+    """
     return {question_id: text for _, (question_id, text) in _fields(path, ("question id", "answer"))}
 
 
@@ -157,7 +191,7 @@ def _longest_common_run(left: Sequence[str], right: Sequence[str]) -> int:
 
 
 def cmrc_question_score(prediction: str, answers: Iterable[str]) -> tuple[float, float]:
-    """Return (EM, F1) of one question, each in [0, 1] and each for its best gold answer."""
+    """Exact match and F1 of one question, each in [0, 1] and each for its best gold answer."""
     clean = _cmrc_clean(prediction)
     tokens = _CMRC_TOKENS.findall(clean)
     em = f1 = 0.0
@@ -173,7 +207,17 @@ def cmrc_question_score(prediction: str, answers: Iterable[str]) -> tuple[float,
 
 
 def cmrc_scores(predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]]) -> CmrcScores:
-    """Score all questions of `answers` in percent; a question without a prediction counts as wrong."""
+    """Scores of all questions of `answers`, as the CMRC2018 tool counts them: means in percent over the questions.
+
+        cmrc_scores({"1": "沈月白"}, {"1": ["沈月白", "沈月"], "2": ["青石"]}).em  # 50.0
+
+    Args:
+        predictions: question id -> answer; a question without a prediction counts as wrong.
+        answers: question id -> its gold answers.
+
+    Raises:
+        ValueError: there is no question.
+    """
     if not answers:
         raise ValueError("CMRC2018 scores need at least one question. Received: 0 questions")
     em = f1 = 0.0
@@ -187,7 +231,7 @@ def cmrc_scores(predictions: Mapping[str, str], answers: Mapping[str, Sequence[s
 
 
 def unanswerable_score(prediction: str | None) -> tuple[float, float]:
-    """Return our (exact, F1) of a question without an answer: (1, 1) for a blank prediction, (0, 0) for any text.
+    """Our exact match and F1 of a question without an answer: (1, 1) for a blank prediction, (0, 0) for any text.
 
     Saying nothing has to be a decision: a question without a prediction (None) counts as wrong here too.
     """
@@ -196,12 +240,19 @@ def unanswerable_score(prediction: str | None) -> tuple[float, float]:
 
 
 def score_reading(questions: Iterable[Question], predictions: Mapping[str, str]) -> dict[str, dict[str, float | int]]:
-    """Score with both rules; answerable and unanswerable questions also apart.
+    """Scores by both rules, of answerable and of unanswerable questions also apart.
+
+    Args:
+        questions: with unique ids.
+        predictions: question id -> answer.
 
     Returns:
         `all`, `answerable` and `unanswerable`, each with `questions`, `predicted`, `blank` (counts), `sogou_accuracy`,
         `sogou_f1`, `sogou_final` (in [0, 1]) and `cmrc_em`, `cmrc_f1` (in percent); scores of an empty section are 0.
         The standard answer of a question is its first one. A question without a prediction counts as wrong everywhere.
+
+    Raises:
+        ValueError: an id occurs twice, or a prediction has no question.
     """
     sections: dict[str, list[_Row]] = {"all": [], "answerable": [], "unanswerable": []}
     seen: set[str] = set()

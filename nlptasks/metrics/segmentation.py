@@ -4,7 +4,7 @@ A word is right when both its ends are. Equal to the three decimals of the bakeo
 docs/scoring.md.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 
@@ -43,7 +43,7 @@ def score_segmentation(
             if train_words is not None and word not in train_words:
                 oov += 1
                 oov_correct += right
-    scores = {"gold_words": gold_words, "predicted_words": predicted_words, "correct_words": correct}
+    scores: dict[str, float] = {"gold_words": gold_words, "predicted_words": predicted_words, "correct_words": correct}
     scores |= {"precision": _share(correct, predicted_words), "recall": _share(correct, gold_words)}
     scores["f1"] = _share(2 * correct, gold_words + predicted_words)
     if train_words is not None:
@@ -52,7 +52,9 @@ def score_segmentation(
     return scores
 
 
-def _paired(gold, predicted):
+def _paired(
+    gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
     try:
         yield from zip(gold, predicted, strict=True)
     except ValueError:

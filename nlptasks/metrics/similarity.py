@@ -12,7 +12,7 @@ TOP = (1, 5, 10)
 
 
 def score_retrieval(
-    score_block: Callable[[int, int], np.ndarray], labels: Sequence[int], top: Sequence[int] = TOP
+    score_block: Callable[[int, int], np.ndarray], labels: Sequence[int] | np.ndarray, top: Sequence[int] = TOP
 ) -> dict[str, float]:
     """How often another sentence of the same group is among the k that score highest, the sentence itself excluded.
 
@@ -53,7 +53,7 @@ def _blocks(count: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + BLOCK, count)
 
 
-def score_pairs(scores: Sequence[float], labels: Sequence[int]) -> dict[str, float]:
+def score_pairs(scores: Sequence[float] | np.ndarray, labels: Sequence[int] | np.ndarray) -> dict[str, float]:
     """How well one number tells pairs with the same meaning (label 1) from others (0).
 
     Returns:

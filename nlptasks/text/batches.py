@@ -14,7 +14,7 @@ def round_up(length: int, multiple: int, limit: int | None = None) -> int:
     return rounded if limit is None else max(length, min(rounded, limit))
 
 
-def pad(rows: Sequence[Sequence[int]], width: int, count: int | None = None) -> np.ndarray:
+def pad(rows: Sequence[Sequence[int] | np.ndarray], width: int, count: int | None = None) -> np.ndarray:
     """Rows of ids as one int32 array `(count or len(rows), width)`, 0 on the right and below."""
     array = np.zeros((count or len(rows), width), "int32")
     for i, row in enumerate(rows):
@@ -23,7 +23,10 @@ def pad(rows: Sequence[Sequence[int]], width: int, count: int | None = None) -> 
 
 
 def length_sorted_batches(
-    lengths: Sequence[int], batch_size: int, random: np.random.Generator | None = None, window: int = 40
+    lengths: Sequence[int] | np.ndarray,
+    batch_size: int,
+    random: np.random.Generator | None = None,
+    window: int = 40,
 ) -> list[np.ndarray]:
     """Indices of all examples in batches of similar length; the last batch may be smaller.
 

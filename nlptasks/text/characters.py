@@ -8,9 +8,8 @@ import numpy as np
 
 from nlptasks.files import PathLike
 from nlptasks.text.units import code_points
-from nlptasks.text.vocab import load_vocab, save_vocab
+from nlptasks.text.vocab import CLS, PAD, SEP, UNK, load_vocab, save_vocab
 
-PAD, UNK, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 UNKNOWN = 1
 
 
@@ -69,10 +68,10 @@ class CharacterVocab:
             TypeError: not a list of strings.
         """
         if isinstance(texts, str):
-            raise TypeError("texts must be a list of str, received one str; put it into a list.")
+            raise TypeError("texts must be a list of str. Received: one str; put it into a list.")
         for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise TypeError(f"texts[{index}] must be str, received {type(text).__name__}.")
+                raise TypeError(f"texts[{index}] must be str. Received: {type(text).__name__}.")
         cut = [normalise(text)[:max_length] or "\x00" for text in texts]
         ids = self._table.take(code_points("".join(cut)))
         return np.split(ids, np.cumsum([len(text) for text in cut])[:-1]) if cut else []

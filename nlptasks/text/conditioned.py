@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from nlptasks.errors import UserError
 from nlptasks.files import PathLike
 from nlptasks.text.tables import read_table, require_names
 
@@ -46,13 +48,17 @@ class ConditionColumns:
 
     def __post_init__(self) -> None:
         if len(set(self.wanted)) < len(self.wanted):
-            raise ValueError(f"text, labels and vector must be different columns, received {', '.join(self.wanted)}.")
+            raise ValueError(f"text, labels and vector must be different columns. Received: {', '.join(self.wanted)}.")
         if self.names is not None:
             require_names(self.names, self.wanted)
         for column in self.label_names:
             if column not in self.labels:
                 shown = ", ".join(self.labels) or "none"
-                raise ValueError(f"--label-names: {column!r} is not one of the label columns ({shown}).")
+                raise UserError(
+                    "{field:label_names}: {column!r} is not one of the label columns ({shown}).",
+                    column=column,
+                    shown=shown,
+                )
 
     @property
     def wanted(self) -> list[str]:
@@ -71,8 +77,9 @@ def parse_label_names(values: Sequence[str]) -> dict[str, dict[str, str]]:
         column, colon, pairs = value.partition(":")
         names = dict(pair.split("=", 1) for pair in pairs.split(",") if "=" in pair)
         if not (column and colon and names) or len(names) < len(pairs.split(",")) or not all(names.values()):
-            raise ValueError(
-                f"--label-names: expected column:label=name,label=name with each label once, received {value!r}."
+            raise UserError(
+                "{field:label_names}: expected column:label=name,label=name with each label once. Received: {value!r}.",
+                value=value,
             )
         found.setdefault(column, {}).update(names)
     return found
@@ -87,11 +94,11 @@ def read_conditioned(path: PathLike, columns: ConditionColumns) -> list[Conditio
             not a list of finite numbers or of another length than the first.
     """
     found: list[ConditionedText] = []
-    size = None
-    for place, row in read_table(path, columns.wanted, columns.names, "--text-column and --label-columns"):
+    size: int | None = None
+    for place, row in read_table(path, columns.wanted, columns.names, "{field:text_column} and {field:label_columns}"):
         text = row[columns.text]
         if not isinstance(text, str):
-            raise ValueError(f"{place}: {columns.text!r} must be a string, received {type(text).__name__}.")
+            raise ValueError(f"{place}: {columns.text!r} must be a string. Received: {type(text).__name__}.")
         if not text.strip():
             raise ValueError(f"{place}: {columns.text!r} is empty; write the text, or leave the line out.")
         labels = {column: _label(row[column], column, columns, place) for column in columns.labels}
@@ -103,17 +110,23 @@ def read_conditioned(path: PathLike, columns: ConditionColumns) -> list[Conditio
     return found
 
 
-def _label(value, column, columns, place):
+def _label(value: object, column: str, columns: ConditionColumns, place: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise ValueError(f"{place}: {column!r} must be a label, a string or a whole number, received {value!r}.")
-    value = str(value).strip()
+        raise ValueError(f"{place}: {column!r} must be a label, a string or a whole number. Received: {value!r}.")
+    label = str(value).strip()
     names = columns.label_names.get(column)
-    if names is not None and value not in names:
-        raise ValueError(f"{place}: the {column} {value!r} has no name in --label-names ({', '.join(names)}).")
-    return value if names is None else names[value]
+    if names is not None and label not in names:
+        raise UserError(
+            "{place}: the {column} {value!r} has no name in {field:label_names} ({names}).",
+            place=place,
+            column=column,
+            value=label,
+            names=", ".join(names),
+        )
+    return label if names is None else names[label]
 
 
-def _vector(value, name, size, place):
+def _vector(value: Any, name: str, size: int | None, place: str) -> np.ndarray:
     right = isinstance(value, list) and value and all(type(x) in (int, float) for x in value)
     vector = np.array(value if right else [np.nan], "float32")
     if not np.isfinite(vector).all():
@@ -145,7 +158,7 @@ def read_vectors(path: PathLike, count: int | None = None) -> np.ndarray:
         raise ValueError(f"{path}: expected a NumPy array (rows, size) of numbers, one row a text.")
     array = np.atleast_2d(array).astype("float32")
     if count is not None and len(array) != count:
-        raise ValueError(f"{path}: expected {count} rows, one a text, received {len(array)}.")
+        raise ValueError(f"{path}: expected {count} rows, one a text. Received: {len(array)}.")
     if not np.isfinite(array).all():
         raise ValueError(
             f"{path}: row {int(np.argwhere(~np.isfinite(array))[0, 0])} holds numbers that are not finite."

@@ -73,7 +73,7 @@ def assemble(first: Pieces, second: Pieces | None, room: int | None, cls_id: int
     segment_ids = np.zeros(len(token_ids), np.int32)
     segment_ids[kept + 2 :] = 1
     offsets = None
-    if first_offsets is not None:
+    if first_offsets is not None and second_offsets is not None:
         offsets = np.zeros((len(token_ids), 2), np.int32)
         offsets[1 : kept + 1] = _pairs(first_offsets[:kept])
         offsets[kept + 2 : kept + 2 + kept_second] = _pairs(second_offsets[:kept_second])

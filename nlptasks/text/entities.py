@@ -72,7 +72,7 @@ def _read_json(path: PathLike) -> Iterator[EntityText]:
         entities = set()
         for kind, names in item["label"].items():
             if not isinstance(names, dict):
-                raise ValueError(f"{place}: {kind!r} must be an object from entities to spans, received {names!r}.")
+                raise ValueError(f"{place}: {kind!r} must be an object from entities to spans. Received: {names!r}.")
             for name, spans in names.items():
                 for span in spans if isinstance(spans, list) else [spans]:
                     entities.add(_checked(text, kind, name, span, place))
@@ -82,7 +82,7 @@ def _read_json(path: PathLike) -> Iterator[EntityText]:
 def _checked(text: str, kind: str, name: str, span: Any, place: str) -> Entity:
     whole = isinstance(span, list) and len(span) == 2 and all(type(value) is int for value in span)
     if not whole:
-        raise ValueError(f"{place}: a span of {name!r} must be [first, last], two whole numbers, received {span!r}.")
+        raise ValueError(f"{place}: a span of {name!r} must be [first, last], two whole numbers. Received: {span!r}.")
     first, last = span
     if not 0 <= first <= last < len(text):
         raise ValueError(
@@ -122,7 +122,7 @@ def _fields(line: str, place: str) -> tuple[str, tuple[str, str]]:
     fields = line.split("\t") if "\t" in line else line.split()
     if len(fields) < 2 or not fields[0]:
         raise ValueError(
-            f"{place}: expected a character and its tag, with a tab or a space between, received {line[:40]!r}."
+            f"{place}: expected a character and its tag, with a tab or a space between. Received: {line[:40]!r}."
         )
     letter, _, kind = fields[-1].partition("-")
     known = letter in (_BEGIN, *_INSIDE, _END, _SINGLE) and kind

@@ -3,7 +3,7 @@
 Legend: N texts, P postings (a term in a text), V terms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -43,6 +43,12 @@ class LexicalIndex:
     """
 
     ARRAYS = ("terms", "starts", "texts", "counts", "lengths")
+
+    terms: np.ndarray
+    starts: np.ndarray
+    texts: np.ndarray
+    counts: np.ndarray
+    lengths: np.ndarray
 
     def __init__(self, **arrays: np.ndarray):
         for name in self.ARRAYS:
@@ -104,7 +110,7 @@ class LexicalIndex:
             own += count * weight * count * (K1 + 1) / (count + K1)
         return scores / own if relative and own else scores
 
-    def _query(self, query):
+    def _query(self, query: str) -> Iterator[tuple[float, int, slice]]:
         """(idf, count in the query, slice of postings) of its terms; a term that no text holds has an empty slice."""
         keys, counts = np.unique(text_terms([query])[0], return_counts=True)
         at = np.searchsorted(self.terms, keys).clip(max=max(0, len(self.terms) - 1))

@@ -122,10 +122,10 @@ def _items(path: PathLike) -> Iterator[tuple[str, Any]]:
         return
     if isinstance(data, dict):
         if not {"data", "paragraphs", "qas", "question"} & data.keys():
-            raise ValueError(f"{path}: expected {_FORMATS}; received an object with the keys {_keys(data)}.")
+            raise ValueError(f"{path}: expected {_FORMATS}. Received: an object with the keys {_keys(data)}.")
         data = _get(data, "data", list, str(path)) if "data" in data else [data]
     if not isinstance(data, list):
-        raise ValueError(f"{path}: expected {_FORMATS}; received {_JSON_NAMES[type(data)]} at the top.")
+        raise ValueError(f"{path}: expected {_FORMATS}. Received: {_JSON_NAMES[type(data)]} at the top.")
     for index, item in enumerate(data, 1):
         yield f"{path}: item {index}", item
 
@@ -156,7 +156,7 @@ def _parse_json(text: str, path: PathLike, line_number: int | None = None) -> An
 def _parse_item(item: Any, where: str) -> Iterator[tuple[Question, str]]:
     """The questions of one top-level item, each with its place."""
     if not isinstance(item, dict):
-        raise ValueError(f"{where}: expected an object, received {_JSON_NAMES[type(item)]}.")
+        raise ValueError(f"{where}: expected an object. Received: {_JSON_NAMES[type(item)]}.")
     if "paragraphs" in item:
         for index, paragraph in enumerate(_get(item, "paragraphs", list, where), 1):
             yield from _parse_paragraph(paragraph, f"{where}, paragraph {index}")
@@ -174,7 +174,7 @@ def _parse_webqa(item: dict, where: str) -> Question:
     for index, entry in enumerate(_get(item, "passages", list, where), 1):
         place = f"{where}, passage {index}"
         if not isinstance(entry, dict):
-            raise ValueError(f"{place}: expected {{passage, answer}}, received {_JSON_NAMES[type(entry)]}.")
+            raise ValueError(f"{place}: expected {{passage, answer}}. Received: {_JSON_NAMES[type(entry)]}.")
         answer = "" if entry.get("answer") is None else _get(entry, "answer", str, place)
         passages.append(Passage(_get(entry, "passage", str, place), answer))
     if not passages:
@@ -185,13 +185,13 @@ def _parse_webqa(item: dict, where: str) -> Question:
 
 def _parse_paragraph(paragraph: Any, where: str) -> Iterator[tuple[Question, str]]:
     if not isinstance(paragraph, dict):
-        raise ValueError(f"{where}: expected {{context, qas}}, received {_JSON_NAMES[type(paragraph)]}.")
+        raise ValueError(f"{where}: expected {{context, qas}}. Received: {_JSON_NAMES[type(paragraph)]}.")
     prefix = "context_text" in paragraph  # CMRC2018's other layout: context_text, query_text, query_id
     context = _get(paragraph, "context_text" if prefix else "context", str, where)
     for index, entry in enumerate(_get(paragraph, "qas", list, where), 1):
         place = f"{where}, question {index}"
         if not isinstance(entry, dict):
-            raise ValueError(f"{place}: expected {{id, question, answers}}, received {_JSON_NAMES[type(entry)]}.")
+            raise ValueError(f"{place}: expected {{id, question, answers}}. Received: {_JSON_NAMES[type(entry)]}.")
         question_id = _get_id(entry, "query_id" if prefix else "id", place)
         question = _get(entry, "query_text" if prefix else "question", str, place)
         if not question.strip():  # CMRC2018 was published with one, and its scorer counts it
@@ -208,7 +208,7 @@ def _parse_paragraph(paragraph: Any, where: str) -> Iterator[tuple[Question, str
 
 def _answer_text(answer: Any, where: str) -> str:
     if not isinstance(answer, dict):
-        raise ValueError(f"{where}: expected a string or {{text}}, received {_JSON_NAMES[type(answer)]}.")
+        raise ValueError(f"{where}: expected a string or {{text}}. Received: {_JSON_NAMES[type(answer)]}.")
     return _get(answer, "text", str, where)
 
 
@@ -219,10 +219,10 @@ def _keys(item: Mapping[str, Any]) -> str:
 def _get(item: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     """A value that must be there and of one type."""
     if key not in item:
-        raise ValueError(f"{where}: the key {key!r} is missing, received {_keys(item)}; add it.")
+        raise ValueError(f"{where}: the key {key!r} is missing. Received: {_keys(item)}; add it.")
     value = item[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{where}: {key!r} must be {_JSON_NAMES[kind]}, received {_JSON_NAMES[type(value)]}.")
+        raise ValueError(f"{where}: {key!r} must be {_JSON_NAMES[kind]}. Received: {_JSON_NAMES[type(value)]}.")
     return value
 
 
@@ -250,13 +250,13 @@ def read_json_lines(path: PathLike, fields: Sequence[str] | Mapping[str, type]) 
         ValueError: an empty file, a line that is not a JSON object, a missing key, a value of another type.
     """
     if isinstance(fields, str):
-        raise TypeError("fields must be a list of keys, received one str.")
+        raise TypeError("fields must be a list of keys. Received: one str.")
     types = fields if isinstance(fields, Mapping) else dict.fromkeys(fields, object)
     for line_number, line in read_lines(path):
         where = f"{path}:{line_number}"
         item = _parse_json(line, path, line_number)
         if not isinstance(item, dict):
-            raise ValueError(f"{where}: expected a JSON object on each line, received {_JSON_NAMES[type(item)]}.")
+            raise ValueError(f"{where}: expected a JSON object on each line. Received: {_JSON_NAMES[type(item)]}.")
         yield {key: _get(item, key, kind, where) for key, kind in types.items()}
 
 
@@ -275,12 +275,12 @@ def read_tsv(path: PathLike, columns: Sequence[str]) -> Iterator[tuple[str, ...]
         ValueError: an empty file, a line with another number of columns.
     """
     if isinstance(columns, str):
-        raise TypeError("columns must be a list of names, received one str.")
+        raise TypeError("columns must be a list of names. Received: one str.")
     for line_number, line in read_lines(path):
         fields = tuple(line.split("\t"))
         if len(fields) != len(columns):
             raise ValueError(
-                f"{path}:{line_number}: expected {len(columns)} tab-separated fields ({', '.join(columns)}), received "
+                f"{path}:{line_number}: expected {len(columns)} tab-separated fields ({', '.join(columns)}). Received: "
                 f"{len(fields)}; correct the line."
             )
         yield fields

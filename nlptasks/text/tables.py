@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nlptasks.errors import UserError
 from nlptasks.files import PathLike, open_text, read_lines
 from nlptasks.text.readers import read_json_lines
 
@@ -20,7 +21,7 @@ def read_table(
         path: the file, UTF-8, plain or gzip; blank lines are skipped.
         wanted: names of the columns that must be there.
         names: of all columns of a tab-separated or CSV file without a header; None: its first line has them.
-        options: how an error calls the options that choose columns.
+        options: the options that choose columns, for an error: a template as `UserError` takes it.
 
     Yields:
         Place (file and line) and values by column.
@@ -42,7 +43,7 @@ def read_table(
             continue
         if len(fields) != len(names):
             raise ValueError(
-                f"{path}:{number}: expected {len(names)} fields ({', '.join(names)}), received {len(fields)}; correct "
+                f"{path}:{number}: expected {len(names)} fields ({', '.join(names)}). Received: {len(fields)}; correct "
                 "the line."
             )
         yield f"{path}:{number}", dict(zip(names, fields, strict=True))
@@ -53,7 +54,7 @@ def require_names(names: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if names.count(name) != 1:
             raise ValueError(
-                f"the column {name!r} must stand once among the names of columns, received {', '.join(names)}."
+                f"the column {name!r} must stand once among the names of columns. Received: {', '.join(names)}."
             )
 
 
@@ -61,9 +62,13 @@ def _require_columns(names: Sequence[str], wanted: Sequence[str], options: str, 
     for name in wanted:
         if names.count(name) != 1:
             shown = ", ".join(repr(n if len(n) < 20 else n[:20] + "…") for n in names)
-            raise ValueError(
-                f"{place}: the first line has no column {name!r} (it reads {shown}); choose among these with "
-                f"{options}, or name the columns of a file without such a line with --columns."
+            raise UserError(
+                "{place}: the first line has no column {name!r} (it reads {shown}); choose among these with "
+                + options
+                + ", or name the columns of a file without such a line with {field:columns}.",
+                place=place,
+                name=name,
+                shown=shown,
             )
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from nlptasks.files import PathLike, open_text, write_text
 from nlptasks.text.encoding import Encoding, Pieces, assemble
@@ -49,7 +50,7 @@ class Tokenizer:
         self._tokens = sorted(self.vocab, key=self.vocab.__getitem__)
         self._library = _build_library(self.vocab, self.lowercase)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.vocab, self.lowercase)
 
     @property
@@ -104,7 +105,7 @@ class Tokenizer:
         """
         for name, value in (("text", text), ("second_text", second_text)):
             if not isinstance(value, str) and (name == "text" or value is not None):
-                raise TypeError(f"{name} must be str, received {type(value).__name__}.")
+                raise TypeError(f"{name} must be str. Received: {type(value).__name__}.")
         return self.encode_batch([text], None if second_text is None else [second_text], max_length)[0]
 
     def encode_batch(
@@ -135,7 +136,7 @@ class Tokenizer:
             second_texts = self._checked(second_texts, "second_texts")
             if len(texts) != len(second_texts):
                 raise ValueError(
-                    f"texts and second_texts must pair up, received {len(texts)} and {len(second_texts)}; "
+                    f"texts and second_texts must pair up. Received: {len(texts)} and {len(second_texts)}; "
                     f"give as many of both."
                 )
         encodings: list[Encoding] = []
@@ -159,7 +160,7 @@ class Tokenizer:
         """The token with this id; ValueError for an id outside the vocabulary."""
         index = operator.index(token_id)
         if not 0 <= index < len(self._tokens):
-            raise ValueError(f"token ids must lie in 0 to {len(self._tokens) - 1}, received {index}.")
+            raise ValueError(f"token ids must lie in 0 to {len(self._tokens) - 1}. Received: {index}.")
         return self._tokens[index]
 
     def ids_to_tokens(self, token_ids: Iterable[int]) -> list[str]:
@@ -232,11 +233,11 @@ class Tokenizer:
     @staticmethod
     def _checked(texts: Iterable[str], name: str) -> list[str]:
         if isinstance(texts, str):
-            raise TypeError(f"{name} must be a list of str, received one str; use encode, or put it into a list.")
+            raise TypeError(f"{name} must be a list of str. Received: one str; use encode, or put it into a list.")
         texts = list(texts)
         for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise TypeError(f"{name}[{index}] must be str, received {type(text).__name__}.")
+                raise TypeError(f"{name}[{index}] must be str. Received: {type(text).__name__}.")
         return texts
 
     @staticmethod
@@ -248,13 +249,13 @@ class Tokenizer:
         if room < 0:
             form = "[CLS] text [SEP]" if num_special == 2 else "[CLS] text [SEP] text [SEP]"
             raise ValueError(
-                f"max_length must be at least {num_special}, the number of special tokens in {form}; "
-                f"received {max_length}."
+                f"max_length must be at least {num_special}, the number of special tokens in {form}. "
+                f"Received: {max_length}."
             )
         return room
 
 
-def _build_library(vocab: Mapping[str, int], lowercase: bool):
+def _build_library(vocab: Mapping[str, int], lowercase: bool) -> Any:
     """The same tokenizer as a `tokenizers.Tokenizer`, without special tokens."""
     import tokenizers  # here, so that reading files does not wait for it
     from tokenizers import models, normalizers, pre_tokenizers
@@ -275,15 +276,15 @@ def _read_lowercase(path: Path) -> bool:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{error.lineno}: invalid JSON at column {error.colno}: {error.msg}.") from None
     if not isinstance(config, dict):
-        raise ValueError(f"{path}: expected a JSON object, received {type(config).__name__}.")
+        raise ValueError(f"{path}: expected a JSON object. Received: {type(config).__name__}.")
     lowercase = config.get("do_lower_case", True)
     if not isinstance(lowercase, bool):
-        raise ValueError(f"{path}: do_lower_case must be true or false, received {lowercase!r}.")
+        raise ValueError(f"{path}: do_lower_case must be true or false. Received: {lowercase!r}.")
     if config.get("strip_accents") not in (None, lowercase):
         raise ValueError(
-            f"{path}: accents are dropped exactly when do_lower_case is true ({lowercase}), received strip_accents "
+            f"{path}: accents are dropped exactly when do_lower_case is true ({lowercase}). Received: strip_accents "
             f"{config['strip_accents']!r}; remove it if the model was not trained with it."
         )
     if config.get("tokenize_chinese_chars", True) is not True:
-        raise ValueError(f"{path}: Chinese characters are always split, received tokenize_chinese_chars false.")
+        raise ValueError(f"{path}: Chinese characters are always split. Received: tokenize_chinese_chars false.")
     return lowercase

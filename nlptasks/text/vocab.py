@@ -28,12 +28,12 @@ def check_vocab(vocab: Mapping[str, int], where: str = "vocab") -> None:
             )
     if vocab[PAD] != 0:
         raise ValueError(
-            f"{where}: {PAD} must be id 0 (the first line), because models read id 0 as padding; "
-            f"received id {vocab[PAD]}."
+            f"{where}: {PAD} must be id 0 (the first line), because models read id 0 as padding. "
+            f"Received: id {vocab[PAD]}."
         )
     if sorted(vocab.values()) != list(range(len(vocab))):
         raise ValueError(
-            f"{where}: the ids of {len(vocab)} tokens must be 0 to {len(vocab) - 1}, each once; received ids from "
+            f"{where}: the ids of {len(vocab)} tokens must be 0 to {len(vocab) - 1}, each once. Received: ids from "
             f"{min(vocab.values())} to {max(vocab.values())} with gaps or repeats; number the tokens anew."
         )
 
@@ -57,7 +57,7 @@ def load_vocab(path: PathLike) -> dict[str, int]:
     for line_number, line in enumerate(lines, 1):
         token = line.removesuffix("\r")
         if not token:
-            raise ValueError(f"{path}:{line_number}: expected one token a line, received an empty line; remove it.")
+            raise ValueError(f"{path}:{line_number}: expected one token a line. Received: an empty line; remove it.")
         if token in vocab:
             raise ValueError(
                 f"{path}:{line_number}: the token {token!r} stands on line {vocab[token] + 1} already; "
@@ -138,15 +138,15 @@ def build_character_vocab(
     """
     specials = [*REQUIRED_TOKENS, MASK]
     if min_count < 1:
-        raise ValueError(f"min_count must be at least 1, received {min_count}.")
+        raise ValueError(f"min_count must be at least 1. Received: {min_count}.")
     if max_size is not None and max_size < len(specials):
-        raise ValueError(f"max_size must leave room for {len(specials)} special tokens, received {max_size}.")
+        raise ValueError(f"max_size must leave room for {len(specials)} special tokens. Received: {max_size}.")
     if isinstance(texts, str):
-        raise TypeError("texts must be an iterable of strings, received one string; put it into a list.")
+        raise TypeError("texts must be an iterable of strings. Received: one string; put it into a list.")
     raw_counts: Counter[str] = Counter()
     for text in texts:
         if not isinstance(text, str):
-            raise TypeError(f"texts must hold strings, received {type(text).__name__}.")
+            raise TypeError(f"texts must hold strings. Received: {type(text).__name__}.")
         raw_counts.update(text)
     counts: Counter[str] = Counter()
     for char, count in raw_counts.items():

@@ -99,9 +99,9 @@ def test_sogou_files_are_read_plain_and_gzip(tmp_path):
 @pytest.mark.parametrize(
     ("reader", "content", "message"),
     [
-        (read_sogou_golds, "1\t沈月\t沈月\n2\t沈月\n", r"bad\.txt:2: expected 3 tab-separated fields .* received 2"),
+        (read_sogou_golds, "1\t沈月\t沈月\n2\t沈月\n", r"bad\.txt:2: expected 3 tab-separated fields .*\. Received: 2"),
         (read_sogou_golds, "1\t \t沈月\n", r"bad\.txt:1: a gold answer is not blank"),
-        (read_sogou_predictions, "1\n", r"bad\.txt:1: expected 2 tab-separated fields .* received 1"),
+        (read_sogou_predictions, "1\n", r"bad\.txt:1: expected 2 tab-separated fields .*\. Received: 1"),
         (read_sogou_predictions, "1\t沈\n2\t月\n1\t白\n", r"bad\.txt:3: question id '1' was already on line 1"),
     ],
 )

@@ -30,9 +30,9 @@ def test_odd_characters_have_ids():
 
 
 def test_what_is_no_list_of_strings_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="received one str; put it into a list"):
+    with pytest.raises(TypeError, match="Received: one str; put it into a list"):
         VOCAB.encode_batch("山")
-    with pytest.raises(TypeError, match=r"texts\[1\] must be str, received int"):
+    with pytest.raises(TypeError, match=r"texts\[1\] must be str. Received: int"):
         VOCAB.encode_batch(["山", 3])
     (tmp_path / "v").write_text("[PAD]\n[CLS]\n[UNK]\n[SEP]\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"v: \[UNK\] must be id 1"):

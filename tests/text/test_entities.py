@@ -77,7 +77,7 @@ def test_two_entities_side_by_side_stay_two(tmp_path):
         (line({"name": {"沈月": [[1, 0]]}}), 1, r"leaves the text .*count from 0 to 9"),
         (line({"name": {"沈月": [[-1, 0]]}}), 1, "leaves the text"),
         (line({"name": {"沈月": [[1, 2]]}}), 1, r"the span \[1, 2\] of '沈月' \(name\) reads '月去'; correct"),
-        (line({"name": {"沈月": [0, 1]}}), 1, r"must be \[first, last\], two whole numbers, received 0"),
+        (line({"name": {"沈月": [0, 1]}}), 1, r"must be \[first, last\], two whole numbers. Received: 0"),
         (line({"name": [[0, 1]]}), 1, "'name' must be an object from entities to spans"),
         (line({}, " "), 1, "the text is empty"),
         ('{"text": "a"}\n', 1, "the key 'label' is missing"),

@@ -139,45 +139,45 @@ def item(**changes):
         ("", r"a\.json: the file is empty; expected a list of \{id, question, passages"),
         (" \n\n", r"a\.json: the file is empty"),
         ("[]", r"a\.json: the file holds no question"),
-        ("3", r"a\.json: expected a list of .*; received a number at the top"),
-        ('"x"', "received a string at the top"),
-        ({"version": "1"}, r"received an object with the keys 'version'"),
-        ({"data": {}}, r"a\.json: 'data' must be a list, received an object"),
+        ("3", r"a\.json: expected a list of .*. Received: a number at the top"),
+        ('"x"', "Received: a string at the top"),
+        ({"version": "1"}, r"Received: an object with the keys 'version'"),
+        ({"data": {}}, r"a\.json: 'data' must be a list. Received: an object"),
         ('[\n{"id": x}]', r"a\.json:2: invalid JSON at column 8: .*; correct the file there"),
         ('[{"id": "x"', r"a\.json:1: invalid JSON at column 12"),
         ('{"data": [', r"a\.json:1: invalid JSON at column 11"),
-        ([item(), 3], r"a\.json: item 2: expected an object, received a number"),
+        ([item(), 3], r"a\.json: item 2: expected an object. Received: a number"),
         (
             [{"id": "x", "passages": []}],
-            r"a\.json: item 1: the key 'question' is missing, received 'id', 'passages'; add it",
+            r"a\.json: item 1: the key 'question' is missing. Received: 'id', 'passages'; add it",
         ),
         ([{"question": "x", "passages": []}], r"item 1: the key 'id' is missing"),
         ([{"id": "x", "question": "y"}], r"item 1: the key 'passages' is missing"),
-        ([item(id=True)], r"item 1: 'id' must be a string, received true or false"),
+        ([item(id=True)], r"item 1: 'id' must be a string. Received: true or false"),
         ([item(id="")], r"item 1: 'id' is empty"),
-        ([item(question=["x"])], r"item 1: 'question' must be a string, received a list"),
+        ([item(question=["x"])], r"item 1: 'question' must be a string. Received: a list"),
         ([item(question=" \u3000")], r"item 1: the question is empty"),
         ([item(passages=[])], r"item 1: the question has no passages; give it at least one"),
-        ([item(passages="x")], r"item 1: 'passages' must be a list, received a string"),
-        ([item(passages=["x"])], r"item 1, passage 1: expected \{passage, answer\}, received a string"),
+        ([item(passages="x")], r"item 1: 'passages' must be a list. Received: a string"),
+        ([item(passages=["x"])], r"item 1, passage 1: expected \{passage, answer\}. Received: a string"),
         ([item(passages=[{"answer": "x"}])], r"item 1, passage 1: the key 'passage' is missing"),
-        ([item(passages=[{"passage": "x", "answer": 3}])], r"passage 1: 'answer' must be a string, received a number"),
+        ([item(passages=[{"passage": "x", "answer": 3}])], r"passage 1: 'answer' must be a string. Received: a number"),
         (
             [item(), item(id="y"), item()],
             r"a\.json: item 3: the id 'x' stands at .*a\.json: item 1 already; ids must be unique",
         ),
-        ({"data": [{"paragraphs": [3]}]}, r"item 1, paragraph 1: expected \{context, qas\}, received a number"),
+        ({"data": [{"paragraphs": [3]}]}, r"item 1, paragraph 1: expected \{context, qas\}. Received: a number"),
         ({"data": [{"paragraphs": [{"qas": []}]}]}, r"item 1, paragraph 1: the key 'context' is missing"),
         ({"data": [{"paragraphs": [{"context": "x"}]}]}, r"paragraph 1: the key 'qas' is missing"),
         ({"data": [{"paragraphs": [{"context": "x", "qas": [3]}]}]}, r"question 1: expected \{id, question, answers\}"),
         ([{"context": "x", "qas": [{"id": "q", "question": 3}]}], r"item 1, question 1: 'question' must be a string"),
         (
             [{"context": "x", "qas": [{"id": "q", "question": "?", "answers": "x"}]}],
-            r"question 1: 'answers' must be a list, received a string",
+            r"question 1: 'answers' must be a list. Received: a string",
         ),
         (
             [{"context": "x", "qas": [{"id": "q", "question": "?", "answers": [3]}]}],
-            r"question 1, answer 1: expected a string or \{text\}, received a number",
+            r"question 1, answer 1: expected a string or \{text\}. Received: a number",
         ),
         (
             [{"context": "x", "qas": [{"id": "q", "question": "?", "answers": [{"answer_start": 0}]}]}],
@@ -200,7 +200,7 @@ def test_bad_questions_are_named_with_their_place(tmp_path, value, message):
     [
         ([json.dumps(item()), "{oops}"], r"a\.jsonl:2: invalid JSON at column 2"),
         (["{oops}", json.dumps(item())], r"a\.jsonl:1: invalid JSON at column 2"),
-        ([json.dumps(item()), "", "[3]"], r"a\.jsonl:3: expected an object, received a list"),
+        ([json.dumps(item()), "", "[3]"], r"a\.jsonl:3: expected an object. Received: a list"),
         ([json.dumps(item()), json.dumps(item())], r"a\.jsonl:2: the id 'x' stands at .*a\.jsonl:1 already"),
         ([json.dumps(item()), json.dumps(item(id="y", question=""))], r"a\.jsonl:2: the question is empty"),
     ],
@@ -214,7 +214,7 @@ def test_missing_file_and_wrong_encoding_of_questions_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
         read_questions(tmp_path / "none.json")
     (tmp_path / "a.json").write_bytes('[\n{"question": "问"}]'.encode("gb18030"))
-    with pytest.raises(ValueError, match=r"a\.json:2: expected UTF-8, received byte 0xce at byte offset 16; convert"):
+    with pytest.raises(ValueError, match=r"a\.json:2: expected UTF-8. Received: byte 0xce at byte offset 16; convert"):
         read_questions(tmp_path / "a.json")
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(json.dumps(WEBQA).encode())[:-20])
     with pytest.raises(ValueError, match=r"b\.json\.gz: expected a whole gzip file"):
@@ -231,9 +231,9 @@ def test_json_lines_give_the_fields_that_were_asked_for(tmp_path):
     ("line", "message"),
     [
         ('{"text": "x"', r"a\.jsonl:2: invalid JSON at column 13"),
-        ("[1]", r"a\.jsonl:2: expected a JSON object on each line, received a list"),
-        ('{"label": 1}', r"a\.jsonl:2: the key 'text' is missing, received 'label'"),
-        ('{"text": null}', r"a\.jsonl:2: 'text' must be a string, received null"),
+        ("[1]", r"a\.jsonl:2: expected a JSON object on each line. Received: a list"),
+        ('{"label": 1}', r"a\.jsonl:2: the key 'text' is missing. Received: 'label'"),
+        ('{"text": null}', r"a\.jsonl:2: 'text' must be a string. Received: null"),
     ],
 )
 def test_bad_json_line_is_named(tmp_path, line, message):
@@ -250,7 +250,7 @@ def test_columns_are_told_by_tabs_alone(tmp_path):
 @pytest.mark.parametrize(("line", "received"), [("1", 1), ("1\t2\t3", 3)])
 def test_wrong_number_of_columns_is_named(tmp_path, line, received):
     path = write(tmp_path / "a.tsv", f"0\t好\n\n{line}\n")
-    message = rf"a\.tsv:3: expected 2 tab-separated fields \(label, text\), received {received}; correct the line"
+    message = rf"a\.tsv:3: expected 2 tab-separated fields \(label, text\). Received: {received}; correct the line"
     with pytest.raises(ValueError, match=message):
         list(read_tsv(path, ["label", "text"]))
 

@@ -361,26 +361,26 @@ def test_tokens_and_ids_turn_into_each_other(tokenizer):
     assert tokenizer.token_to_id("東") == tokenizer.unk_id == 1
     assert tokenizer.id_to_token(np.int32(VOCAB["北"])) == "北"
     assert (tokenizer.vocab_size, tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id) == (len(VOCAB), 0, 2, 3)
-    with pytest.raises(ValueError, match=rf"token ids must lie in 0 to {len(VOCAB) - 1}, received {len(VOCAB)}\."):
+    with pytest.raises(ValueError, match=rf"token ids must lie in 0 to {len(VOCAB) - 1}. Received: {len(VOCAB)}\."):
         tokenizer.id_to_token(len(VOCAB))
-    with pytest.raises(ValueError, match=r"token ids must lie in 0 to .*, received -1\."):
+    with pytest.raises(ValueError, match=r"token ids must lie in 0 to .*. Received: -1\."):
         tokenizer.decode([-1])
 
 
 def test_wrong_arguments_are_named(tokenizer):
-    with pytest.raises(TypeError, match=r"^text must be str, received bytes\.$"):
+    with pytest.raises(TypeError, match=r"^text must be str. Received: bytes\.$"):
         tokenizer.encode(b"abc")
-    with pytest.raises(TypeError, match=r"^second_text must be str, received int\.$"):
+    with pytest.raises(TypeError, match=r"^second_text must be str. Received: int\.$"):
         tokenizer.encode("a", 3)
-    with pytest.raises(TypeError, match=r"^texts\[1\] must be str, received NoneType\.$"):
+    with pytest.raises(TypeError, match=r"^texts\[1\] must be str. Received: NoneType\.$"):
         tokenizer.encode_batch(["a", None])
-    with pytest.raises(TypeError, match="texts must be a list of str, received one str"):
+    with pytest.raises(TypeError, match=r"texts must be a list of str\. Received: one str"):
         tokenizer.encode_batch("abc")
-    with pytest.raises(ValueError, match="texts and second_texts must pair up, received 2 and 1"):
+    with pytest.raises(ValueError, match=r"texts and second_texts must pair up\. Received: 2 and 1"):
         tokenizer.encode_batch(["a", "b"], ["c"])
-    with pytest.raises(ValueError, match=r"max_length must be at least 2, .* \[CLS\] text \[SEP\]; received 1\."):
+    with pytest.raises(ValueError, match=r"max_length must be at least 2, .* \[CLS\] text \[SEP\]. Received: 1\."):
         tokenizer.encode("a", max_length=1)
-    with pytest.raises(ValueError, match=r"max_length must be at least 3, .*; received 2\."):
+    with pytest.raises(ValueError, match=r"max_length must be at least 3, .*. Received: 2\."):
         tokenizer.encode("a", "b", max_length=2)
 
 
@@ -409,10 +409,10 @@ def test_saved_directory_opens_again_and_in_transformers(tmp_path, composed_toke
     ("config", "message"),
     [
         ("{", r"tokenizer_config\.json:1: invalid JSON at column 2"),
-        ("[]", "expected a JSON object, received list"),
-        ('{"do_lower_case": 1}', "do_lower_case must be true or false, received 1"),
-        ('{"do_lower_case": true, "strip_accents": false}', "received strip_accents False"),
-        ('{"tokenize_chinese_chars": false}', "received tokenize_chinese_chars false"),
+        ("[]", "expected a JSON object. Received: list"),
+        ('{"do_lower_case": 1}', "do_lower_case must be true or false. Received: 1"),
+        ('{"do_lower_case": true, "strip_accents": false}', "Received: strip_accents False"),
+        ('{"tokenize_chinese_chars": false}', "Received: tokenize_chinese_chars false"),
     ],
 )
 def test_config_that_asks_for_other_rules_is_refused(tmp_path, tokenizer, config, message):

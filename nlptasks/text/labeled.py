@@ -1,4 +1,4 @@
-"""Readers of labelled texts: labels of a text or of a pair of texts, in tab-separated, CSV or JSON-lines files.
+"""Readers of labeled texts: labels of a text or of a pair of texts, in tab-separated, CSV or JSON-lines files.
 
 Whatever is wrong with a file is one line that names the file, the line and what to do.
 """
@@ -8,15 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from nlptasks.errors import UserError
 from nlptasks.files import PathLike
 from nlptasks.text.tables import read_table, require_names
 
 _SHOWN = 20  # of the known labels, in an error
-_OPTIONS = "--text, --second-text and --label"
+_OPTIONS = "{field:text_column}, {field:second_text_column} and {field:label_column}"
 
 
 @dataclass(frozen=True)
-class LabelledText:
+class LabeledText:
     """A text or a pair of texts with its labels.
 
     Attributes:
@@ -30,6 +31,16 @@ class LabelledText:
     second_text: str | None
     labels: tuple[str, ...]
     place: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The text, or both texts of a pair."""
+        return (self.text,) if self.second_text is None else (self.text, self.second_text)
+
+    @property
+    def text_or_pair(self) -> str | tuple[str, ...]:
+        """The text, or the pair, as a classifier takes it."""
+        return self.text if self.second_text is None else self.parts
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class Columns:
     def __post_init__(self) -> None:
         wanted = self.wanted
         if len(set(wanted)) < len(wanted):
-            raise ValueError(f"text, second text and label must be different columns, received {', '.join(wanted)}.")
+            raise ValueError(f"text, second text and label must be different columns. Received: {', '.join(wanted)}.")
         if self.names is not None:
             require_names(self.names, wanted)
 
@@ -61,8 +72,8 @@ class Columns:
         return [name for name in (self.text, self.second_text, self.label) if name is not None]
 
 
-def read_labelled(path: PathLike, columns: Columns | None = None) -> list[LabelledText]:
-    """Read labelled texts.
+def read_labeled(path: PathLike, columns: Columns | None = None) -> list[LabeledText]:
+    """Read labeled texts.
 
     The format follows from the file's name, without `.gz`: `.jsonl` and `.json` JSON lines, `.csv` commas and quotes,
     anything else tabs without quotes. In JSON a label may also be a number, and a list where a text has several.
@@ -78,18 +89,18 @@ def read_labelled(path: PathLike, columns: Columns | None = None) -> list[Labell
     columns = columns or Columns()
     found = []
     for place, row in read_table(path, columns.wanted, columns.names, _OPTIONS):
-        texts = []
+        texts: list[Any] = []
         for name in (columns.text, columns.second_text):
             text = None if name is None else row[name]
             if text is not None and not isinstance(text, str):
                 raise ValueError(
-                    f"{place}: {name!r} must be a string, received {type(text).__name__}; put it in quotes."
+                    f"{place}: {name!r} must be a string. Received: {type(text).__name__}; put it in quotes."
                 )
             if text is not None and not text.strip():
                 raise ValueError(f"{place}: {name!r} is empty; write the text, or leave the line out.")
             texts.append(text)
         labels = () if columns.label is None else _labels(row[columns.label], columns, place)
-        found.append(LabelledText(texts[0], texts[1], labels, place))
+        found.append(LabeledText(texts[0], texts[1], labels, place))
     if not found:
         raise ValueError(f"{path}: the file holds a header and no text; expected at least one line below it.")
     return found
@@ -102,14 +113,17 @@ def _labels(value: Any, columns: Columns, place: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         value = [value]
     elif not several:
-        raise ValueError(
-            f"{place}: {columns.label!r} must be one label, received a list of {len(value)}; for texts with several "
-            "labels say so (--multi-label)."
+        raise UserError(
+            "{place}: {column!r} must be one label. Received: a list of {count}; for texts with several labels say so "
+            "({field:multi_label}).",
+            place=place,
+            column=columns.label,
+            count=len(value),
         )
     labels = []
     for label in value:
         if isinstance(label, bool) or not isinstance(label, str | int):
-            raise ValueError(f"{place}: a label must be a string or a whole number, received {label!r}.")
+            raise ValueError(f"{place}: a label must be a string or a whole number. Received: {label!r}.")
         if not str(label).strip():
             raise ValueError(f"{place}: {columns.label!r} is empty; write the label, or leave the line out.")
         labels.append(str(label).strip())
