@@ -3,26 +3,20 @@
 Legend: B batch, T position, D hidden.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from nlptasks.checkpoints.configs import config_from_json
-from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
-from nlptasks.checkpoints.weights import assign_weights
-from nlptasks.core.config import TransformerConfig
+from nlptasks.backend import Tensor
 from nlptasks.core.transformer import Transformer
-from nlptasks.files import read_json_object
+from nlptasks.errors import UserError
 from nlptasks.text import Tokenizer
-from nlptasks.text.batches import length_sorted_batches, pad, round_up
 
 HEAD = "head."
 """what the names of a head's weights begin with in `model.safetensors`"""
-WIDTH = 16
-"""widths of arrays are multiples of this"""
 
 
 class EncoderWithHead(keras.Model):
@@ -34,7 +28,9 @@ class EncoderWithHead(keras.Model):
         dropout: rate on the hidden states that the head reads.
     """
 
-    def __init__(self, transformer: Transformer, layers: dict[str, keras.layers.Layer], dropout: float = 0.1, **kwargs):
+    def __init__(
+        self, transformer: Transformer, layers: dict[str, keras.layers.Layer], dropout: float = 0.1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.transformer = transformer
         self.dropout = keras.layers.Dropout(dropout)
@@ -45,13 +41,19 @@ class EncoderWithHead(keras.Model):
                 layer.build((None, None, transformer.config.hidden_size))
         self.built = True
 
-    def encode(self, token_ids, segment_ids=None, training=None, encode=None):
+    def encode(
+        self,
+        token_ids: Tensor,
+        segment_ids: Tensor | None = None,
+        training: bool | None = None,
+        encode: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
         """Hidden states `(B, T, D)` after dropout, of the transformer or of `encode`, called as its `encode` is."""
         encode = self.transformer.encode if encode is None else encode
         return self.dropout(encode(token_ids, segment_ids, training=training), training=training)
 
-    def call(self, inputs, training=None):
-        return self.encode(*inputs, training=training)
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        return self.encode(*inputs, training=training)  # type: ignore[misc] # inputs are ids and segments
 
     def head_weights(self) -> dict[str, keras.Variable]:
         """The weights of the head by the names they are stored under."""
@@ -72,96 +74,31 @@ class EncoderWithHead(keras.Model):
         return model
 
 
-def check_fit(transformer: Transformer, tokenizer: Tokenizer, max_length: int) -> None:
-    """Raises ValueError where tokenizer and length do not fit the model."""
+def check_vocabulary(transformer: Transformer, tokenizer: Tokenizer) -> None:
+    """Refuses a tokenizer that does not fit the model.
+
+    Raises:
+        UserError: the vocabularies differ.
+    """
     if tokenizer.vocab_size != transformer.config.vocab_size:
-        raise ValueError(
-            f"The tokenizer (vocab.txt) has {tokenizer.vocab_size} tokens and the model (config.json) "
-            f"{transformer.config.vocab_size}; give the vocabulary that the model was trained with."
-        )
-    if not 4 <= max_length <= transformer.config.position_reach:
-        raise ValueError(
-            f"max_length must lie in 4 to {transformer.config.position_reach}, the positions of the model. "
-            f"Received: max_length={max_length}."
+        raise UserError(
+            "The tokenizer (vocab.txt) has {tokens} tokens and the model (config.json) {rows}; give the vocabulary "
+            "that the model was trained with.",
+            tokens=tokenizer.vocab_size,
+            rows=transformer.config.vocab_size,
         )
 
 
-def save_application(model: EncoderWithHead, tokenizer: Tokenizer, directory: str | Path, settings: dict) -> None:
-    """Writes config with `settings`, weights of encoder and head, and vocabulary."""
-    tensors = {name: np.array(ops.convert_to_numpy(w), "float32") for name, w in model.head_weights().items()}
-    tokenizer.save(directory)
-    save_directory(model.transformer, directory, tensors=tensors, nlptasks=settings)
-
-
-def read_settings(directory: str | Path, task: str, application: str) -> dict:
-    """The settings that `save_application` wrote, without the task.
+def check_fit(transformer: Transformer, tokenizer: Tokenizer, seq_length: int) -> None:
+    """Refuses a tokenizer or a length that does not fit the model.
 
     Raises:
-        ValueError, FileNotFoundError: not a directory of this task.
+        UserError: the vocabularies differ, or the model has fewer positions.
     """
-    path = Path(directory) / CONFIG
-    settings = read_json_object(path).get("nlptasks") or {}
-    if not isinstance(settings, dict) or settings.get("task") != task:
-        raise ValueError(
-            f"{path}: holds no {task.replace('_', ' ')} model; train one with nlptasks {application} train."
+    check_vocabulary(transformer, tokenizer)
+    if not 4 <= seq_length <= transformer.config.position_reach:
+        raise UserError(
+            "{field:seq_length} must lie in 4 to {most}, the positions of the model. Received: {value}.",
+            most=transformer.config.position_reach,
+            value=seq_length,
         )
-    return {name: value for name, value in settings.items() if name != "task"}
-
-
-def load_application(
-    directory: str | Path,
-    make_layers: Callable[[TransformerConfig], dict[str, keras.layers.Layer]],
-    with_mlm: bool | str = False,
-) -> tuple[EncoderWithHead, Tokenizer]:
-    """The model and the tokenizer that `save_application` wrote.
-
-    Raises:
-        ValueError, FileNotFoundError: one line; something is missing, left over, or of another shape.
-    """
-    directory = Path(directory)
-    config = config_from_json(read_json_object(directory / CONFIG), directory / CONFIG)
-    model = EncoderWithHead(Transformer(config, with_mlm=with_mlm), make_layers(config), config.dropout)
-    arrays = read_huggingface(directory, config)
-    weights = model.head_weights()
-    of_head = {name: array for name, array in arrays.items() if name.startswith(HEAD)}
-    wrong = [name for name in weights.keys() | of_head.keys() if _shape(weights, name) != _shape(of_head, name)]
-    if wrong:
-        raise ValueError(
-            f"{directory}: the weights of the head do not fit its config.json: {', '.join(sorted(wrong))}; give the "
-            "directory as the training run has written it."
-        )
-    encoder = {name: array for name, array in arrays.items() if not name.startswith(HEAD)}
-    assign_weights(model.transformer, encoder, str(directory), transposed=True)
-    for name, weight in weights.items():
-        weight.assign(of_head[name])
-    return model, Tokenizer.from_directory(directory)
-
-
-def _shape(values, name):
-    return tuple(values[name].shape) if name in values else None
-
-
-class ShuffledBatches:
-    """The batches of an epoch: examples of similar length together, a function of seed and epoch alone."""
-
-    def __init__(self, lengths: Sequence[int], seed: int = 0):
-        self.lengths, self.seed = np.asarray(lengths), seed
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def batches(self, epoch: int, batch_size: int) -> list[np.ndarray]:
-        """Indices of the examples of each batch."""
-        return length_sorted_batches(self.lengths, batch_size, np.random.default_rng([self.seed, epoch]))
-
-
-def padded_inputs(encodings: Sequence, count: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and segment ids `(count, T)` of encodings, T rounded up, at most `limit`."""
-    width = round_up(max(len(e) for e in encodings), WIDTH, limit)
-    return pad([e.token_ids for e in encodings], width, count), pad([e.segment_ids for e in encodings], width, count)
-
-
-def prediction_batches(encodings: Sequence, batch_size: int, limit: int) -> Iterator[tuple[np.ndarray, tuple]]:
-    """Indices and padded inputs of batches of similar length, every one of `batch_size` rows."""
-    for indices in length_sorted_batches([len(e) for e in encodings], batch_size):
-        yield indices, padded_inputs([encodings[i] for i in indices], batch_size, limit)

@@ -1,30 +1,56 @@
-"""Options that several commands share, and checks of them."""
+"""Options that several applications share, checked when they are made. Imports no backend."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from nlptasks.errors import UserError
 from nlptasks.files import require_writable
-from nlptasks.text.labelled import Columns
+from nlptasks.text.labeled import Columns
+from nlptasks.train.options import Options, TransformerTraining, require_at_least
 
-
-def require_empty_run(directory: Path, marker: str, resume: bool) -> None:
-    """Refuses to write a new run over an old one or where no directory can be, or to resume where there is none."""
-    require_writable(directory / marker)
-    if resume and not (directory / marker).is_file():
-        raise ValueError(f"{directory}: no interrupted run here; leave --resume out to start one.")
-    if not resume and (directory / marker).is_file():
-        raise ValueError(f"{directory}: holds a run already; --resume continues it, or give another --output.")
+SCRATCH = "none"
+"""instead of a checkpoint: random weights"""
 
 
 @dataclass(kw_only=True)
-class FileColumns:
-    """Options that say which columns of files of labelled texts to read."""
+class EncoderTraining(TransformerTraining):
+    """A training run of a Transformer that starts from a checkpoint, or from random weights and these sizes."""
 
-    text: str = "text"
+    checkpoint: str = SCRATCH
+    """a BERT to start from: a directory with its config, weights and vocab.txt; or none: train from scratch"""
+    vocab: Path | None = None
+    """vocabulary of a model from scratch; left out, the characters of the training texts"""
+    min_count: int = 1
+    """from scratch without a vocabulary: leave out characters seen less often"""
+    hidden_size: int = 128
+    """from scratch: hidden size (and the three below)"""
+    num_layers: int = 2
+    num_heads: int = 4
+    ffn_size: int = 512
+    dropout: float = 0.1
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "min_count", "hidden_size", "num_layers", "num_heads", "ffn_size")
+        if not 0 <= self.dropout < 1:
+            raise UserError("{field:dropout} must lie in [0, 1). Received: {value}.", value=self.dropout)
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the model starts from random weights."""
+        return self.checkpoint == SCRATCH
+
+
+@dataclass(kw_only=True)
+class FileColumns(Options):
+    """Which columns of files of labeled texts to read."""
+
+    text_column: str = "text"
     """name of the column (in JSON: the key) with the text"""
-    second_text: str | None = None
+    second_text_column: str | None = None
     """name of the column with the second text, for pairs"""
-    label: str = "label"
+    label_column: str = "label"
     """name of the column with the label or labels"""
     columns: tuple[str, ...] = ()
     """names of all columns of CSV and tab-separated files that do not begin with a line of names"""
@@ -34,17 +60,34 @@ class FileColumns:
     def columns_of(self, multi_label: bool, with_label: bool = True) -> Columns:
         """The options as the reader takes them."""
         return Columns(
-            text=self.text,
-            second_text=self.second_text,
-            label=self.label if with_label else None,
+            text=self.text_column,
+            second_text=self.second_text_column,
+            label=self.label_column if with_label else None,
             names=self.columns or None,
             separator=self.label_separator if multi_label else None,
         )
 
 
-def require_positive(options: object, *names: str) -> None:
-    """Refuses fields of an options dataclass that are below 1; None (left out) passes."""
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {value}.")
+COLUMNS_RENAMED = {"text": "text_column", "second_text": "second_text_column", "label": "label_column"}
+"""what the columns were called in older records"""
+
+
+def require_input(*paths: Path | None) -> None:
+    """Refuses files that are not there before anything dear begins; None passes."""
+    for path in paths:
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; check the spelling of the path.")
+
+
+def require_output(path: Path | None, *inputs: Path | None) -> None:
+    """Refuses a file that cannot be written, or that is one of the files that are read; None passes.
+
+    Raises:
+        UserError, OSError: in one line.
+    """
+    if path is None:
+        return
+    for given in inputs:
+        if given is not None and path.exists() and given.exists() and path.samefile(given):
+            raise UserError("{path}: is read, too, and would be lost; give another file for the output.", path=path)
+    require_writable(path)

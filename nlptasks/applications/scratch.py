@@ -34,7 +34,7 @@ def scratch_config(
 
 
 def transformer_from_scratch(
-    config: TransformerConfig, with_mlm: bool | str = False, equal_keys: bool = False
+    config: TransformerConfig, with_mlm: bool | str = False, equal_keys: bool = False, recompute: bool = False
 ) -> Transformer:
     """A Transformer with fresh weights.
 
@@ -45,8 +45,9 @@ def transformer_from_scratch(
         with_mlm: as in `Transformer`.
         equal_keys: keys start equal to queries, so that attention begins with looking at equal tokens; what this adds
             was not measured apart.
+        recompute: as in `Transformer`.
     """
-    model = Transformer(config, with_mlm=with_mlm)
+    model = Transformer(config, with_mlm=with_mlm, recompute=recompute)
     model.build()
     if model.embeddings.position is not None:
         waves = np.asarray(sinusoid_table(config.max_positions, config.embedding_size))

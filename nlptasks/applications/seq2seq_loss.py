@@ -9,6 +9,7 @@ from typing import TypedDict
 import numpy as np
 from keras import ops
 
+from nlptasks.backend import Tensor
 from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
 from nlptasks.text.batches import round_up
@@ -25,13 +26,13 @@ class TargetBatch(TypedDict):
 
 
 def target_batch(
-    sources: Sequence[Sequence[int]],
-    targets: Sequence[Sequence[int]],
+    sources: Sequence[Sequence[int] | np.ndarray],
+    targets: Sequence[Sequence[int] | np.ndarray],
     batch_size: int | None = None,
     max_length: int | None = None,
     length_multiple: int = 16,
     target_multiple: int = 8,
-    hidden: Sequence[Sequence[int]] | None = None,
+    hidden: Sequence[Sequence[int] | np.ndarray] | None = None,
     mask_id: int | None = None,
 ) -> TargetBatch:
     """Sources (closed by `[SEP]`) and targets (closed by `[SEP]`) as arrays of rounded shapes.
@@ -52,8 +53,8 @@ def target_batch(
         target_ids=np.zeros((count, most), "int32"),
         target_weights=np.zeros((count, most), "float32"),
     )
-    for row, ((source, target), masked) in enumerate(zip(pairs, hidden, strict=True)):
-        ids, start, masked = np.concatenate([source, target]), len(source), np.asarray(masked, "int64")
+    for row, ((source, target), others) in enumerate(zip(pairs, hidden, strict=True)):
+        ids, start, masked = np.concatenate([source, target]), len(source), np.asarray(others, "int64")
         predicted = np.concatenate([np.arange(start, len(ids)) - 1, masked])
         batch["target_positions"][row, : len(predicted)] = predicted
         batch["target_ids"][row, : len(predicted)] = np.concatenate([target, ids[masked]])
@@ -66,7 +67,7 @@ def target_batch(
 
 def target_log_probabilities(
     model: Transformer, batch: TargetBatch, training: bool = False, encode: Callable | None = None
-):
+) -> Tensor:
     """log p of each target token `(B, M)`, float32. Logits are computed at the target positions only.
 
     Args:
@@ -78,7 +79,9 @@ def target_log_probabilities(
     return -ops.sparse_categorical_crossentropy(batch["target_ids"], logits_BMV, from_logits=True)
 
 
-def target_loss(model: Transformer, batch: TargetBatch, training: bool = True, encode: Callable | None = None):
+def target_loss(
+    model: Transformer, batch: TargetBatch, training: bool = True, encode: Callable | None = None
+) -> Tensor:
     """Mean cross-entropy over the target tokens of the batch: a scalar in nats; `encode` as above."""
     weights_BM = batch["target_weights"]
     log_BM = target_log_probabilities(model, batch, training, encode)

@@ -7,13 +7,13 @@ from safetensors.numpy import load_file
 
 import nlptasks
 import nlptasks.train.loop
-from nlptasks.applications.classification import commands
+import nlptasks.train.progress
 from nlptasks.metrics.classification import score_labels
 from tests.applications.labeling.label_cases import BAD, GOOD
 from tests.commands.scripts import call, load_script, run_files
 
 script = load_script("text_classification")
-SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--max-length", "19")
+SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--seq-length", "19")
 TRAINING = ("--epochs", "4", "--batch-size", "4", "--learning-rate", "1e-2", "--seed", "5", "--pooling", "mean")
 
 
@@ -50,7 +50,7 @@ def test_training_leaves_a_classifier_options_scores_log_and_curve(run, files):
     assert log[3]["loss"] < 0.95 * log[0]["loss"]
     assert scores == {"best": max(log, key=lambda row: row["accuracy"]), "epochs": log}
     options = json.loads((run / "options.json").read_text(encoding="utf-8"))
-    assert (options["epochs"], options["pooling"], options["label"]) == (4, "mean", "label")
+    assert (options["epochs"], options["pooling"], options["label_column"]) == (4, "mean", "label")
     assert nlptasks.load(run).labels == ("bad", "good")
 
 
@@ -66,7 +66,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(run, files, tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
-        patch.setattr(commands, "progress_bar", stop_in_the_second_epoch)
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_in_the_second_epoch)
         assert call(script, *train_arguments(files, output)).status == 130
     resumed = call(script, *train_arguments(files, output, "--resume"))
     assert resumed.status == 0, resumed.err
@@ -110,6 +110,45 @@ def test_predict_prints_or_writes_labels_as_the_model_gives_them(run, files, tmp
     assert json.loads(output.read_text(encoding="utf-8").splitlines()[0])["labels"] == [wanted[0]]
 
 
+def test_other_options_are_refused_even_before_the_first_state(files, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+
+    def stop_at_once(items, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+        assert call(script, *train_arguments(files, output)).status == 130
+    assert not (output / "resume.safetensors").exists()
+    record = (output / "options.json").read_bytes()
+    other = call(script, *train_arguments(files, output, "--resume", "--seed", "4"))
+    assert (other.status, other.err.count("\n")) == (2, 1)
+    assert "now seed=4" in other.err
+    assert (output / "options.json").read_bytes() == record
+    assert call(script, *train_arguments(files, output, "--resume")).status == 0
+
+
+def test_python_trains_as_the_command_does(files, run, tmp_path):
+    read = [json.loads(line) for line in (files / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    texts, labels = [row["text"] for row in read], [row["label"] for row in read]
+    options = {"seq_length": 19, "hidden_size": 22, "num_layers": 1, "num_heads": 2, "ffn_size": 29, "epochs": 2}
+    trained = nlptasks.Classifier.train(texts, labels, valid=(texts, labels), **options, learning_rate=1e-2)
+    assert trained.classify(texts[0]).label in set(labels)
+    kept = nlptasks.Classifier.train(texts, labels, (texts, labels), tmp_path / "a", **options, learning_rate=1e-2)
+    assert kept.predict(texts) == trained.predict(texts) == nlptasks.load(tmp_path / "a").predict(texts)
+    with pytest.raises(ValueError, match=r"^epochs must be at least 1. Received: 0.$"):
+        nlptasks.Classifier.train(texts, labels, (texts, labels), **options | {"epochs": 0})
+
+
+def test_patience_ends_a_run_that_gets_no_better(files, tmp_path):
+    output = tmp_path / "run"
+    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "2")
+    assert call(script, *train_arguments(files, output, *more)).status == 0
+    log = json.loads((output / "log.json").read_text(encoding="utf-8"))
+    assert len(log) == 3
+    assert json.loads((output / "scores.json").read_text(encoding="utf-8"))["best"]["epoch"] == 1
+
+
 def test_several_labels_and_pairs_train_and_load(tmp_path):
     data = tmp_path / "a.tsv"
     data.write_text("甲好\tx,y\n乙好\tx\n丙\t\n甲\ty\n", encoding="utf-8")
@@ -119,7 +158,7 @@ def test_several_labels_and_pairs_train_and_load(tmp_path):
     assert nlptasks.load(tmp_path / "m").multi_label
     assert call(script, "evaluate", "--model", tmp_path / "m", "--data", data, "--columns", "text", "label").status == 0
     data.write_text("a\tb\tlabel\n甲\t甲\t1\n乙\t甲\t0\n丙\t丙\t1\n", encoding="utf-8")
-    columns = ("--text", "a", "--second-text", "b")
+    columns = ("--text-column", "a", "--second-text-column", "b")
     pairs = call(script, "train", *given, *columns, "--output", tmp_path / "p")
     assert pairs.status == 0, pairs.err
     assert nlptasks.load(tmp_path / "p").pair
@@ -128,11 +167,11 @@ def test_several_labels_and_pairs_train_and_load(tmp_path):
     odd = call(script, "predict", "--model", tmp_path / "p", "--texts", "甲")
     assert (odd.status, odd.err) == (
         2,
-        "error: --texts takes pairs for this classifier, received 1 texts; add one.\n",
+        "error: --texts takes pairs for this classifier. Received: 1 texts; add one.\n",
     )
     alone = call(script, "evaluate", "--model", tmp_path / "p", "--data", data)
     assert alone.status == 2
-    assert "reads pairs of texts; name the second column with --second-text" in alone.err
+    assert "reads pairs of texts; name the second column with --second-text-column" in alone.err
 
 
 def test_a_run_starts_from_the_encoder_of_a_checkpoint(run, files, tmp_path):
@@ -153,7 +192,7 @@ def test_a_run_starts_from_the_encoder_of_a_checkpoint(run, files, tmp_path):
             '{"text": "菜", "label": "good"}\n{"text": "饭", "label": "fine"}\n',
             "valid.jsonl:2: the label 'fine' does not",
         ),
-        ('{"text": "菜", "lable": "good"}\n', "valid.jsonl:1: the key 'label' is missing, received 'lable', 'text'"),
+        ('{"text": "菜", "lable": "good"}\n', "valid.jsonl:1: the key 'label' is missing. Received: 'lable', 'text'"),
         ('{"text": "  ", "label": "good"}\n', "valid.jsonl:1: 'text' is empty"),
         ("", "valid.jsonl: the file is empty"),
         ("{", "valid.jsonl:1: invalid JSON"),
@@ -176,7 +215,10 @@ def test_bad_options_and_labels_are_one_line_and_leave_nothing(run, files, tmp_p
     gb.write_bytes('{"text": "a", "label": "good"}\n{"text": "菜", "label": "good"}\n'.encode("gb18030"))
     test = tmp_path / "test.jsonl"
     test.write_text('{"text": "菜", "label": "fine"}\n', encoding="utf-8")
+    weights = (run / "model.safetensors").read_bytes()
     for arguments, message in (
+        (train_arguments(files, run.parent), "a new run goes into a new or empty folder"),
+        (("evaluate", "--model", run, "--data", test, "--predictions", test), "is read, too, and would be lost"),
         (train_arguments(files, output, "--train", gb), "gb.jsonl:2: expected UTF-8"),
         (train_arguments(files, output, "--pooling", "max"), "pooling must be one of"),
         (train_arguments(files, output, "--epochs", "0"), "--epochs must be at least 1"),
@@ -186,10 +228,11 @@ def test_bad_options_and_labels_are_one_line_and_leave_nothing(run, files, tmp_p
         (("predict", "--model", run), "give either --texts TEXT... or --data FILE."),
         (("predict", "--model", run, "--texts", "菜", " "), "text 2 is empty"),
         (("predict", "--model", run, "--data", tmp_path / "x"), "no such file"),
-        (("predict", "--model", "segmenter", "--texts", "菜"), "not a classifier"),
+        (("predict", "--model", "segmenter", "--texts", "菜"), "holds a Segmenter, expected a Classifier"),
     ):
         result = call(script, *arguments)
         assert result.status == 2, arguments
         assert message in result.err
         assert result.err.count("\n") == 1, result.err
         assert not output.exists()
+    assert (run / "model.safetensors").read_bytes() == weights

@@ -6,29 +6,28 @@ Legend: B batch, T position, D hidden, C label.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import keras
 import numpy as np
 from keras import ops
 
-from nlptasks.applications.encoder_head import (
-    EncoderWithHead,
-    ShuffledBatches,
-    check_fit,
-    load_application,
-    padded_inputs,
-    prediction_batches,
-    read_settings,
-    save_application,
+from nlptasks.applications.classification.training import (
+    POOLINGS,
+    ClassifierOptions,
+    labeled_texts,
+    train_classifier,
 )
-from nlptasks.backend.programs import compile_function
+from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
+from nlptasks.applications.examples import ShuffledBatches, padded_inputs, prediction_batches
+from nlptasks.applications.storage import load_application, read_settings, save_application
+from nlptasks.backend import Tensor, compile_function
 from nlptasks.core.masks import padding_mask
 from nlptasks.core.transformer import Transformer
 from nlptasks.text import Encoding, Tokenizer
+from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import multilabel_categorical_crossentropy
 
-POOLINGS = ("first", "mean")
 TextOrPair = str | Sequence[str]
 
 
@@ -67,7 +66,7 @@ class Classifier:
         model: from `classification_model`.
         tokenizer: with the vocabulary of the model.
         labels: their names, in the order of the model's scores.
-        max_length: tokens that are read of a text or a pair, the special ones included; what is beyond is cut off, the
+        seq_length: tokens that are read of a text or a pair, the special ones included; what is beyond is cut off, the
             longer one of a pair first.
         multi_label: whether a text may have any number of labels.
         pair: whether it reads pairs.
@@ -78,19 +77,19 @@ class Classifier:
         ValueError: the parts do not fit together.
     """
 
-    task = "text_classification"
+    task: ClassVar[str] = "text_classification"
 
     def __init__(
         self,
         model: EncoderWithHead,
         tokenizer: Tokenizer,
         labels: Sequence[str],
-        max_length: int = 128,
+        seq_length: int = 128,
         multi_label: bool = False,
         pair: bool = False,
         pooling: str = "first",
     ):
-        check_fit(model.transformer, tokenizer, max_length)
+        check_fit(model.transformer, tokenizer, seq_length)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {POOLINGS}. Received: pooling={pooling!r}.")
         labels = tuple(labels)
@@ -100,10 +99,18 @@ class Classifier:
                 f"{', '.join(labels[:3])}."
             )
         self.model, self.tokenizer, self.labels = model, tokenizer, labels
-        self.max_length, self.multi_label, self.pair, self.pooling = max_length, multi_label, pair, pooling
-        self._score = compile_function(lambda *inputs: self.logits(*inputs, training=False), model)
+        self.seq_length, self.multi_label, self.pair, self.pooling = seq_length, multi_label, pair, pooling
+        self._score = compile_function(
+            lambda token_ids, segment_ids: self.logits(token_ids, segment_ids, training=False), model
+        )
 
-    def logits(self, token_ids_BT, segment_ids_BT, training=None, encode=None):
+    def logits(
+        self,
+        token_ids_BT: Tensor,
+        segment_ids_BT: Tensor,
+        training: bool | None = None,
+        encode: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
         """Scores of the labels `(B, C)`, float32; `encode` as in `loss`."""
         hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)
         if self.pooling == "first":
@@ -114,7 +121,7 @@ class Classifier:
             pooled_BD = ops.sum(hidden_BTD * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
         return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
 
-    def loss(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None):
+    def loss(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None) -> Tensor:
         """Mean cross-entropy of the batch's texts, in nats.
 
         Args:
@@ -135,18 +142,18 @@ class Classifier:
         """
         for index, text in enumerate(texts):
             self._check(text, index)
-        first = [text[0] for text in texts] if self.pair else list(texts)
+        first: list[Any] = [text[0] for text in texts] if self.pair else list(texts)
         second = [text[1] for text in texts] if self.pair else None
         encodings = self.tokenizer.encode_batch(first, second, with_offsets=False)
-        long = [i for i, encoding in enumerate(encodings) if len(encoding) > self.max_length]
+        long = [i for i, encoding in enumerate(encodings) if len(encoding) > self.seq_length]
         if long:
-            again = [second[i] for i in long] if self.pair else None
-            cut = self.tokenizer.encode_batch([first[i] for i in long], again, self.max_length, with_offsets=False)
+            again = None if second is None else [second[i] for i in long]
+            cut = self.tokenizer.encode_batch([first[i] for i in long], again, self.seq_length, with_offsets=False)
             for i, encoding in zip(long, cut, strict=True):
                 encodings[i] = encoding
         return encodings, len(long)
 
-    def _check(self, text, index):
+    def _check(self, text: TextOrPair, index: int) -> None:
         parts = [text] if isinstance(text, str) else list(text)
         if len(parts) != (2 if self.pair else 1) or isinstance(text, str) == self.pair:
             wanted = "pairs of texts (a, b)" if self.pair else "texts"
@@ -177,13 +184,13 @@ class Classifier:
         if not texts:
             return []
         encodings, _ = self.encode(texts)
-        found: list[Classification | None] = [None] * len(texts)
-        batches = list(prediction_batches(encodings, min(batch_size, len(texts)), self.max_length))
+        found: dict[int, Classification] = {}
+        batches = list(prediction_batches(encodings, min(batch_size, len(texts)), self.seq_length))
         for indices, inputs in progress(batches):
             logits = ops.convert_to_numpy(self._score(*inputs))[: len(indices)]
             for index, row in zip(indices, logits.astype("float64"), strict=True):
                 found[index] = self._classification(row)
-        return found
+        return [found[index] for index in range(len(texts))]
 
     def _classification(self, logits_C: np.ndarray) -> Classification:
         order = np.argsort(-logits_C, kind="stable")
@@ -192,7 +199,7 @@ class Classifier:
             chosen = [i for i in order if logits_C[i] > 0]
         else:
             shifted = np.exp(logits_C - logits_C.max())
-            scores, chosen = shifted / shifted.sum(), order[:1]
+            scores, chosen = shifted / shifted.sum(), list(order[:1])
         return Classification(
             tuple(self.labels[i] for i in chosen), dict(zip(self.labels, scores.tolist(), strict=True))
         )
@@ -200,15 +207,45 @@ class Classifier:
     def on_transformer(self, transformer: Transformer) -> "Classifier":
         """The same classifier on another transformer, of the same hidden size; the head is copied."""
         model = self.model.on_transformer(transformer, _layers(len(self.labels)))
-        settings = (self.tokenizer, self.labels, self.max_length, self.multi_label, self.pair, self.pooling)
+        settings = (self.tokenizer, self.labels, self.seq_length, self.multi_label, self.pair, self.pooling)
         return Classifier(model, *settings)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Sequence[TextOrPair],
+        labels: Sequence[str | Sequence[str]],
+        valid: tuple[Sequence[TextOrPair], Sequence[str | Sequence[str]]],
+        output: str | Path | None = None,
+        **options: Any,
+    ) -> "Classifier":
+        """Trains a classifier, as `nlptasks classification train` does; the best epoch on `valid` is kept.
+
+            reviews, opinions = ["很好", "太差了"], ["positive", "negative"]
+            classifier = Classifier.train(reviews, opinions, valid=(reviews, opinions), epochs=20, learning_rate=5e-4)
+            classifier.classify("很好").label
+
+        Args:
+            texts, labels: what to learn; of a text that may have several labels (`multi_label=True`), a list.
+            valid: texts and labels that choose the epoch.
+            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            **options: fields of `ClassifierOptions`: `checkpoint`, `epochs`, `learning_rate`, ...
+
+        Raises:
+            UserError: options or texts that do not go together.
+            TrainingInterrupted: after Ctrl-C; `resume=True` goes on.
+        """
+        with run_folder(output) as folder:
+            settings = ClassifierOptions(output=folder, **options)
+            train_classifier(settings, labeled_texts(texts, labels), labeled_texts(*valid))
+            return cls.from_directory(folder)
 
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
         settings = {
             "task": self.task,
             "labels": list(self.labels),
-            "max_length": self.max_length,
+            "seq_length": self.seq_length,
             "multi_label": self.multi_label,
             "pair": self.pair,
             "pooling": self.pooling,
@@ -222,7 +259,7 @@ class Classifier:
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
         """
-        settings = read_settings(directory, cls.task, "classification")
+        settings = read_settings(directory, cls.task, "classification", {"max_length": "seq_length"})
         try:
             labels = settings["labels"]
             model, tokenizer = load_application(directory, lambda config: _layers(len(labels)))
@@ -236,7 +273,7 @@ def classification_model(transformer: Transformer, num_labels: int, dropout: flo
     return EncoderWithHead(transformer, _layers(num_labels), dropout)
 
 
-def _layers(num_labels):
+def _layers(num_labels: int) -> dict[str, keras.layers.Layer]:
     normal = keras.initializers.TruncatedNormal(stddev=0.02)
     layer = keras.layers.Dense(num_labels, kernel_initializer=normal, name="classifier")
     return {"classifier": layer}
@@ -260,7 +297,7 @@ class ClassificationExamples(ShuffledBatches):
     ):
         self.encodings, self.num_cut = classifier.encode(texts)
         super().__init__([len(encoding) for encoding in self.encodings], seed)
-        self.max_length = classifier.max_length
+        self.seq_length = classifier.seq_length
         ids = {label: i for i, label in enumerate(classifier.labels)}
         self.targets = np.zeros((len(texts), len(ids)), "float32")
         for row, chosen in enumerate(labels):
@@ -268,7 +305,7 @@ class ClassificationExamples(ShuffledBatches):
 
     def arrays(self, indices: np.ndarray, batch_size: int) -> ClassificationBatch:
         """One batch, filled up to `batch_size` rows."""
-        token_ids, segment_ids = padded_inputs([self.encodings[i] for i in indices], batch_size, self.max_length)
+        token_ids, segment_ids = padded_inputs([self.encodings[i] for i in indices], batch_size, self.seq_length)
         targets = np.zeros((batch_size, self.targets.shape[1]), "float32")
         targets[: len(indices)] = self.targets[indices]
         weights = (np.arange(batch_size) < len(indices)).astype("float32")

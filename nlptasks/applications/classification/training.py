@@ -1,0 +1,105 @@
+"""Training a classifier. The options alone import no backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from nlptasks.applications.options import EncoderTraining
+from nlptasks.errors import UserError
+from nlptasks.metrics.classification import score_labels
+from nlptasks.text.labeled import LabeledText, require_known, sort_labels
+from nlptasks.train import progress
+from nlptasks.train.options import require_at_least, require_one_of
+from nlptasks.train.record import open_run
+
+if TYPE_CHECKING:
+    from nlptasks.applications.classification.classifier import Classifier
+
+POOLINGS = ("first", "mean")
+SHOWN = ("accuracy", "macro_f1", "micro_f1")
+
+
+@dataclass(kw_only=True)
+class ClassifierOptions(EncoderTraining):
+    """How a classifier is made and trained."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length"}
+
+    multi_label: bool = False
+    """a text may have any number of labels"""
+    seq_length: int = 128
+    """most tokens of [CLS] text [SEP], or of [CLS] text [SEP] text [SEP]; the rest of a text is not read"""
+    pooling: str = "first"
+    """first: [CLS], as bert4keras has it; mean: of all positions, which suits small models from scratch"""
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 4, "seq_length")
+        require_one_of(self, pooling=POOLINGS)
+
+
+def train_classifier(
+    options: ClassifierOptions, training: Sequence[LabeledText], validation: Sequence[LabeledText]
+) -> None:
+    """Trains a classifier; the epoch with the best accuracy (several labels: micro F1) on `validation` is kept in
+    the run directory.
+
+    Raises:
+        UserError: options or texts that do not go together.
+    """
+    labels = sort_labels(label for text in training for label in text.labels)
+    require_known(((label, text.place) for text in validation for label in text.labels), labels)
+    open_run(options)
+
+    from nlptasks.applications.classification.classifier import (
+        ClassificationExamples,
+        Classifier,
+        classification_model,
+    )
+    from nlptasks.applications.encoder import make_tokenizer, make_transformer
+    from nlptasks.train.experiment import Experiment
+    from nlptasks.train.run import start_run
+
+    start_run(options.seed, options.precision, options.mesh)
+    tokenizer = make_tokenizer(options, (part for text in training for part in text.parts))
+    encoder = make_transformer(options, tokenizer.vocab_size, options.seq_length)
+    model = classification_model(encoder, len(labels), options.dropout)
+    pair = training[0].second_text is not None
+    classifier = Classifier(model, tokenizer, labels, options.seq_length, options.multi_label, pair, options.pooling)
+    examples = ClassificationExamples(
+        classifier, [text.text_or_pair for text in training], [text.labels for text in training], options.seed
+    )
+    progress.say(
+        f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}, {len(labels)} labels; "
+        f"{len(examples)} texts, {examples.num_cut} of them longer than {options.seq_length} tokens (the rest unread)"
+    )
+    score_name = "micro_f1" if options.multi_label else "accuracy"
+    Experiment(options, classifier, examples, lambda: scores_of(classifier, validation), score_name).run()
+
+
+def labeled_texts(texts: Sequence[str | Sequence[str]], labels: Sequence[str | Sequence[str]]) -> list[LabeledText]:
+    """Texts or pairs with their labels, as the readers of files give them.
+
+    Raises:
+        UserError: as many labels as texts are needed, and at least one.
+    """
+    if len(texts) != len(labels) or not len(texts):
+        raise UserError(
+            "each text needs its labels, and at least one is needed. Received: {texts} texts, {labels} labels.",
+            texts=len(texts),
+            labels=len(labels),
+        )
+    pairs = [(text, None) if isinstance(text, str) else tuple(text) for text in texts]
+    chosen = [(label,) if isinstance(label, str) else tuple(label) for label in labels]
+    both = enumerate(zip(pairs, chosen, strict=True))
+    return [LabeledText(pair[0], pair[1], label, f"item {number}") for number, (pair, label) in both]
+
+
+def scores_of(classifier: Classifier, texts: Sequence[LabeledText]) -> dict[str, float]:
+    """Accuracy and F1 in percent, by name."""
+    found = classifier.predict([text.text_or_pair for text in texts])
+    scores = score_labels([text.labels for text in texts], [result.labels for result in found])
+    return {name: scores[name] for name in SHOWN}

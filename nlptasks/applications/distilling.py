@@ -1,0 +1,144 @@
+"""What the applications that can be compressed share: the options that they read, and the settings of their models.
+
+Imports no backend.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlptasks.applications.options import SCRATCH, FileColumns
+from nlptasks.errors import UserError
+from nlptasks.train.options import require_at_least
+from nlptasks.train.progress import say
+
+if TYPE_CHECKING:
+    from nlptasks.core.transformer import Transformer
+
+
+@dataclass(kw_only=True)
+class DistillingOptions(FileColumns):
+    """The data of a task, and the model of it that is compressed."""
+
+    train: tuple[Path, ...]
+    """training files, as the task's own commands read them"""
+    valid: Path
+    """validation file: it chooses the best epoch of the first and the last stage"""
+    checkpoint: str = SCRATCH
+    """a BERT to fine-tune first: a directory with its config, weights and vocab.txt"""
+    predecessor: Path | None = None
+    """instead of a checkpoint: the run directory of a model of this task that is fine-tuned already"""
+    dropout: float = 0.1
+    """of a predecessor from a checkpoint, and its successor"""
+    replace_embeddings: bool = False
+    """replace the embeddings, too; else they stay the predecessor's until the last stage"""
+    valid_limit: int | None = None
+    """score no more than this many validation examples after an epoch"""
+
+    multi_label: bool = False
+    """classification: a text may have any number of labels"""
+    pooling: str | None = None
+    """classification: first (the default) or mean; this and the settings below are the predecessor's if one is given"""
+    seq_length: int | None = None
+    """classification, labeling: most tokens read at once, 128 where left out"""
+    head: str | None = None
+    """labeling: crf (the default), global-pointer or efficient-global-pointer"""
+    passage_length: int | None = None
+    """reading: most tokens of [CLS] passage [SEP], 256 where left out"""
+    question_length: int | None = None
+    """reading: most tokens of question [SEP], 64 where left out"""
+    answer_length: int | None = None
+    """reading: most tokens of answer [SEP], 32 where left out"""
+    negative_ratio: float | None = None
+    """reading: how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "valid_limit")
+        if (self.checkpoint == SCRATCH) == (self.predecessor is None):
+            raise UserError("give either {field:checkpoint} DIR (to fine-tune first) or {field:predecessor} RUN_DIR.")
+        if not 0 <= self.dropout < 1:
+            raise UserError("{field:dropout} must lie in [0, 1). Received: {value}.", value=self.dropout)
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(FileColumns))
+"""options of tasks whose files have columns"""
+_OF_ALL = ("train", "valid", "checkpoint", "predecessor", "dropout", "replace_embeddings", "valid_limit")
+
+
+def require_own_options(options: DistillingOptions, application: str, own: Collection[str]) -> None:
+    """Refuses options that belong to other tasks and would be ignored.
+
+    Args:
+        application: the task that is compressed.
+        own: the options that it reads, beside those that every task does.
+    """
+    for field in dataclasses.fields(DistillingOptions):
+        if field.name not in (*_OF_ALL, *own) and getattr(options, field.name) != field.default:
+            raise UserError(
+                f"{{field:{field.name}}} does not go with {{field:task}} {{application}}; leave it out.",
+                application=application,
+            )
+
+
+def model_settings(
+    options: DistillingOptions,
+    task: str,
+    application: str,
+    defaults: Mapping[str, Any],
+    renamed: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The settings of the model: the predecessor's, else those that are given, else the defaults.
+
+    Args:
+        task, application, renamed: as in `read_settings`.
+        defaults: what a setting is that the options leave out.
+
+    Raises:
+        UserError: a setting is given that is not the predecessor's.
+        ValueError, FileNotFoundError: the predecessor is no model of this task.
+    """
+    given = {name: getattr(options, name) for name in defaults}
+    if options.predecessor is None:
+        return {name: defaults[name] if value is None else value for name, value in given.items()}
+    from nlptasks.applications.storage import read_settings
+
+    settings = read_settings(options.predecessor, task, application, renamed)
+    for name, value in given.items():
+        if value not in (None, False, settings.get(name)):
+            raise UserError(
+                f"{{field:{name}}} {{value}} is not what {{predecessor}} has, {{has}}; leave it out: the predecessor's "
+                "settings hold.",
+                value=value,
+                predecessor=options.predecessor,
+                has=settings.get(name),
+            )
+    return settings
+
+
+def require_trained_labels(labels: Sequence[str], known: Sequence[str], path: Path | None) -> None:
+    """Refuses labels of the training files that the predecessor at `path` does not know; tells what the files lack."""
+    if unknown := [label for label in labels if label not in known]:
+        raise UserError(
+            "{path}: the predecessor does not know {unknown} of the {count} labels of the training files ({shown}; it "
+            "knows {known}); give the files that it was trained on.",
+            path=path,
+            unknown=len(unknown),
+            count=len(labels),
+            shown=", ".join(unknown[:5]),
+            known=", ".join(known[:5]) + (", ..." if len(known) > 5 else ""),
+        )
+    if missing := [label for label in known if label not in labels]:
+        say(f"note: the training files have no example of {len(missing)} labels of the predecessor: {missing[:5]}")
+
+
+def encoder_of_checkpoint(options: DistillingOptions) -> "Transformer":
+    """The encoder of the checkpoint without a head, with the dropout of the options."""
+    from nlptasks.applications.encoder_head import HEAD
+    from nlptasks.loading import build_transformer_model
+
+    path, rate = options.checkpoint, options.dropout
+    return build_transformer_model(path, path, skip=(HEAD,), dropout=rate, attention_dropout=rate)

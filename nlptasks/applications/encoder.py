@@ -1,0 +1,49 @@
+"""The encoder that a run starts from: a checkpoint's, or one from random weights."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from nlptasks.applications.encoder_head import HEAD
+from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
+from nlptasks.core.transformer import Transformer
+from nlptasks.loading import APPLICATIONS, build_transformer_model
+from nlptasks.text import Tokenizer, build_character_vocab
+
+
+def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> Tokenizer:
+    """The checkpoint's tokenizer; from scratch, one of the given vocabulary or of the characters of `texts`."""
+    if not options.from_scratch:
+        return Tokenizer.from_directory(options.checkpoint)
+    if options.vocab is not None:
+        return Tokenizer(options.vocab)
+    return Tokenizer(build_character_vocab(texts, options.min_count))
+
+
+def make_transformer(
+    options: EncoderTraining,
+    vocab_size: int,
+    max_positions: int,
+    *,
+    application: str = "encoder",
+    with_mlm: bool | str = False,
+    equal_keys: bool = False,
+    **more: Any,
+) -> Transformer:
+    """The checkpoint's Transformer, or one from random weights of the sizes of the options.
+
+    Args:
+        vocab_size, max_positions: from scratch.
+        application, with_mlm: as in `build_transformer_model`.
+        equal_keys: from scratch, see `transformer_from_scratch`.
+        **more: `keep_tokens` of a checkpoint, or fields of `TransformerConfig`.
+    """
+    made: dict[str, Any] = {"with_mlm": with_mlm, "recompute": options.recompute}
+    if not options.from_scratch:
+        skip = (HEAD,) if application == "encoder" and not with_mlm else ()
+        path = options.checkpoint
+        dropouts: dict[str, Any] = {"dropout": options.dropout, "attention_dropout": options.dropout}
+        return build_transformer_model(path, path, application=application, skip=skip, **made, **dropouts, **more)
+    sizes = (options.hidden_size, options.num_layers, options.num_heads, options.ffn_size, options.dropout)
+    config = scratch_config(vocab_size, max_positions, *sizes, attention=APPLICATIONS[application])
+    return transformer_from_scratch(config.replace(**more), equal_keys=equal_keys, **made)
