@@ -1,4 +1,4 @@
-"""The script of sequence labelling: what it writes and prints, how it resumes, and what it says about mistakes."""
+"""The script of sequence labeling: what it writes and prints, how it resumes, and what it says about mistakes."""
 
 import json
 
@@ -7,15 +7,15 @@ from safetensors.numpy import load_file
 
 import nlptasks
 import nlptasks.train.loop
-from nlptasks.applications.labeling import commands
-from nlptasks.applications.labeling.labeler import HEADS
+import nlptasks.train.progress
+from nlptasks.applications.labeling.training import HEADS
 from nlptasks.metrics.entities import score_entities
 from nlptasks.text.entities import read_entities
 from tests.applications.labeling.label_cases import entity_texts
 from tests.commands.scripts import call, load_script, run_files
 
 script = load_script("sequence_labeling")
-SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--max-length", "19")
+SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--seq-length", "19")
 TRAINING = ("--epochs", "3", "--batch-size", "4", "--learning-rate", "1e-2", "--seed", "5", "--head-size", "8")
 
 
@@ -101,11 +101,75 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(files, tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
-        patch.setattr(commands, "progress_bar", stop_in_the_second_epoch)
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_in_the_second_epoch)
         assert call(script, *train_arguments(files, output)).status == 130
     assert call(script, *train_arguments(files, output, "--resume")).status == 0
     first, second = (load_file(path / "model.safetensors") for path in (whole, output))
     assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_other_options_are_refused_even_before_the_first_state(files, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+
+    def stop_at_once(items, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+        assert call(script, *train_arguments(files, output)).status == 130
+    assert not (output / "resume.safetensors").exists()
+    record = json.loads((output / "options.json").read_text(encoding="utf-8"))
+    other = call(script, *train_arguments(files, output, "--resume", "--crf-lr-multiplier", "7"))
+    assert (other.status, other.err.count("\n")) == (2, 1)
+    assert "crf_lr_multiplier=1.0, now crf_lr_multiplier=7.0" in other.err
+    older = {"max_length" if name == "seq_length" else name: value for name, value in record.items()}
+    del older["patience"]
+    (output / "options.json").write_text(json.dumps(older), encoding="utf-8")  # as version 0.1 wrote it
+    assert call(script, *train_arguments(files, output, "--resume", "--epochs", "4")).status == 2
+    assert call(script, *train_arguments(files, output, "--resume")).status == 0
+    assert json.loads((output / "options.json").read_text(encoding="utf-8")) == older
+
+
+def test_python_trains_as_the_command_does(files, tmp_path):
+    texts = entity_texts()
+    part, keys = texts[::2], [[(e.start, e.end, e.type) for e in text.entities] for text in texts]
+    valid = ([text.text for text in part], [text.entities for text in part])
+    sizes = {"hidden_size": 22, "num_layers": 1, "num_heads": 2, "ffn_size": 29, "seq_length": 19}
+    options = sizes | {"epochs": 1, "batch_size": 4, "learning_rate": 1e-2, "seed": 5, "head_size": 8}
+    trained = nlptasks.Labeler.train([text.text for text in texts], keys, valid, tmp_path / "python", **options)
+    assert call(script, *train_arguments(files, tmp_path / "command", "--epochs", 1)).status == 0
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("python", "command"))
+    assert first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() for name in first)
+    asked = [text.text for text in texts]
+    assert trained.predict(asked) == nlptasks.load(tmp_path / "command").predict(asked)
+
+
+@pytest.mark.parametrize(
+    ("texts", "entities", "options", "message"),
+    [
+        (["沈月"], [[(0, 3, "name")]], {}, "item 0: an entity must lie in its text of 2 characters"),
+        (["沈月", " "], [[(0, 2, "name")], []], {}, "item 1: the text is empty"),
+        (["沈月"], [], {}, "Received: 1 texts, 0 lists of entities"),
+        (["沈月"], [[]], {}, "none of the 1 training texts has an entity"),
+        (["沈月"], [[(0, 2, "name")]], {"head": "softmax"}, "^head must be one of crf"),
+        (["沈月"], [[(0, 2, "name")]], {"head": "global-pointer", "head_size": 7}, "^head_size must be even"),
+        (["沈月"], [[(0, 2, "name")]], {"seq_length": 3}, "^seq_length must be at least 4"),
+    ],
+)
+def test_python_is_told_what_does_not_fit(texts, entities, options, message):
+    with pytest.raises(ValueError, match=message):
+        nlptasks.Labeler.train(texts, entities, (["沈月"], [[(0, 2, "name")]]), **options)
+
+
+def test_patience_ends_a_run_that_gets_no_better_and_shared_options_train_too(files, tmp_path):
+    output = tmp_path / "run"
+    shared = ("--accumulate", 2, "--ema", 0.5, "--fgm", 0.1, "--recompute", "--clip-norm", 1, "--decay")
+    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "2", *shared)
+    result = call(script, *train_arguments(files, output, *more))
+    assert result.status == 0, result.err
+    assert len(json.loads((output / "log.json").read_text(encoding="utf-8"))) == 3
+    assert json.loads((output / "scores.json").read_text(encoding="utf-8"))["best"]["epoch"] == 1
 
 
 def test_columns_with_tags_train_too(tmp_path):
@@ -143,18 +207,26 @@ def test_a_bad_file_is_one_line_status_2_and_leaves_nothing(files, tmp_path, val
 
 
 def test_bad_options_are_one_line_and_leave_nothing(files, tmp_path):
+    train = files / "train.jsonl"
+    texts = train.read_bytes()
     output, gb = tmp_path / "run", tmp_path / "gb.jsonl"
     gb.write_bytes('{"text": "a", "label": {}}\n{"text": "沈", "label": {}}\n'.encode("gb18030"))
     bare = tmp_path / "bare.txt"
     bare.write_text("沈 O\n", encoding="utf-8")
     for arguments, message in (
         (train_arguments(files, output, "--train", gb), "gb.jsonl:2: expected UTF-8"),
-        (train_arguments(files, output, "--train", bare), "no text has an entity"),
+        (train_arguments(files, output, "--train", bare), "none of the 1 training texts has an entity"),
         (train_arguments(files, output, "--head", "softmax"), "--head must be one of crf, global-pointer"),
-        (train_arguments(files, output, "--head", "global-pointer", "--head-size", "7"), "head_size even"),
+        (train_arguments(files, output, "--head", "global-pointer", "--head-size", "7"), "--head-size must be even"),
         (train_arguments(files, output, "--batch-size", "0"), "--batch-size must be at least 1"),
+        (train_arguments(files, tmp_path), "a new run goes into a new or empty folder"),
+        (("evaluate", "--model", tmp_path, "--data", train, "--predictions", train), "is read, too, and would be lost"),
+        (("predict", "--model", tmp_path, "--data", train, "--output", train), "is read, too, and would be lost"),
+        (("evaluate", "--model", tmp_path, "--data", tmp_path / "x"), "no such file"),
+        (("evaluate", "--model", "similarity", "--data", train), "holds a SentenceEncoder, expected a Labeler"),
+        (("predict", "--model", tmp_path), "give either --texts TEXT... or --data FILE."),
         (("predict", "--model", tmp_path, "--texts", "沈"), "holds neither"),
-        (("predict", "--model", "segmenter", "--texts", "沈"), "not a labeler"),
+        (("predict", "--model", "segmenter", "--texts", "沈"), "holds a Segmenter, expected a Labeler"),
         (("predict", "--model", "segmenter", "--texts", ""), "text 1 is empty"),
     ):
         result = call(script, *arguments)
@@ -162,3 +234,4 @@ def test_bad_options_are_one_line_and_leave_nothing(files, tmp_path):
         assert message in result.err
         assert result.err.count("\n") == 1, result.err
         assert not output.exists()
+        assert train.read_bytes() == texts

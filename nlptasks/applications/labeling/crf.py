@@ -3,6 +3,8 @@
 Legend: B batch, T position, K tag, X a tag's score and then the mask.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -24,7 +26,7 @@ class LinearChainCRF(keras.layers.Layer):
     row without any has one path, the empty one, of score 0. They compute in float32, in float64 for float64 scores.
     """
 
-    def __init__(self, num_tags, lr_multiplier=1.0, **kwargs):
+    def __init__(self, num_tags: int, lr_multiplier: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         if num_tags < 1 or lr_multiplier <= 0:
             raise ValueError(
@@ -32,25 +34,25 @@ class LinearChainCRF(keras.layers.Layer):
             )
         self.num_tags, self.lr_multiplier = num_tags, lr_multiplier
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         size = self.num_tags
         self.transition_weights = self.add_weight(name="transitions", shape=(size, size), initializer="zeros")
         self.first_weights = self.add_weight(name="first", shape=(size,), initializer="zeros")
         self.last_weights = self.add_weight(name="last", shape=(size,), initializer="zeros")
 
-    def call(self, scores_BTK, mask_BT):
+    def call(self, scores_BTK: Any, mask_BT: Any) -> Any:
         """The best paths; see `viterbi`."""
         return self.viterbi(scores_BTK, mask_BT)[0]
 
-    def loss(self, scores_BTK, tags_BT, mask_BT):
+    def loss(self, scores_BTK: Any, tags_BT: Any, mask_BT: Any) -> Any:
         """-log p of each row's path, `(B,)`, in nats."""
         return self.log_partition(scores_BTK, mask_BT) - self.path_score(scores_BTK, tags_BT, mask_BT)
 
-    def log_partition(self, scores_BTK, mask_BT):
+    def log_partition(self, scores_BTK: Any, mask_BT: Any) -> Any:
         """Log of the sum of exp(score) over all paths, `(B,)`."""
         scores_BTK, mask_BT, first_K, transitions_KK, last_K = self._parts(scores_BTK, mask_BT)
 
-        def step(state_BK, later_BX):
+        def step(state_BK: Any, later_BX: Any) -> tuple[Any, Any]:
             score_BK, real_B1 = _split(later_BX)
             following_BK = ops.logsumexp(state_BK[:, :, None] + transitions_KK, axis=1) + score_BK
             return ops.where(real_B1, following_BK, state_BK), state_BK
@@ -58,7 +60,7 @@ class LinearChainCRF(keras.layers.Layer):
         state_BK, _ = ops.scan(step, first_K + scores_BTK[:, 0], _later(scores_BTK, mask_BT))
         return ops.where(mask_BT[:, 0], ops.logsumexp(state_BK + last_K, axis=1), 0.0)
 
-    def path_score(self, scores_BTK, tags_BT, mask_BT):
+    def path_score(self, scores_BTK: Any, tags_BT: Any, mask_BT: Any) -> Any:
         """Score of one path a row, `(B,)`; tags beyond the mask may be any."""
         scores_BTK, mask_BT, first_K, transitions_KK, last_K = self._parts(scores_BTK, mask_BT)
         tags_BT = ops.cast(tags_BT, "int32")
@@ -71,7 +73,9 @@ class LinearChainCRF(keras.layers.Layer):
         ends_B = ops.take(first_K, tags_BT[:, 0]) + ops.take(last_K, final_B1[:, 0])
         return score_B + ops.where(mask_BT[:, 0], ends_B, 0.0)
 
-    def viterbi(self, scores_BTK, mask_BT, allowed_first_K=None, allowed_KK=None):
+    def viterbi(
+        self, scores_BTK: Any, mask_BT: Any, allowed_first_K: Any = None, allowed_KK: Any = None
+    ) -> tuple[Any, Any]:
         """The path of highest score of each row.
 
         Args:
@@ -88,12 +92,12 @@ class LinearChainCRF(keras.layers.Layer):
             transitions_KK = ops.where(allowed_KK, transitions_KK, MASKED_SCORE)
         transposed_KK = ops.transpose(transitions_KK)
 
-        def forward(state_BK, later_BX):
+        def forward(state_BK: Any, later_BX: Any) -> tuple[Any, Any]:
             score_BK, real_B1 = _split(later_BX)
             following_BK = ops.max(state_BK[:, :, None] + transitions_KK, axis=1) + score_BK
             return ops.where(real_B1, following_BK, state_BK), state_BK
 
-        def backward(tag_B, state_BX):
+        def backward(tag_B: Any, state_BX: Any) -> tuple[Any, Any]:
             state_BK, real_B1 = _split(state_BX)  # of a position, and whether the next one, which has tag_B, is real
             origin_BK = state_BK + ops.take(transposed_KK, tag_B, axis=0)
             tag_B = ops.where(real_B1[:, 0], ops.cast(ops.argmax(origin_BK, axis=1), "int32"), tag_B)
@@ -108,22 +112,22 @@ class LinearChainCRF(keras.layers.Layer):
         score_B = ops.where(mask_BT[:, 0], ops.max(state_BK, axis=1), 0.0)
         return ops.where(mask_BT, _transposed(tags_TB), 0), score_B
 
-    def _parts(self, scores_BTK, mask_BT):
+    def _parts(self, scores_BTK: Any, mask_BT: Any) -> tuple[Any, ...]:
         scores_BTK = ops.convert_to_tensor(scores_BTK)
         if scores_BTK.dtype != "float64":
             scores_BTK = ops.cast(scores_BTK, "float32")
         weights = (self.first_weights, self.transition_weights, self.last_weights)
-        weights = [ops.cast(weight, scores_BTK.dtype) * self.lr_multiplier for weight in weights]
-        return scores_BTK, ops.cast(mask_BT, "bool"), *weights
+        parts = [ops.cast(weight, scores_BTK.dtype) * self.lr_multiplier for weight in weights]
+        return scores_BTK, ops.cast(mask_BT, "bool"), *parts
 
-    def compute_output_shape(self, scores_shape, mask_shape=None):
+    def compute_output_shape(self, scores_shape: Any, mask_shape: Any = None) -> Any:
         return scores_shape[:2]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_tags": self.num_tags, "lr_multiplier": self.lr_multiplier}
 
 
-def _later(scores_BTK, mask_BT):
+def _later(scores_BTK: Any, mask_BT: Any) -> Any:
     """Scores and mask of all positions but the first, as one array with positions in front, X = K + 1 (keras.ops.scan
     takes only one whose length is not known on TensorFlow); one masked position stands behind the last, so that a row
     of one position is no special case.
@@ -133,11 +137,11 @@ def _later(scores_BTK, mask_BT):
     return ops.transpose(both_BTX, (1, 0, 2))
 
 
-def _split(both_BX):
+def _split(both_BX: Any) -> tuple[Any, Any]:
     """Scores `(B, K)` and mask `(B, 1)`."""
     return both_BX[:, :-1], both_BX[:, -1:] > 0.5
 
 
-def _transposed(tags_TB):
+def _transposed(tags_TB: Any) -> Any:
     """By way of float32: on processors without AVX-512 TensorFlow prints an error where it transposes integers."""
     return ops.cast(ops.transpose(ops.cast(tags_TB, "float32")), "int32")

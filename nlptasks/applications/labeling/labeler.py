@@ -1,4 +1,4 @@
-"""Sequence labelling: a text in, its entities out, each with its place in the text.
+"""Sequence labeling: a text in, its entities out, each with its place in the text.
 
 Legend: B batch, T position behind [CLS], D hidden, K tag, N entity type.
 """
@@ -6,19 +6,14 @@ Legend: B batch, T position behind [CLS], D hidden, K tag, N entity type.
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from nlptasks.applications.encoder_head import (
-    EncoderWithHead,
-    check_fit,
-    load_application,
-    prediction_batches,
-    read_settings,
-    save_application,
-)
+from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
+from nlptasks.applications.examples import prediction_batches
 from nlptasks.applications.labeling.crf import LinearChainCRF
 from nlptasks.applications.labeling.pointer import EfficientGlobalPointer, GlobalPointer
 from nlptasks.applications.labeling.samples import (
@@ -30,13 +25,20 @@ from nlptasks.applications.labeling.samples import (
     tags_to_spans,
     text_mask,
 )
-from nlptasks.backend.programs import compile_function
+from nlptasks.applications.labeling.training import (
+    HEADS,
+    EntityLike,
+    LabelerOptions,
+    entity_texts,
+    train_labeler,
+)
+from nlptasks.applications.storage import load_application, read_settings, save_application
+from nlptasks.backend import compile_function
 from nlptasks.core.transformer import Transformer
 from nlptasks.text import Tokenizer
 from nlptasks.text.entities import Entity
+from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import sparse_multilabel_categorical_crossentropy
-
-HEADS = ("crf", "global-pointer", "efficient-global-pointer")
 
 
 class Labeler:
@@ -47,39 +49,39 @@ class Labeler:
         tokenizer: with the vocabulary of the model.
         types: the entity types, in the order of the head.
         head: "crf" (entities never overlap), "global-pointer" or "efficient-global-pointer" (they may nest).
-        max_length: most tokens that are read at once, [CLS] and [SEP] included; longer texts are read in windows that
+        seq_length: most tokens that are read at once, [CLS] and [SEP] included; longer texts are read in windows that
             end at sentence ends where they can, and an entity across two of them is not found.
 
     Raises:
         ValueError: the parts do not fit together.
     """
 
-    task = "sequence_labeling"
+    task: ClassVar[str] = "sequence_labeling"
 
     def __init__(
-        self, model: EncoderWithHead, tokenizer: Tokenizer, types: Sequence[str], head: str, max_length: int = 128
+        self, model: EncoderWithHead, tokenizer: Tokenizer, types: Sequence[str], head: str, seq_length: int = 128
     ):
-        check_fit(model.transformer, tokenizer, max_length)
+        check_fit(model.transformer, tokenizer, seq_length)
         _check_head(head, types)
         self.model, self.tokenizer, self.types = model, tokenizer, tuple(types)
-        self.head, self.max_length = head, max_length
+        self.head, self.seq_length = head, seq_length
         self._allowed = allowed_tags(len(self.types))
         self._find = compile_function(self._best_tags if head == "crf" else self._span_scores, model)
 
-    def _hidden(self, token_ids, segment_ids, training, encode=None):
-        return self.model.encode(token_ids, segment_ids, training=training, encode=encode)[:, 1:]
+    def _hidden(self, token_ids_BT: Any, segment_ids_BT: Any, training: bool, encode: Callable | None = None) -> Any:
+        return self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)[:, 1:]
 
-    def _tag_scores(self, hidden_BTD):
+    def _tag_scores(self, hidden_BTD: Any) -> Any:
         return self.model.head_layers["tags"](hidden_BTD)
 
-    def _best_tags(self, token_ids, segment_ids, mask_BT):
-        scores_BTK = self._tag_scores(self._hidden(token_ids, segment_ids, False))
+    def _best_tags(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> Any:
+        scores_BTK = self._tag_scores(self._hidden(token_ids_BT, segment_ids_BT, False))
         return self.model.head_layers["crf"].viterbi(scores_BTK, mask_BT, *self._allowed)[0]
 
-    def _span_scores(self, token_ids, segment_ids, mask_BT):
-        return self.model.head_layers["pointer"](self._hidden(token_ids, segment_ids, False), mask_BT)
+    def _span_scores(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> Any:
+        return self.model.head_layers["pointer"](self._hidden(token_ids_BT, segment_ids_BT, False), mask_BT)
 
-    def loss(self, batch: LabelingBatch, training: bool = True, encode: Callable | None = None):
+    def loss(self, batch: LabelingBatch, training: bool = True, encode: Callable | None = None) -> Any:
         """Mean over the texts of the batch, in nats: -log p of the tags, or the pointers' cross-entropy of a type.
 
         Args:
@@ -96,9 +98,9 @@ class Labeler:
         return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
 
     def num_windows(self, texts: Sequence[str]) -> list[int]:
-        """In how many parts each text is read: 1 where it is not longer than `max_length`."""
-        of_text = Counter(window.text for window in cut_windows(self.tokenizer, texts, self.max_length))
-        return [of_text[number] for number in range(len(texts))]
+        """In how many parts each text is read: 1 where it is not longer than `seq_length`."""
+        counts = Counter(window.text for window in cut_windows(self.tokenizer, texts, self.seq_length))
+        return [counts[number] for number in range(len(texts))]
 
     def label(self, text: str) -> list[Entity]:
         """The entities of one text."""
@@ -125,10 +127,10 @@ class Labeler:
                 raise TypeError(f"item {index}: expected str. Received: {type(text).__name__}.")
             if not text.strip():
                 raise ValueError(f"item {index}: the text is empty; there is nothing to label.")
-        windows = cut_windows(self.tokenizer, texts, self.max_length)
+        windows = cut_windows(self.tokenizer, texts, self.seq_length)
         found: list[list[Entity]] = [[] for _ in texts]
         encodings = [window.encoding for window in windows]
-        batches = list(prediction_batches(encodings, min(batch_size, max(1, len(windows))), self.max_length))
+        batches = list(prediction_batches(encodings, min(batch_size, max(1, len(windows))), self.seq_length))
         for indices, (token_ids, segment_ids) in progress(batches):
             mask = text_mask([encodings[i] for i in indices], len(token_ids), token_ids.shape[1] - 1)
             output = ops.convert_to_numpy(self._find(token_ids, segment_ids, mask))
@@ -143,7 +145,7 @@ class Labeler:
             return tags_to_spans(output[:length])
         return [Span(int(first), int(last), int(kind)) for kind, first, last in np.argwhere(output > 0)]
 
-    def _head_settings(self) -> dict:
+    def _head_settings(self) -> dict[str, Any]:
         if self.head == "crf":
             return {"crf_lr_multiplier": self.model.head_layers["crf"].lr_multiplier}
         return {"head_size": self.model.head_layers["pointer"].head_size}
@@ -152,11 +154,42 @@ class Labeler:
         """The same labeler on another transformer, of the same hidden size; the head is copied."""
         layers = _layers(transformer.config.hidden_size, self.head, len(self.types), **self._head_settings())
         model = self.model.on_transformer(transformer, layers)
-        return Labeler(model, self.tokenizer, self.types, self.head, self.max_length)
+        return Labeler(model, self.tokenizer, self.types, self.head, self.seq_length)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Sequence[str],
+        entities: Sequence[Iterable[EntityLike]],
+        valid: tuple[Sequence[str], Sequence[Iterable[EntityLike]]],
+        output: str | Path | None = None,
+        **options: Any,
+    ) -> "Labeler":
+        """Trains a labeler, as `nlptasks labeling train` does; the epoch with the best F1 on `valid` is kept.
+
+            texts, entities = ["沈月在南山", "方大海来了"], [[(0, 2, "name"), (3, 5, "place")], [(0, 3, "name")]]
+            labeler = Labeler.train(texts, entities, valid=(texts, entities), epochs=30, learning_rate=1e-3)
+            labeler.label("沈月在南山")
+
+        Args:
+            texts: what to learn.
+            entities: those of each text: start, end and type, or `Entity`; an entity is `text[start:end]`.
+            valid: texts and entities that choose the epoch.
+            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            **options: fields of `LabelerOptions`: `checkpoint`, `head`, `epochs`, `learning_rate`, ...
+
+        Raises:
+            UserError: options or texts that do not go together.
+            TrainingInterrupted: after Ctrl-C; `resume=True` goes on.
+        """
+        with run_folder(output) as folder:
+            settings = LabelerOptions(output=folder, **options)
+            train_labeler(settings, entity_texts(texts, entities), entity_texts(*valid))
+            return cls.from_directory(folder)
 
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
-        settings = {"task": self.task, "types": list(self.types), "head": self.head, "max_length": self.max_length}
+        settings = {"task": self.task, "types": list(self.types), "head": self.head, "seq_length": self.seq_length}
         save_application(self.model, self.tokenizer, directory, settings | self._head_settings())
 
     @classmethod
@@ -166,7 +199,7 @@ class Labeler:
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
         """
-        settings = read_settings(directory, cls.task, "labeling")
+        settings = read_settings(directory, cls.task, "labeling", LabelerOptions.RENAMED)
         try:
             sizes = {name: settings.pop(name) for name in ("head_size", "crf_lr_multiplier") if name in settings}
             head, types = settings["head"], settings["types"]
@@ -202,14 +235,16 @@ def labeling_model(
     return EncoderWithHead(transformer, layers, dropout)
 
 
-def _check_head(head, types):
+def _check_head(head: str, types: Sequence[object]) -> None:
     if head not in HEADS:
         raise ValueError(f"head must be one of {HEADS}. Received: head={head!r}.")
     if not len(types):
         raise ValueError("types is empty: there is no entity to find; give training texts with entities.")
 
 
-def _layers(hidden_size, head, num_types, head_size=64, crf_lr_multiplier=1.0):
+def _layers(
+    hidden_size: int, head: str, num_types: int, head_size: int = 64, crf_lr_multiplier: float = 1.0
+) -> dict[str, keras.layers.Layer]:
     if head == "crf":
         normal = keras.initializers.TruncatedNormal(stddev=0.02)
         crf = LinearChainCRF(1 + 2 * num_types, crf_lr_multiplier, name="crf")

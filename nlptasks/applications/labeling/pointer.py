@@ -3,6 +3,8 @@
 Legend: B batch, T first position of a span, S last position, D hidden, N type, H head size.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -11,7 +13,14 @@ from nlptasks.core.positions import rotated, sinusoids
 
 
 class _Pointer(keras.layers.Layer):
-    def __init__(self, num_types, head_size=64, rotary=True, kernel_initializer="lecun_normal", **kwargs):
+    def __init__(
+        self,
+        num_types: int,
+        head_size: int = 64,
+        rotary: bool = True,
+        kernel_initializer: Any = "lecun_normal",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if num_types < 1 or head_size < 2 or head_size % 2:
             raise ValueError(
@@ -21,11 +30,11 @@ class _Pointer(keras.layers.Layer):
         self.num_types, self.head_size, self.rotary = num_types, head_size, rotary
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def _dense(self, units, name):
+    def _dense(self, units: int, name: str) -> keras.layers.Dense:
         initializer = self.kernel_initializer.clone()
         return keras.layers.Dense(units, kernel_initializer=initializer, name=name, dtype=self.dtype_policy)
 
-    def _products(self, query_BTH, key_BSH):
+    def _products(self, query_BTH: Any, key_BSH: Any) -> Any:
         """Scaled products `(B, T, S)`, with rotary positions where they are wanted."""
         if self.compute_dtype != "float64":  # positions beyond 256 are not whole numbers in bfloat16
             query_BTH, key_BSH = ops.cast(query_BTH, "float32"), ops.cast(key_BSH, "float32")
@@ -36,16 +45,16 @@ class _Pointer(keras.layers.Layer):
         return ops.matmul(query_BTH, ops.transpose(key_BSH, (0, 2, 1))) * self.head_size**-0.5
 
     @staticmethod
-    def _masked(score_BNTS, mask_BT):
+    def _masked(score_BNTS: Any, mask_BT: Any) -> Any:
         position_T = ops.arange(ops.shape(mask_BT)[1])
         visible_BTS = ops.logical_and(mask_BT[:, :, None], mask_BT[:, None, :])
         visible_BTS = ops.logical_and(visible_BTS, position_T[:, None] <= position_T[None, :])
         return ops.where(visible_BTS[:, None], score_BNTS, MASKED_SCORE)
 
-    def compute_output_shape(self, hidden_shape, mask_shape=None):
+    def compute_output_shape(self, hidden_shape: Any, mask_shape: Any = None) -> tuple[Any, ...]:
         return (hidden_shape[0], self.num_types, hidden_shape[1], hidden_shape[1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "num_types": self.num_types,
             "head_size": self.head_size,
@@ -73,14 +82,14 @@ class GlobalPointer(_Pointer):
         it starts or touches a masked position.
     """
 
-    def __init__(self, num_types, head_size=64, **kwargs):
+    def __init__(self, num_types: int, head_size: int = 64, **kwargs: Any):
         super().__init__(num_types, head_size, **kwargs)
         self.dense = self._dense(num_types * head_size * 2, "dense")
 
-    def build(self, hidden_shape, mask_shape=None):
+    def build(self, hidden_shape: Any, mask_shape: Any = None) -> None:
         self.dense.build(hidden_shape)
 
-    def call(self, hidden_BTD, mask_BT):
+    def call(self, hidden_BTD: Any, mask_BT: Any) -> Any:
         length, size, types = ops.shape(hidden_BTD)[1], self.head_size, self.num_types
         both_BTNH = ops.reshape(self.dense(hidden_BTD), (-1, length, types, 2 * size))
         both_BNTH = ops.reshape(ops.transpose(both_BTNH, (0, 2, 1, 3)), (-1, length, 2 * size))
@@ -95,16 +104,16 @@ class EfficientGlobalPointer(_Pointer):
     Arguments and result as `GlobalPointer`; the second term of the score reads queries and keys, not the inputs.
     """
 
-    def __init__(self, num_types, head_size=64, **kwargs):
+    def __init__(self, num_types: int, head_size: int = 64, **kwargs: Any):
         super().__init__(num_types, head_size, **kwargs)
         self.span_dense = self._dense(head_size * 2, "span_dense")
         self.type_dense = self._dense(num_types * 2, "type_dense")
 
-    def build(self, hidden_shape, mask_shape=None):
+    def build(self, hidden_shape: Any, mask_shape: Any = None) -> None:
         self.span_dense.build(hidden_shape)
         self.type_dense.build((*hidden_shape[:-1], self.head_size * 2))
 
-    def call(self, hidden_BTD, mask_BT):
+    def call(self, hidden_BTD: Any, mask_BT: Any) -> Any:
         both_BTH = self.span_dense(hidden_BTD)
         score_BTS = self._products(both_BTH[..., ::2], both_BTH[..., 1::2])
         bias_BNT = ops.cast(ops.transpose(self.type_dense(both_BTH), (0, 2, 1)), score_BTS.dtype) / 2

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from nlptasks.applications.encoder_head import ShuffledBatches, padded_inputs
+from nlptasks.applications.examples import ShuffledBatches, padded_inputs
 from nlptasks.text import Encoding, Tokenizer
 from nlptasks.text.batches import round_up
 from nlptasks.text.entities import Entity, EntityText
@@ -34,6 +34,7 @@ class Window(NamedTuple):
     @property
     def offsets(self) -> np.ndarray:
         """Where the tokens stand, without [CLS] and [SEP], `(T, 2)`."""
+        assert self.encoding.offsets is not None  # `cut_windows` asks for them
         return self.encoding.offsets[1:-1]
 
 
@@ -45,15 +46,16 @@ class Span(NamedTuple):
     type_id: int
 
 
-def cut_windows(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> list[Window]:
-    """All tokens of the texts in windows of at most `max_length` tokens, [CLS] and [SEP] included.
+def cut_windows(tokenizer: Tokenizer, texts: Sequence[str], seq_length: int) -> list[Window]:
+    """All tokens of the texts in windows of at most `seq_length` tokens, [CLS] and [SEP] included.
 
     A text that is too long is cut behind the last sentence end that fits, else behind the last comma or space, else
     anywhere. A text without tokens (spaces) has no window.
     """
     windows = []
     for number, (text, encoding) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True)):
-        ids, offsets, room = encoding.token_ids[1:-1], encoding.offsets[1:-1], max_length - 2
+        assert encoding.offsets is not None  # asked for by default
+        ids, offsets, room = encoding.token_ids[1:-1], encoding.offsets[1:-1], seq_length - 2
         start = 0
         while start < len(ids):
             stop = min(start + room, len(ids))
@@ -119,7 +121,7 @@ def spans_to_tags(spans: Sequence[Span], length: int) -> np.ndarray:
     return tags
 
 
-def tags_to_spans(tags: Sequence[int]) -> list[Span]:
+def tags_to_spans(tags: Sequence[int] | np.ndarray) -> list[Span]:
     """The spans of a sequence of BIO tags in which every I follows its own B or I."""
     spans: list[Span] = []
     for i, tag in enumerate(tags):
@@ -145,7 +147,7 @@ class LabelingExamples(ShuffledBatches):
     """Training texts with their entities, as batches.
 
     Args:
-        tokenizer, max_length: see `cut_windows`.
+        tokenizer, seq_length: see `cut_windows`.
         texts: with entities of known types.
         types: the types in their order.
         flat: whether entities must not overlap (a CRF's); of those that do, the longest stays.
@@ -160,14 +162,14 @@ class LabelingExamples(ShuffledBatches):
     def __init__(
         self,
         tokenizer: Tokenizer,
-        max_length: int,
+        seq_length: int,
         texts: Sequence[EntityText],
         types: Sequence[str],
         flat: bool,
         seed: int = 0,
     ):
-        self.max_length, self.num_types = max_length, len(types)
-        self.windows = cut_windows(tokenizer, [text.text for text in texts], max_length)
+        self.seq_length, self.num_types = seq_length, len(types)
+        self.windows = cut_windows(tokenizer, [text.text for text in texts], seq_length)
         self.spans = [window_spans(window, texts[window.text].entities, types) for window in self.windows]
         found = sum(map(len, self.spans))
         self.num_lost = sum(len(text.entities) for text in texts) - found
@@ -184,18 +186,18 @@ class LabelingExamples(ShuffledBatches):
     def arrays(self, indices: np.ndarray, batch_size: int) -> LabelingBatch:
         """One batch, filled up to `batch_size` rows."""
         encodings = [self.windows[i].encoding for i in indices]
-        token_ids, segment_ids = padded_inputs(encodings, batch_size, self.max_length)
+        token_ids, segment_ids = padded_inputs(encodings, batch_size, self.seq_length)
         length = token_ids.shape[1] - 1
         tags = np.zeros((batch_size, length), "int32")
-        grouped = [[[] for _ in range(self.num_types)] for _ in range(batch_size)]
+        grouped: list[list[list[int]]] = [[[] for _ in range(self.num_types)] for _ in range(batch_size)]
         for row, index in enumerate(indices):
             tags[row, : len(self.tags[index])] = self.tags[index]
             for first, last, type_id in self.spans[index]:
                 grouped[row][type_id].append(first * length + last)
         most = round_up(max(len(ids) for row in grouped for ids in row), 4)
         spans = np.full((batch_size, self.num_types, most), -1, "int32")
-        for row, of_types in enumerate(grouped):
-            for type_id, ids in enumerate(of_types):
+        for row, by_type in enumerate(grouped):
+            for type_id, ids in enumerate(by_type):
                 spans[row, type_id, : len(ids)] = ids
         weights = (np.arange(batch_size) < len(indices)).astype("float32")
         mask = text_mask(encodings, batch_size, length)

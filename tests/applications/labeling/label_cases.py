@@ -17,15 +17,15 @@ def tokenizer(texts):
     return Tokenizer(build_character_vocab(texts))
 
 
-def encoder(tokens, max_length, dropout=0.0):
+def encoder(tokens, seq_length, dropout=0.0):
     start_run(3)
-    return transformer_from_scratch(scratch_config(tokens.vocab_size, max_length, 22, 2, 2, 29, dropout))
+    return transformer_from_scratch(scratch_config(tokens.vocab_size, seq_length, 22, 2, 2, 29, dropout))
 
 
-def classifier(labels=("bad", "good"), max_length=11, dropout=0.0, **settings):
+def classifier(labels=("bad", "good"), seq_length=11, dropout=0.0, **settings):
     tokens = tokenizer(GOOD + BAD)
-    model = classification_model(encoder(tokens, max_length, dropout), len(labels), dropout)
-    return Classifier(model, tokens, labels, max_length, **settings)
+    model = classification_model(encoder(tokens, seq_length, dropout), len(labels), dropout)
+    return Classifier(model, tokens, labels, seq_length, **settings)
 
 
 def entity_texts():
@@ -42,7 +42,7 @@ def entity_texts():
     return found
 
 
-def labeler(head="crf", max_length=23, types=TYPES):
+def labeler(head="crf", seq_length=23, types=TYPES):
     tokens = tokenizer([text.text for text in entity_texts()])
-    model = labeling_model(encoder(tokens, max_length), head, len(types), 0.0, head_size=6)
-    return Labeler(model, tokens, types, head, max_length)
+    model = labeling_model(encoder(tokens, seq_length), head, len(types), 0.0, head_size=6)
+    return Labeler(model, tokens, types, head, seq_length)

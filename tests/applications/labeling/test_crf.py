@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from nlptasks.applications.labeling.crf import LinearChainCRF
-from nlptasks.backend.programs import compile_function
+from nlptasks.backend import compile_function
 from tests.golden.heads_cases import inputs, weight
 from tests.gradients import gradient, tolerance
 

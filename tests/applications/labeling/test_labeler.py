@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import nlptasks
-from nlptasks.applications.labeling.labeler import HEADS, Labeler, labeling_model
+from nlptasks.applications.labeling.labeler import Labeler, labeling_model
 from nlptasks.applications.labeling.samples import LabelingExamples
+from nlptasks.applications.labeling.training import HEADS
 from tests.applications.classification.test_classifier import fit
 from tests.applications.labeling.label_cases import TYPES, entity_texts, labeler
+from tests.gradients import evaluated
 
 TEXTS = entity_texts()
 
@@ -22,7 +24,7 @@ def flat(entities):
 @pytest.fixture(scope="module", params=HEADS)
 def trained(request):
     model = labeler(request.param)
-    examples = LabelingExamples(model.tokenizer, model.max_length, TEXTS, TYPES, request.param == "crf")
+    examples = LabelingExamples(model.tokenizer, model.seq_length, TEXTS, TYPES, request.param == "crf")
     fit(model, examples, 120, 6)
     return model
 
@@ -45,12 +47,12 @@ def test_a_text_has_the_same_entities_alone_and_in_any_batch(trained):
 def test_a_text_of_several_windows_is_read_sentence_by_sentence(trained):
     sentences = [text.text for text in TEXTS if text.text.endswith("。")]
     long = "".join(sentences)
-    assert len(long) > 2 * trained.max_length
+    assert len(long) > 2 * trained.seq_length
     wanted, start = [], 0
     for sentence in sentences:
         wanted += [(e.start + start, e.end + start, e.type) for e in trained.label(sentence)]
         start += len(sentence)
-    narrow = Labeler(trained.model, trained.tokenizer, trained.types, trained.head, max_length=15)
+    narrow = Labeler(trained.model, trained.tokenizer, trained.types, trained.head, seq_length=15)
     assert narrow.num_windows([long, "昨天"]) == [len(sentences), 1]
     found = narrow.label(long)
     assert [(e.start, e.end, e.type) for e in found] == wanted
@@ -61,7 +63,7 @@ def test_a_saved_labeler_is_the_same(trained, tmp_path):
     trained.save(tmp_path)
     loaded = nlptasks.load(tmp_path)
     assert isinstance(loaded, Labeler)
-    assert (loaded.types, loaded.head, loaded.max_length) == (TYPES, trained.head, 23)
+    assert (loaded.types, loaded.head, loaded.seq_length) == (TYPES, trained.head, 23)
     texts = [text.text for text in TEXTS]
     assert loaded.predict(texts) == trained.predict(texts)
 
@@ -69,10 +71,15 @@ def test_a_saved_labeler_is_the_same(trained, tmp_path):
 @pytest.mark.parametrize("head", HEADS)
 def test_rows_that_fill_a_batch_do_not_count_in_the_loss(head):
     model = labeler(head)
-    examples = LabelingExamples(model.tokenizer, model.max_length, TEXTS, TYPES, head == "crf")
-    loss = [float(model.loss(examples.arrays(np.arange(3), rows), False)) for rows in (3, 7)]
+    examples = LabelingExamples(model.tokenizer, model.seq_length, TEXTS, TYPES, head == "crf")
+
+    def loss_of(rows, count):
+        batch = examples.arrays(np.array(rows), count)
+        return float(evaluated(lambda batch: model.loss(batch, False), batch, model=model.model))
+
+    loss = [loss_of(range(3), count) for count in (3, 7)]
     assert loss[0] == pytest.approx(loss[1], rel=1e-5)
-    one_by_one = [float(model.loss(examples.arrays(np.array([i]), 1), False)) for i in range(3)]
+    one_by_one = [loss_of([i], 1) for i in range(3)]
     assert loss[0] == pytest.approx(np.mean(one_by_one), rel=1e-5)
 
 
