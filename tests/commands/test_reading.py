@@ -1,84 +1,46 @@
 """The script of reading comprehension: what it writes and prints, how it resumes, and what it says about mistakes."""
 
 import contextlib
+import functools
 import gzip
-import importlib.util
 import io
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import nlptasks
+import nlptasks.train.progress
 from nlptasks import build_transformer_model
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.metrics.reading import score_reading
 from nlptasks.text import Tokenizer, build_character_vocab, read_questions
+from tests.commands import scripts
+from tests.commands.scripts import ROOT, Result, load_script, run_files
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tasks" / "reading_comprehension.py"
+call = functools.partial(scripts.call, load_script("reading_comprehension"))
 LENGTHS = ("--passage-length", "64", "--question-length", "24", "--answer-length", "12")
 SMALL = (*LENGTHS, "--hidden-size", "16", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "16")
 TRAINING = ("--epochs", "3", "--batch-size", "4", "--learning-rate", "1e-2", "--negative-ratio", "0.0")
 # what TensorFlow itself says on standard error when it is imported; no setting of ours keeps it from that
 TENSORFLOW_BANNER = re.compile(r"WARNING: All log messages before absl|[IWE]0000 |To enable the following instructions")
-RUN_FILES = [
-    "config.json",
-    "curve.png",
-    "log.json",
-    "model.safetensors",
-    "options.json",
-    "resume.safetensors",
-    "scores.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-]
+RUN_FILES = run_files()
 
 
-def _load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reading_comprehension", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-script = _load_script()
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def call(*arguments: object) -> Result:
-    """The script in this process."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        status = script.main([str(argument) for argument in arguments])
-    return Result(status, out.getvalue(), err.getvalue())
-
-
-def start(*arguments: object) -> subprocess.Popen:
+def call_alone(*arguments: object) -> Result:
     """The script in a process of its own."""
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def finish(process: subprocess.Popen, seen: bytes = b"") -> Result:
-    """Waits for a process; `seen` was read from its standard error already."""
-    out, err = process.communicate(timeout=120)
-    return Result(process.returncode, out.decode(), (seen + err).decode())
+    command = [sys.executable, str(ROOT / "tasks" / "reading_comprehension.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def files_under(folder: Path) -> list[str]:
@@ -128,7 +90,7 @@ def run(files, tmp_path_factory) -> Path:
     passages = [passage for question in read_questions(files.train) for passage in question.passages]
     kept = sum(bool(passage.answer) for passage in passages)
     assert f"16 questions; answers by passage: kept {kept}, cut 0, lost 0, empty {len(passages) - kept}\n" in result.err
-    assert f"{output}: ready for evaluate and predict" in result.err
+    assert f"{output}: ready for evaluate, answer and predict" in result.err
     return output
 
 
@@ -150,6 +112,10 @@ def checkpoint(files, tmp_path_factory) -> Path:
 
 def copied(directory: Path, target: Path) -> Path:
     return Path(shutil.copytree(directory, target))
+
+
+def copied_file(path: Path, target: Path) -> Path:
+    return Path(shutil.copy(path, target))
 
 
 # What a run leaves
@@ -199,10 +165,10 @@ def rows_of(table: str) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def evaluated(run, files, tmp_path_factory) -> tuple[Result, Path]:
-    """`evaluate` with everything it can print, as a command of its own."""
+    """`evaluate` with everything it can print."""
     output = tmp_path_factory.mktemp("evaluated") / "new folder" / "predictions.tsv"
     options = ("--predictions", output, "--baselines", files.train, "--json")
-    return finish(start("evaluate", "--model", run, "--data", files.valid, *options)), output
+    return call("evaluate", "--model", run, "--data", files.valid, *options), output
 
 
 def test_evaluate_prints_results_to_standard_output_and_progress_to_standard_error(evaluated):
@@ -262,13 +228,13 @@ def test_blank_question_of_a_squad_file_is_answered_with_nothing(run, tmp_path, 
     assert lines[0] == "1\t"
 
 
-# predict
+# answer and predict
 
 
-def test_predict_answers_a_question_from_passages_and_tells_its_evidence(run, files):
+def test_answer_answers_a_question_from_passages_and_tells_its_evidence(run, files):
     question = read_questions(files.train)[0]
     texts = [passage.text for passage in question.passages]
-    arguments = ("predict", "--model", run, "--question", question.question, "--passage", *texts)
+    arguments = ("answer", "--model", run, "--question", question.question, "--passage", *texts)
     shown, as_json = call(*arguments), call(*arguments, "--json")
     assert (shown.status, as_json.status) == (0, 0)
     (line,) = as_json.out.splitlines()
@@ -284,24 +250,23 @@ def test_predict_answers_a_question_from_passages_and_tells_its_evidence(run, fi
             assert texts[evidence["passage"]][evidence["start"] : evidence["end"]] == answer["text"]
 
 
-def test_predict_draws_where_the_answer_came_from(run, files, tmp_path):
+def test_answer_draws_where_the_answer_came_from(run, files, tmp_path):
     question = read_questions(files.valid)[0]
     picture = tmp_path / "where" / "answer.html"
-    given = (
-        "predict",
-        "--model",
-        run,
-        "--question",
-        question.question,
-        "--passage",
-        *(p.text for p in question.passages),
-    )
-    result = call(*given, "--picture", picture)
+    texts = [passage.text for passage in question.passages]
+    given = ("--model", run, "--question", question.question, "--passage", *texts)
+    result = call("answer", *given, "--picture", picture)
     assert result.status == 0
     page = picture.read_text(encoding="utf-8")
     assert f"<h1>{question.question}</h1><p>{result.out.splitlines()[0]}</p>" in page
-    wrong = call("predict", "--model", run, "--data", files.valid, "--show", 1, "--picture", picture)
-    assert (wrong.status, wrong.err) == (2, "error: --picture goes with --question.\n")
+
+
+def test_predict_with_a_question_is_still_understood_with_a_note(run, files):
+    question = read_questions(files.train)[0]
+    given = ("--model", run, "--question", question.question, "--passage", question.passages[0].text)
+    old, new = call("predict", *given), call("answer", *given)
+    assert (old.status, old.out) == (new.status, new.out) == (0, new.out)
+    assert old.err == "note: `reading predict --question` is now `reading answer --question`.\n" + new.err
 
 
 def test_predict_writes_the_answers_of_a_file_as_evaluate_does(run, files, evaluated, tmp_path):
@@ -333,20 +298,24 @@ def test_predict_shows_as_many_questions_as_asked_with_passages_and_gold_answers
 
 # Interruption and resumption
 
-OTHER_OPTIONS = r"resume\.safetensors: the run was started with seed=0, now seed=1; resume with the same options"
+OTHER_OPTIONS = r": the run was started with seed=0, now seed=1; resume with the same options"
 HOLDS_A_RUN = r"holds a run already; --resume continues it, or give another --output\."
 
 
 @pytest.fixture(scope="module")
 def interrupted(files, tmp_path_factory) -> tuple[Result, Path]:
-    """A run that got Ctrl-C when its second epoch had begun."""
+    """A run that got Ctrl-C in its second epoch."""
     output = tmp_path_factory.mktemp("interrupted") / "run"
-    process = start(*train_arguments(files, output))
-    seen = b""
-    while b"epoch 2/3" not in seen and (piece := os.read(process.stderr.fileno(), 4096)):
-        seen += piece
-    process.send_signal(signal.SIGINT)
-    return finish(process, seen), output
+
+    def interrupt(items, description, *rest):
+        for number, item in enumerate(items):
+            if (description, number) == ("epoch 2/3", 1):
+                signal.raise_signal(signal.SIGINT)
+            yield item
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nlptasks.train.progress, "progress_bar", interrupt)
+        return call(*train_arguments(files, output)), output
 
 
 def test_ctrl_c_saves_the_run_and_tells_how_to_go_on(interrupted):
@@ -383,6 +352,23 @@ def test_resuming_with_other_options_is_refused_and_leaves_the_run_as_it_was(int
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
+def test_other_options_are_refused_even_before_the_first_state(files, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+
+    def stop_at_once(items, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+        assert call(*train_arguments(files, output)).status == 130
+    assert files_under(output) == ["options.json"]
+    record = (output / "options.json").read_bytes()
+    other = call(*train_arguments(files, output, "--resume", "--seed", "1"))
+    assert (other.status, other.err.count("\n")) == (2, 1)
+    assert re.search(OTHER_OPTIONS, other.err)
+    assert (output / "options.json").read_bytes() == record
+
+
 def test_resuming_a_run_that_never_started_is_refused(files, tmp_path):
     result = call(*train_arguments(files, tmp_path / "none", "--resume"))
     assert result.status == 2
@@ -396,6 +382,30 @@ def test_starting_over_an_existing_run_is_refused_and_leaves_it_as_it_was(run, f
     assert result.status == 2
     assert re.search(rf"^error: .*whole: {HOLDS_A_RUN}", result.err)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_python_trains_as_the_command_does(run, files, tmp_path):
+    training, valid = read_questions(files.train), read_questions(files.valid)
+    options = {"passage_length": 64, "question_length": 24, "answer_length": 12, "hidden_size": 16, "num_layers": 1}
+    options |= {"num_heads": 2, "ffn_size": 16, "epochs": 3, "batch_size": 4, "learning_rate": 1e-2}
+    reader = nlptasks.Reader.train(training, valid, tmp_path / "run", **options, negative_ratio=0.0)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    asked = [(question.question, [passage.text for passage in question.passages]) for question in valid]
+    assert reader.predict(asked) == nlptasks.load(run).predict(asked)
+    with pytest.raises(ValueError, match=r"^epochs must be at least 1. Received: 0.$"):
+        nlptasks.Reader.train(training, valid, **options | {"epochs": 0})
+    with pytest.raises(ValueError, match="at least one question is needed to train on"):
+        nlptasks.Reader.train(training, [], **options)
+    with pytest.raises(ValueError, match="ids of validation questions must be unique"):
+        nlptasks.Reader.train(training, [*valid, valid[0]], **options)
+
+
+def test_patience_ends_a_run_that_gets_no_better(files, tmp_path):
+    output = tmp_path / "run"
+    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "1", "--valid-limit", "1")
+    assert call(*train_arguments(files, output, *more)).status == 0
+    assert len(json.loads((output / "log.json").read_text(encoding="utf-8"))) == 2
+    assert json.loads((output / "scores.json").read_text(encoding="utf-8"))["best"]["epoch"] == 1
 
 
 # From a checkpoint
@@ -447,11 +457,12 @@ def test_the_reader_by_masks_trains_with_windows_and_every_extra_and_answers(fil
     found = call("predict", "--model", output, "--data", files.valid, "--json")
     assert len(json.loads(found.out.splitlines()[-1])) == 6
     long = "大家在第3号 Hill 笑哈哈哈哈哈哈哈哈，笑了3天。" * 3
-    answer = call("predict", "--model", output, "--question", "大家怎么笑？", "--passage", long, "--json")
+    answer = call("answer", "--model", output, "--question", "大家怎么笑？", "--passage", long, "--json")
     for e in json.loads(answer.out)["evidence"]:
         assert long[e["start"] : e["end"]] == json.loads(answer.out)["text"]
-    beams = call("predict", "--model", output, "--question", "谁", "--passage", long, "--beam-size", 2)
-    assert (beams.status, beams.err) == (2, "error: A reader by masked tokens has no beams. Received: beam_size=2.\n")
+    beams = call("answer", "--model", output, "--question", "谁", "--passage", long, "--beam-size", 2)
+    message = "error: a reader by masked tokens has no beams: --beam-size must be 1. Received: 2.\n"
+    assert (beams.status, beams.err) == (2, message)
 
 
 def test_prepare_mixes_both_sets_as_the_recipe_does(tmp_path):
@@ -521,8 +532,9 @@ def training_from(change):
     return case
 
 
-def predicting(*options: object):
-    return lambda run, **_: ("predict", "--model", run, *options)
+def answering(*options: object):
+    """A case: `answer` with these options."""
+    return lambda run, **_: ("answer", "--model", run, *options)
 
 
 def without_a_tensor(directory: Path) -> None:
@@ -556,6 +568,10 @@ def output_is_a_file(folder, files, **_):
     return train_arguments(files, written(folder, "x", "out"))
 
 
+def output_holds_a_checkpoint(files, checkpoint, **_):
+    return train_arguments(files, checkpoint)
+
+
 def output_is_below_a_file(folder, files, **_):
     return train_arguments(files, written(folder, "x", "notes.txt") / "out")
 
@@ -566,6 +582,14 @@ def missing_checkpoint(folder, files, **_):
 
 def model_is_no_directory(folder, files, **_):
     return ("evaluate", "--model", folder / "none", "--data", files.valid)
+
+
+def model_is_a_segmenter(files, **_):
+    return ("evaluate", "--model", "segmenter", "--data", files.valid)
+
+
+def model_of_an_answer_is_a_segmenter(**_):
+    return ("answer", "--model", "segmenter", "--question", "谁？", "--passage", "沈月。")
 
 
 def model_is_a_plain_checkpoint(files, checkpoint, **_):
@@ -589,6 +613,21 @@ def predictions_are_a_folder(folder, files, run, **_):
     return ("evaluate", "--model", run, "--data", files.valid, "--predictions", folder)
 
 
+def predictions_are_the_data(folder, files, run, **_):
+    data = copied_file(files.valid, folder / "valid.json.gz")
+    return ("evaluate", "--model", run, "--data", data, "--predictions", data)
+
+
+def answers_are_the_data(folder, files, run, **_):
+    data = copied_file(files.valid, folder / "valid.json.gz")
+    return ("predict", "--model", run, "--data", data, "--output", folder / "." / "valid.json.gz")
+
+
+def prepared_over_its_input(folder, files, **_):
+    data = copied_file(files.train, folder / "train.json")
+    return ("prepare", "--webqa", files.train, "--sogouqa", data, "--output", folder)
+
+
 def answers_are_below_a_file(folder, files, run, **_):
     return ("predict", "--model", run, "--data", files.valid, "--output", written(folder, "x", "notes.txt") / "a.tsv")
 
@@ -597,16 +636,8 @@ def baselines_are_missing(folder, files, run, **_):
     return ("evaluate", "--model", run, "--data", files.valid, "--baselines", folder / "train.json")
 
 
-def question_and_data(files, run, **_):
-    return ("predict", "--model", run, "--data", files.valid, "--question", "谁？", "--passage", "沈月。")
-
-
 def data_without_output(files, run, **_):
     return ("predict", "--model", run, "--data", files.valid)
-
-
-def data_with_passages(files, run, **_):
-    return ("predict", "--model", run, "--data", files.valid, "--show", "1", "--passage", "沈月。")
 
 
 def too_few_to_prepare(folder, **_):
@@ -619,12 +650,8 @@ def prepared_below_a_file(folder, files, **_):
     return ("prepare", "--webqa", files.train, "--sogouqa", files.train, "--output", place)
 
 
-def picture_of_a_file(folder, files, run, **_):
-    return ("predict", "--model", run, "--data", files.valid, "--show", "1", "--picture", folder / "answer.html")
-
-
 def picture_is_a_folder(folder, run, **_):
-    return ("predict", "--model", run, "--question", "谁？", "--passage", "山。", "--picture", folder)
+    return ("answer", "--model", run, "--question", "谁？", "--passage", "山。", "--picture", folder)
 
 
 def model_of_another_method(folder, files, run, **_):
@@ -647,15 +674,15 @@ MISTAKES = {
     "broken JSON": (training_on(BROKEN), r"bad\.json:3: invalid JSON at column 15: .*; correct the file there\."),
     "JSON of another shape": (
         training_on('{"questions": []}'),
-        r"bad\.json: expected a list of .*; received an object with the keys 'questions'\.",
+        r"bad\.json: expected a list of .*. Received: an object with the keys 'questions'\.",
     ),
     "item of another shape": (
         training_on([item(), "沈月"]),
-        r"bad\.json: item 2: expected an object, received a string\.",
+        r"bad\.json: item 2: expected an object. Received: a string\.",
     ),
     "passage without text": (
         training_on([item(), item(id="b", passages=[{"passage": "山。"}, {"answer": "沈月"}])]),
-        r"bad\.json: item 2, passage 2: the key 'passage' is missing, received 'answer'; add it\.",
+        r"bad\.json: item 2, passage 2: the key 'passage' is missing. Received: 'answer'; add it\.",
     ),
     "question without passages": (
         training_on([item(passages=[])]),
@@ -667,11 +694,11 @@ MISTAKES = {
     ),
     "GB18030 bytes": (
         training_on(json.dumps([item()], ensure_ascii=False, indent=1).encode("gb18030")),
-        r"bad\.json:4: expected UTF-8, received byte 0xa3 at .*; convert the file .* `iconv -f GB18030 -t UTF-8`\.",
+        r"bad\.json:4: expected UTF-8. Received: byte 0xa3 at .*; convert the file .* `iconv -f GB18030 -t UTF-8`\.",
     ),
     "truncated gzip": (
         training_on(gzip.compress(json.dumps([item()] * 9).encode())[:-20], "bad.json.gz"),
-        r"bad\.json\.gz: expected a whole gzip file, received a damaged or truncated one .*; copy it again\.",
+        r"bad\.json\.gz: expected a whole gzip file. Received: a damaged or truncated one .*; copy it again\.",
     ),
     "duplicate ids": (
         training_on([item(), item(id="b"), item()]),
@@ -708,16 +735,19 @@ MISTAKES = {
             *training_from(lambda directory: None)(checkpoint=checkpoint, **others),
             *("--passage-length", "66"),
         ),
-        r"passage_length \+ question_length \+ answer_length = 102 is more than the model's 101 positions; make one",
+        r"--passage-length \+ --question-length \+ --answer-length = 102 is more than the model's 101 positions; make",
     ),
-    "passage length without room": (training_with("--passage-length", "2"), r"passage_length must be at least 3\. Rec"),
+    "passage length without room": (
+        training_with("--passage-length", "2"),
+        r"--passage-length must be at least 3\. Received: 2\.",
+    ),
     "negative ratio above 1": (
         training_with("--negative-ratio", "1.5"),
-        r"negative_ratio must lie in \[0, 1\]\. Received: negative_ratio=1\.5\.",
+        r"--negative-ratio must lie in \[0, 1\]\. Received: 1\.5\.",
     ),
     "unknown precision": (
         training_with("--precision", "float8"),
-        r"precision must be one of \('float32', 'bfloat16'\)\. Received: precision='float8'\.",
+        r"--precision must be one of float32, bfloat16\. Received: 'float8'\.",
     ),
     "heads that do not divide the hidden size": (
         training_with("--num-heads", "5"),
@@ -726,14 +756,32 @@ MISTAKES = {
     "batch of nothing": (training_with("--batch-size", "0"), r"--batch-size must be at least 1\. Received: 0\."),
     "no epochs": (training_with("--epochs", "0"), r"--epochs must be at least 1\. Received: 0\."),
     "no validation": (training_with("--valid-limit", "0"), r"--valid-limit must be at least 1\. Received: 0\."),
-    "negative learning rate": (training_with("--learning-rate", "-1"), r"learning_rate must be positive\. Received"),
+    "negative learning rate": (
+        training_with("--learning-rate", "-1"),
+        r"--learning-rate must be positive\. Received: -1\.0\.",
+    ),
     "warm-up longer than the run": (
         training_with("--warmup-share", "1.1", "--decay"),
-        r"warmup_share must lie in \[0, 1\]\. Received: warmup_share=1\.1\.",
+        r"--warmup-share must lie in \[0, 1\]\. Received: 1\.1\.",
     ),
-    "output is a file": (output_is_a_file, r"options\.json: cannot be written, because .*out is a file; name another"),
-    "output below a file": (output_is_below_a_file, r"cannot be written, because .*notes\.txt is a file; name another"),
+    "output is a file": (
+        output_is_a_file,
+        r"out: cannot be a folder, because .*out is a file; give another --output\.",
+    ),
+    "output below a file": (
+        output_is_below_a_file,
+        r"out: cannot be a folder, because .*notes\.txt is a file; give another --output\.",
+    ),
+    "output holds a checkpoint": (
+        output_holds_a_checkpoint,
+        r"holds config\.json, .* already; a new run goes into a new or empty folder: give another --output\.",
+    ),
     "model is no directory": (model_is_no_directory, r"none: no such "),
+    "model is a segmenter": (
+        model_is_a_segmenter,
+        r"segmenter: holds a Segmenter, expected a Reader; give a directory",
+    ),
+    "model of an answer is a segmenter": (model_of_an_answer_is_a_segmenter, r"holds a Segmenter, expected a Reader"),
     "model is a plain checkpoint": (
         model_is_a_plain_checkpoint,
         r"holds no application of this library \(task None; known: reading_comprehension, .*word_segmentation.*\)",
@@ -743,35 +791,39 @@ MISTAKES = {
         model_has_another_vocabulary,
         r"run: The tokenizer \(vocab\.txt\) has \d+ tokens and the model \(config\.json\) \d+; give the vocabulary",
     ),
-    "predictions are a folder": (predictions_are_a_folder, r"expected a file to write, received a folder; name a file"),
+    "predictions are a folder": (
+        predictions_are_a_folder,
+        r"expected a file to write. Received: a folder; name a file",
+    ),
+    "predictions are the data": (predictions_are_the_data, r"valid\.json\.gz: is read, too, and would be lost; give"),
+    "answers are the data": (answers_are_the_data, r"valid\.json\.gz: is read, too, and would be lost; give"),
+    "prepared over its input": (prepared_over_its_input, r"train\.json: is read, too, and would be lost; give"),
     "answers below a file": (answers_are_below_a_file, r"a\.tsv: cannot be written, because .*notes\.txt is a file"),
     "baselines are missing": (baselines_are_missing, r"train\.json: no such file"),
-    "unknown mode": (unknown_mode, r"mode must be one of \('extractive', 'generative'\)\. Received: mode='extractiv'"),
-    "question without passage": (predicting("--question", "谁？"), r"--question needs --passage TEXT\.\.\."),
-    "blank question": (predicting("--question", " ", "--passage", "山。"), r"question 0 is empty; ask something\."),
-    "question written to a file": (
-        predicting("--question", "谁？", "--passage", "山。", "--output", "answers.tsv"),
-        r"--output and --show go with --data; the answer to --question is printed\.",
+    "unknown mode": (unknown_mode, r"--mode must be one of extractive, generative\. Received: 'extractiv'\."),
+    "beam of nothing": (
+        answering("--question", "谁？", "--passage", "山。", "--beam-size", "0"),
+        r"--beam-size must be at least 1\. Received: 0\.",
     ),
-    "question and data": (question_and_data, r"give either --question with --passage, or --data with"),
-    "neither question nor data": (predicting(), r"give either --question with --passage, or --data with"),
+    "question without passage": (answering("--question", "谁？"), r"--question needs --passage TEXT\.\.\."),
+    "blank question": (answering("--question", " ", "--passage", "山。"), r"--question is empty; ask something\."),
     "data without output": (data_without_output, r"--data needs --output FILE, --show N or --json\."),
     "stride wider than a window": (
         training_with("--passage-length", "16", "--stride", "15"),
-        r"stride must lie in 1 to 14, the tokens of a window \(passage_length - 2\), or text .*Received: stride=15\.",
+        r"--stride must lie in 1 to 14, the tokens of a window \(--passage-length - 2\), or text .*Received: 15\.",
     ),
-    "stride that goes nowhere": (training_with("--stride", "0"), r"stride must lie in 1 to \d+.*Received: stride=0\."),
+    "stride that goes nowhere": (training_with("--stride", "0"), r"--stride must lie in 1 to \d+.*Received: 0\."),
     "unknown method": (
         training_with("--method", "span"),
-        r"--method must be one of seq2seq, mlm\. Received: span\.",
+        r"--method must be one of seq2seq, mlm\. Received: 'span'\.",
     ),
     "practice for masked tokens": (
         training_with("--method", "mlm", "--practice-share", "0.2"),
-        r"--practice-share goes with --method seq2seq\.",
+        r"--practice-share goes with --method seq2seq\. Received: mlm\.",
     ),
     "practice share above 1": (
         training_with("--practice-share", "1.5"),
-        r"practice_share must lie in \[0, 1\]\. Received: practice_share=1\.5\.",
+        r"--practice-share must lie in \[0, 1\]\. Received: 1\.5\.",
     ),
     "vocabulary to cut without a checkpoint": (
         training_with("--simplify-vocab"),
@@ -782,21 +834,20 @@ MISTAKES = {
     "perturbation of nothing": (training_with("--fgm", "0"), r"--fgm must be positive\. Received: 0\.0\."),
     "clipping to nothing": (
         training_with("--clip-norm", "0"),
-        r"clip_norm must be positive\. Received: clip_norm=0\.0",
+        r"--clip-norm must be positive\. Received: 0\.0\.",
     ),
     "warm-up without decay": (
         training_with("--warmup-share", "0.1"),
-        r"a warm-up goes with decay\. Received: warmup_share=0\.1, decay=False\.",
+        r"--warmup-share goes with --decay\. Received: 0\.1 without it\.",
     ),
     "model of another method": (
         model_of_another_method,
-        r"run: method must be one of \('seq2seq', 'mlm'\) and fit the model's attention .*Received: method='mlm'",
+        r"run: method must be one of seq2seq, mlm and fit the model's attention .*Received: 'mlm', and a model with",
     ),
-    "picture of a file": (picture_of_a_file, r"--picture goes with --question\."),
-    "picture is a folder": (picture_is_a_folder, r"expected a file to write, received a folder; name a file inside"),
+    "picture is a folder": (picture_is_a_folder, r"expected a file to write. Received: a folder; name a file inside"),
     "too few questions to split": (
         too_few_to_prepare,
-        r"sogou\.json: 1 questions cannot be split; expected at least 2\.",
+        r"sogou\.json: 1 questions cannot be split; at least 2 are needed\.",
     ),
     "prepared below a file": (prepared_below_a_file, r"train\.json: cannot be written, because .*notes\.txt is a file"),
     "JSON nested too deeply": (
@@ -805,13 +856,12 @@ MISTAKES = {
     ),
     "answer of a kind that is no text": (
         training_on([item(passages=[{"passage": "沈月。", "answer": 3}])]),
-        r"bad\.json: item 1, passage 1: 'answer' must be a string, received a number\.",
+        r"bad\.json: item 1, passage 1: 'answer' must be a string. Received: a number\.",
     ),
     "SQuAD paragraph without questions": (
         training_on('{"data": [{"paragraphs": [{"context": "沈月。"}]}]}'),
-        r"bad\.json: item 1, paragraph 1: the key 'qas' is missing, received 'context'; add it\.",
+        r"bad\.json: item 1, paragraph 1: the key 'qas' is missing. Received: 'context'; add it\.",
     ),
-    "data with passages": (data_with_passages, r"--passage goes with --question; --data has passages of its own\."),
 }
 
 
@@ -848,13 +898,15 @@ def test_mistake_is_one_line_with_status_2_and_leaves_nothing_behind(
 
 
 def test_mistake_ends_the_command_with_status_2_and_one_line_on_standard_error(tmp_path):
-    result = finish(start("predict", "--model", tmp_path / "none", "--question", "谁？", "--passage", "沈月。"))
+    result = call_alone("answer", "--model", tmp_path / "none", "--question", "谁？", "--passage", "沈月。")
     assert (result.status, result.out) == (2, "")
     (line,) = [line for line in result.err.splitlines() if not TENSORFLOW_BANNER.match(line)]
     assert re.search(r"^error: .*none: no such ", line)
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["train", "--batchsize", "3"], ["predict", "--beam-size", "x"], []])
+@pytest.mark.parametrize(
+    "arguments", [["train"], ["train", "--batchsize", "3"], ["predict", "--beam-size", "x"], ["answer"], []]
+)
 def test_command_line_that_cannot_be_read_exits_with_status_2(arguments):
     with pytest.raises(SystemExit) as stopped, contextlib.redirect_stderr(io.StringIO()):
         call(*arguments)

@@ -2,7 +2,8 @@
 
     nlptasks reading train --train A.json --valid B.json --checkpoint DIR --output runs/reader
     nlptasks reading evaluate --model runs/reader --data test.json
-    nlptasks reading predict --model runs/reader --question 问题 --passage 篇章一 篇章二
+    nlptasks reading answer --model runs/reader --question 问题 --passage 篇章一 篇章二
+    nlptasks reading predict --model runs/reader --data test.json --output answers.tsv
 
 Files are WebQA/SogouQA JSON, JSON lines, or SQuAD-style JSON (CMRC2018, DRCD); plain or gzip. The recipe and its
 scores, and how they are counted: docs/reading.md and docs/scoring.md.
@@ -11,189 +12,45 @@ scores, and how they are counted: docs/reading.md and docs/scoring.md.
 import dataclasses
 import json
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlptasks.applications.options import require_empty_run, require_positive
-from nlptasks.applications.reading.picture import draw_answer
-from nlptasks.applications.reading.reader import METHODS, Reader
-from nlptasks.applications.reading.samples import ReadingExamples
-from nlptasks.applications.reading.windows import ReadingLengths, normalise
-from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
-from nlptasks.applications.seq2seq_loss import target_loss
+from nlptasks.applications.options import require_output
+from nlptasks.applications.reading.training import MODES, ReaderOptions, answers_of, train_reader
 from nlptasks.console import progress_bar, say
-from nlptasks.core import Transformer
-from nlptasks.files import require_writable, write_text
-from nlptasks.loading import build_transformer_model
+from nlptasks.errors import UserError
+from nlptasks.files import write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.opening import load
-from nlptasks.text import Question, Tokenizer, build_character_vocab, read_questions
+from nlptasks.text import Question, read_questions
 from nlptasks.text.readers import write_questions
-from nlptasks.text.vocab import MASK, REQUIRED_TOKENS, simplify_vocab
-from nlptasks.train.extras import TrainingExtras
-from nlptasks.train.loop import train
-from nlptasks.train.optimizers import make_adam
-from nlptasks.train.run import start_run
+from nlptasks.train.options import Options, require_at_least, require_one_of
 
-OPTIONS, SCORES = "options.json", "scores.json"
+if TYPE_CHECKING:
+    from nlptasks.applications.reading import reader as reading
+
 NOTHING = "（无答案）"
 
 
 @dataclass(kw_only=True)
-class Train(TrainingExtras):
+class Train(ReaderOptions):
     """Train a reader; the best epoch on the validation file is kept."""
 
     train: tuple[Path, ...]
     """training files"""
     valid: Path
     """validation file: the epoch with the best CMRC F1 on all its questions is kept"""
-    output: Path
-    """run directory: model, vocabulary, options, scores, log and curve"""
-    checkpoint: str = "none"
-    """a BERT to start from: a directory with its config, weights and vocab.txt; or none: train from scratch"""
-    simplify_vocab: bool = False
-    """leave out the tokens of the checkpoint's vocabulary that Chinese text never makes (13,585 of 21,128 stay)"""
-    resume: bool = False
-    """continue an interrupted run"""
-
-    passage_length: int = 256
-    """most tokens of [CLS] passage [SEP]"""
-    question_length: int = 64
-    """most tokens of question [SEP]"""
-    answer_length: int = 32
-    """most tokens of answer [SEP]"""
-    stride: int | None = None
-    """read passages longer than that in windows which begin so many tokens apart; left out, they are cut"""
-    method: str = "seq2seq"
-    """seq2seq: token by token; mlm: the whole answer at once, at masked positions"""
-    negative_ratio: float | None = None
-    """how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
-
-    epochs: int = 8
-    practice_share: float = 0.0
-    """share of the run, at its beginning, that practises on the passages to find and copy; for models from scratch"""
-    batch_size: int = 32
-    learning_rate: float = 1e-5
-    """Adam's; 1e-5 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
-    warmup_share: float = 0.0
-    """share of the updates in which the learning rate rises"""
-    decay: bool = False
-    """let the learning rate fall linearly to 0"""
-    clip_norm: float | None = None
-    """bound of the gradients' norm"""
-    precision: str = "float32"
-    """float32 or bfloat16"""
-    seed: int = 0
-
-    vocab: Path | None = None
-    """vocabulary of a model from scratch; left out, the characters of the training files"""
-    hidden_size: int = 128
-    """from scratch: hidden size (and the four below)"""
-    num_layers: int = 3
-    num_heads: int = 4
-    ffn_size: int = 512
-    dropout: float = 0.1
-
-    valid_limit: int | None = None
-    """score no more than this many validation questions after an epoch"""
 
     def run(self) -> None:
-        require_positive(self, "epochs", "batch_size", "valid_limit")
-        self.check_extras()
-        if not 0.0 <= self.practice_share <= 1.0:
-            raise ValueError(f"practice_share must lie in [0, 1]. Received: practice_share={self.practice_share}.")
-        lengths = ReadingLengths(
-            passage_length=self.passage_length,
-            question_length=self.question_length,
-            answer_length=self.answer_length,
-            stride=self.stride,
-        )
-        if self.method not in METHODS:
-            raise ValueError(f"--method must be one of {', '.join(METHODS)}. Received: {self.method}.")
-        if self.practice_share and self.method != "seq2seq":
-            raise ValueError("--practice-share goes with --method seq2seq.")
+        """Reads the files and trains."""
         training = [question for path in self.train for question in read_questions(path)]
-        validation = read_questions(self.valid)[: self.valid_limit]
-        require_empty_run(self.output, OPTIONS, self.resume)
-
-        start_run(self.seed, self.precision, self.mesh)
-        tokenizer, keep_tokens = self._tokenizer(training)
-        model = self._model(tokenizer, lengths, keep_tokens)
-        model.recompute = self.recompute
-        reader = Reader(model, tokenizer, lengths, self.method)
-        say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
-        examples = ReadingExamples(training, tokenizer, lengths, self.negative_ratio, self.seed, self.method)
-        say(f"{len(examples)} questions; answers by passage: {examples.counts}")
-
-        steps = self.num_updates(len(examples), self.batch_size, self.epochs)
-        optimizer = make_adam(self.learning_rate, steps, self.warmup_share, self.decay, self.clip_norm, self.ema)
-
-        options = _jsonable(dataclasses.asdict(self))
-        for name in ("resume", "output"):  # where a run stands is not what it is: a moved one resumes too
-            del options[name]
-        if not self.resume:
-            write_text(self.output / OPTIONS, json.dumps(options, ensure_ascii=False, indent=1) + "\n")
-
-        def epoch_batches(epoch: int):
-            practice = min(1.0, max(0.0, self.practice_share * self.epochs - epoch))
-            return examples.batches(epoch, self.batch_size, practice)
-
-        progress = train(
-            model,
-            optimizer,
-            lambda batch: target_loss(model, batch),
-            epoch_batches=epoch_batches,
-            make_batch=lambda batch: examples.arrays(batch, self.batch_size),
-            epochs=self.epochs,
-            validate=lambda: _validation_scores(reader, validation),
-            score_name="cmrc_f1",
-            save_best=lambda: reader.save(self.output),
-            directory=self.output,
-            options=options,
-            resume=self.resume,
-            progress_bar=progress_bar,
-            extras=self,
-            weight_of=lambda batch: batch["target_weights"].sum(),
-        )
-        best = max(progress.history, key=lambda row: row["cmrc_f1"])
-        write_text(self.output / SCORES, json.dumps({"best": best, "epochs": progress.history}, indent=1) + "\n")
-        say(f"best epoch {best['epoch']}: {best}")
-        say(f"{self.output}: ready for evaluate and predict")
-
-    def _tokenizer(self, training: list[Question]) -> tuple[Tokenizer, list[int] | None]:
-        """The tokenizer, and which tokens of the checkpoint it keeps; None: all."""
-        if self.simplify_vocab and self.checkpoint == "none":
-            raise ValueError("--simplify-vocab goes with --checkpoint DIR, whose vocabulary it cuts.")
-        if self.checkpoint != "none":
-            tokenizer = Tokenizer.from_directory(self.checkpoint)
-            if not self.simplify_vocab:
-                return tokenizer, None
-            first = [token for token in (*REQUIRED_TOKENS, MASK) if token in tokenizer.vocab]
-            vocab, keep_tokens = simplify_vocab(tokenizer.vocab, first)
-            return Tokenizer(vocab, tokenizer.lowercase), keep_tokens
-        if self.vocab is not None:
-            return Tokenizer(self.vocab), None
-        texts = (normalise(text) for q in training for text in (q.question, *q.answers, *(p.text for p in q.passages)))
-        return Tokenizer(build_character_vocab(texts)), None
-
-    def _model(self, tokenizer: Tokenizer, lengths: ReadingLengths, keep_tokens: list[int] | None) -> Transformer:
-        if self.checkpoint != "none":
-            return build_transformer_model(
-                self.checkpoint,
-                self.checkpoint,
-                application="unilm" if self.method == "seq2seq" else "encoder",
-                with_mlm="linear",
-                keep_tokens=keep_tokens,
-                dropout=self.dropout,
-                attention_dropout=self.dropout,
-            )
-        sizes = (self.hidden_size, self.num_layers, self.num_heads, self.ffn_size)
-        attention = METHODS[self.method]
-        config = scratch_config(tokenizer.vocab_size, lengths.total, *sizes, self.dropout, attention=attention)
-        return transformer_from_scratch(config, with_mlm="linear", equal_keys=True)
+        train_reader(self, training, read_questions(self.valid))
+        say(f"{self.output}: ready for evaluate, answer and predict")
 
 
 @dataclass(kw_only=True)
@@ -214,14 +71,17 @@ class Prepare:
     """of the order"""
 
     def run(self) -> None:
+        """Reads both files and writes the mixture."""
         webqa, sogou = read_questions(self.webqa), read_questions(self.sogouqa)
         for name in ("train.json", "valid.json"):
-            require_writable(self.output / name)
+            require_output(self.output / name, self.webqa, self.sogouqa)
         order = np.random.default_rng(self.seed).permutation(len(sogou))
         valid = [sogou[i] for i in order[::3]]
         rest = [sogou[i] for place, i in enumerate(order) if place % 3]
         if not rest:
-            raise ValueError(f"{self.sogouqa}: {len(sogou)} questions cannot be split; expected at least 2.")
+            raise UserError(
+                "{path}: {count} questions cannot be split; at least 2 are needed.", path=self.sogouqa, count=len(sogou)
+            )
         # ids are unique in a file: the second time, and where both sets use one, they are told apart
         again = [dataclasses.replace(question, id=f"{question.id}#2") for question in rest]
         taken = {question.id for question in rest + again}
@@ -232,132 +92,152 @@ class Prepare:
 
 
 @dataclass(kw_only=True)
-class Evaluate:
-    """Score a reader on a file, answerable and unanswerable questions also apart."""
+class Decoding(Options):
+    """How answers are found."""
 
     model: Path
     """run directory"""
+    mode: str = "extractive"
+    """extractive: an answer is a piece of a passage; generative: any text"""
+    beam_size: int = 1
+    """1: greedy search; more: beams"""
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves."""
+        super().check()
+        require_one_of(self, mode=MODES)
+        require_at_least(self, 1, "beam_size")
+
+
+@dataclass(kw_only=True)
+class Evaluate(Decoding):
+    """Score a reader on a file, answerable and unanswerable questions also apart."""
+
     data: Path
     """questions with answers"""
     predictions: Path | None = None
     """write the answers there, id and answer separated by a tab"""
     baselines: tuple[Path, ...] = ()
     """training files: also score trivial baselines, fitted to them where they learn anything"""
-    mode: str = "extractive"
-    """extractive or generative"""
-    beam_size: int = 1
     json: bool = False
     """the last line of the output is one JSON object"""
 
     def run(self) -> None:
+        """Answers, prints the scores, and writes the answers."""
         questions = read_questions(self.data)
         training = [question for path in self.baselines for question in read_questions(path)]
-        if self.predictions is not None:
-            require_writable(self.predictions)
-        reader = load(self.model)
+        require_output(self.predictions, self.data, *self.baselines)
+        reader = load_reader(self.model)
         started = time.monotonic()
-        predictions = _predict(reader, questions, self.mode, self.beam_size, bar=True)
+        answers = answers_of(reader, questions, self.mode, self.beam_size, progress=_bar)
         seconds = time.monotonic() - started
         say(f"{len(questions)} questions in {seconds:.1f} s")
-        scores = {"reader": score_reading(questions, predictions)}
+        scores = {"reader": score_reading(questions, answers)}
         if training:
             for name, predict in fit_baselines(training).items():
                 scores[name] = score_reading(questions, {q.id: predict(q) for q in questions})
         if self.predictions is not None:
-            _write_predictions(self.predictions, predictions)
+            _write_answers(self.predictions, answers)
         print(_table(scores))
         if self.json:
             print(json.dumps({"scores": scores, "seconds": seconds}, ensure_ascii=False))
 
 
 @dataclass(kw_only=True)
-class Predict:
-    """Answer one question, or the questions of a file."""
+class Answer(Decoding):
+    """Answer one question out of its passages, and tell which of them say so."""
 
-    model: Path
-    """run directory"""
-    question: str | None = None
+    question: str
+    """the question"""
     passage: tuple[str, ...] = ()
-    """one or more passages for --question"""
-    data: Path | None = None
-    """questions with passages; needs --output, --show or --json"""
-    output: Path | None = None
-    """id and answer separated by a tab"""
-    show: int = 0
-    """print this many questions of --data with their passages and answers"""
+    """one or more passages"""
     picture: Path | None = None
-    """for --question: write a page (HTML) with what the answer's tokens looked at, and the vote"""
-    mode: str = "extractive"
-    """extractive or generative"""
-    beam_size: int = 1
+    """write a page (HTML) with what the answer's tokens looked at, and the vote"""
     json: bool = False
-    """print one JSON object: the answer with its evidence, or id to answer; with --show on the last line"""
+    """print one JSON object: the answer with its evidence"""
+
+    def check(self) -> None:
+        """Refuses a question or passages that are not there."""
+        super().check()
+        if not self.question.strip():
+            raise UserError("{field:question} is empty; ask something.")
+        if not self.passage:
+            raise UserError("{field:question} needs {field:passage} TEXT...")
 
     def run(self) -> None:
-        if (self.question is None) == (self.data is None):
-            raise ValueError("give either --question with --passage, or --data with --output or --show.")
-        if self.question is not None:
-            if not self.passage:
-                raise ValueError("--question needs --passage TEXT...")
-            if self.output is not None or self.show:
-                raise ValueError("--output and --show go with --data; the answer to --question is printed.")
-            if self.picture is not None:
-                require_writable(self.picture)
-            reader = load(self.model)
-            answer = reader.answer(self.question, self.passage, self.mode, self.beam_size)
-            if self.picture is not None:
-                write_text(self.picture, draw_answer(reader, self.question, self.passage, answer))
-            print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
-            return
+        """Answers, draws and prints."""
+        require_output(self.picture)
+        reader = load_reader(self.model)
+        answer = reader.answer(self.question, self.passage, self.mode, self.beam_size)
         if self.picture is not None:
-            raise ValueError("--picture goes with --question.")
-        if self.passage:
-            raise ValueError("--passage goes with --question; --data has passages of its own.")
+            from nlptasks.applications.reading.picture import draw_answer
+
+            write_text(self.picture, draw_answer(reader, self.question, self.passage, answer))
+        print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
+
+
+@dataclass(kw_only=True)
+class Predict(Decoding):
+    """Answer the questions of a file."""
+
+    data: Path
+    """questions with passages; needs one of the options below"""
+    output: Path | None = None
+    """write the answers there, id and answer separated by a tab"""
+    show: int = 0
+    """print this many questions with their passages and answers"""
+    json: bool = False
+    """print one JSON object on the last line: id to answer"""
+
+    def check(self) -> None:
+        """Refuses to answer what nobody would see."""
+        super().check()
+        require_at_least(self, 0, "show")
         if self.output is None and not self.show and not self.json:
-            raise ValueError("--data needs --output FILE, --show N or --json.")
+            raise UserError("{field:data} needs {field:output} FILE, {field:show} N or {field:json}.")
+
+    def run(self) -> None:
+        """Answers, writes and prints."""
         questions = read_questions(self.data)
-        if self.output is not None:
-            require_writable(self.output)
-        elif not self.json:
+        require_output(self.output, self.data)
+        if self.output is None and not self.json:
             questions = questions[: self.show]
-        reader = load(self.model)
-        predictions = _predict(reader, questions, self.mode, self.beam_size, bar=self.output is not None)
+        reader = load_reader(self.model)
+        bar = iter if self.output is None else _bar
+        answers = answers_of(reader, questions, self.mode, self.beam_size, progress=bar)
         if self.output is not None:
-            _write_predictions(self.output, predictions)
+            _write_answers(self.output, answers)
         for question in questions[: self.show]:
-            print(f"\n问题 {question.question}")
-            for i, passage in enumerate(question.passages):
-                print(f"篇章{i + 1} {passage.text}")
-            found, gold = predictions[question.id], " / ".join(question.answers)
-            print(f"回答 {found or NOTHING}    标准答案 {gold or NOTHING}")
+            _show(question, answers[question.id])
         if self.json:
-            print(json.dumps(predictions, ensure_ascii=False))
+            print(json.dumps(answers, ensure_ascii=False))
 
 
-def _predict(reader, questions, mode, beam_size, bar) -> dict[str, str]:
-    asked = [question for question in questions if question.question.strip()]  # CMRC2018 was published with a blank one
-    pairs = [(question.question, [p.text for p in question.passages]) for question in asked]
-    wrap = (lambda groups: progress_bar(groups, "answering")) if bar else iter
-    answers = reader.answer_batch(pairs, mode, beam_size, progress=wrap)
-    found = {question.id: answer.text for question, answer in zip(asked, answers, strict=True)}
-    return {question.id: found.get(question.id, "") for question in questions}
+def load_reader(path: Path) -> "reading.Reader":
+    """The reader of a run directory; Keras is imported only here."""
+    from nlptasks.applications.reading.reader import Reader
+
+    return load(path, Reader)
 
 
-def _validation_scores(reader, questions) -> dict[str, float]:
-    scores = score_reading(questions, _predict(reader, questions, "extractive", 1, bar=False))
-    found = {name: scores["all"][name] for name in ("cmrc_em", "cmrc_f1")}
-    found |= {f"answerable_{name}": scores["answerable"][name] for name in ("cmrc_em", "cmrc_f1")}
-    say("validation: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    return found
+def _bar(groups: Iterable) -> Iterable:
+    return progress_bar(groups, "answering")
 
 
-def _write_predictions(path: Path, predictions: dict[str, str]) -> None:
-    lines = [f"{key}\t{' '.join(answer.split())}\n" for key, answer in predictions.items()]
+def _show(question: Question, answer: str) -> None:
+    print(f"\n问题 {question.question}")
+    for number, passage in enumerate(question.passages, 1):
+        print(f"篇章{number} {passage.text}")
+    print(f"回答 {answer or NOTHING}    标准答案 {' / '.join(question.answers) or NOTHING}")
+
+
+def _write_answers(path: Path, answers: Mapping[str, str]) -> None:
+    lines = [f"{key}\t{' '.join(answer.split())}\n" for key, answer in answers.items()]
     write_text(path, "".join(lines))
     say(f"{path}: {len(lines)} answers")
 
 
-def _table(scores) -> str:
+def _table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     columns = ("sogou_accuracy", "sogou_f1", "sogou_final", "cmrc_em", "cmrc_f1")
     lines = [f"{'':24}{'questions':>10}" + "".join(f"{name:>16}" for name in columns)]
     for name, sections in scores.items():
@@ -369,7 +249,7 @@ def _table(scores) -> str:
     return "\n".join(lines)
 
 
-def _shown(answer) -> str:
+def _shown(answer: "reading.Answer") -> str:
     lines = [answer.text or NOTHING]
     for e in answer.evidence:
         where = f"characters {e.start} to {e.end}" if e.start is not None else "not literally in it"
@@ -378,8 +258,4 @@ def _shown(answer) -> str:
     return "\n".join(lines)
 
 
-def _jsonable(values: dict) -> dict:
-    return json.loads(json.dumps(values, default=str))
-
-
-COMMANDS = {"prepare": Prepare, "train": Train, "evaluate": Evaluate, "predict": Predict}
+COMMANDS = {"prepare": Prepare, "train": Train, "evaluate": Evaluate, "answer": Answer, "predict": Predict}

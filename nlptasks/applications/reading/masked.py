@@ -8,16 +8,18 @@ Legend: R rows (one a window), L masks, C candidates (tokens of the window, and 
 """
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from nlptasks.applications.reading.voting import DecodedAnswer
-from nlptasks.applications.reading.windows import ReadingLengths, window_places
+from nlptasks.applications.reading.windows import ReadingLengths, Row
 from nlptasks.applications.seq2seq_loss import TargetBatch
-from nlptasks.backend.programs import compile_function
+from nlptasks.backend import compile_function
 from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
+from nlptasks.errors import UserError
 from nlptasks.generate.loop import round_rows, round_width
 from nlptasks.text import Tokenizer
 from nlptasks.text.batches import pad, round_up
@@ -45,8 +47,10 @@ def masked_batch(
     )
 
 
-def _masked(sources, masks, mask_id, count, limit):
-    """Token ids, segment ids and places of the masks, behind each source."""
+def _masked(
+    sources: Sequence[Sequence[int]], masks: int, mask_id: int, count: int, limit: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids `(count, T)`, segment ids `(count, T)` and places of the masks `(count, masks)`, behind each source."""
     starts = np.array([len(source) for source in sources] + [1] * (count - len(sources)))
     width = round_up(int(starts.max()) + masks, 16, limit)
     positions = (starts[:, None] + np.arange(masks)).astype("int32")
@@ -55,6 +59,15 @@ def _masked(sources, masks, mask_id, count, limit):
     token_ids[rows, positions[: len(sources)]] = mask_id
     segment_ids[rows, positions[: len(sources)]] = 1
     return token_ids, segment_ids, positions
+
+
+class _Reading(NamedTuple):
+    """What one row answers: its index, the probability that it has no answer, the tokens and their probabilities."""
+
+    row: int
+    empty: float
+    tokens: list[int]
+    probabilities: list[float]
 
 
 class MaskedAnswerDecoder:
@@ -75,7 +88,10 @@ class MaskedAnswerDecoder:
         self.model, self.end_id, self.mask_id = model, tokenizer.sep_id, tokenizer.mask_id
         self._run = compile_function(self._probabilities, model)
 
-    def _probabilities(self, token_ids_RT, segment_ids_RT, positions_RL, candidates_RC):
+    def _probabilities(
+        self, token_ids_RT: Any, segment_ids_RT: Any, positions_RL: Any, candidates_RC: Any
+    ) -> tuple[Any, Any, Any]:
+        """At each mask: the most probable token `(R, L)`, its probability, and that of each candidate `(R, L, C)`."""
         hidden_RTD = self.model.encode(token_ids_RT, segment_ids_RT)
         logits_RLV = self.model.token_logits(at_positions(hidden_RTD, positions_RL))
         probability_RLV = ops.softmax(logits_RLV)
@@ -86,74 +102,79 @@ class MaskedAnswerDecoder:
         return best_RL, of_best_RL, ops.take_along_axis(probability_RLV, indices_RLC, axis=-1)
 
     def decode(
-        self,
-        sources: Sequence[Sequence[Sequence[Sequence[int]]]],
-        passages: Sequence[Sequence[Sequence[Sequence[int]]]],
-        max_length: int,
-        beam_size: int = 1,
-        extractive: bool = True,
+        self, rows: Sequence[Row], max_length: int, beam_size: int = 1, extractive: bool = True
     ) -> list[DecodedAnswer]:
         """The answers.
 
         Args:
-            sources: for each question, passage and window, the ids of `[CLS] window [SEP] question [SEP]`.
-            passages: for each of them the ids of the window alone.
+            rows: of all questions, in the order of their places, see `encode_rows`; at least one a question.
             max_length: masks, L.
             beam_size: 1; there is nothing to search.
+            extractive: an answer is a piece of the text of its row.
+
+        Returns:
+            An answer for each question.
 
         Raises:
-            ValueError: another beam size.
+            UserError: another beam size.
         """
         if beam_size != 1:
-            raise ValueError(f"A reader by masked tokens has no beams. Received: beam_size={beam_size}.")
-        places = window_places(sources)
-        rows, texts = ([sides[q][p][w] for q, p, w in places] for sides in (sources, passages))
+            raise UserError(
+                "a reader by masked tokens has no beams: {field:beam_size} must be 1. Received: {value}.",
+                value=beam_size,
+            )
         count = round_rows(len(rows))
-        inputs = _masked(rows, max_length, self.mask_id, count, self.model.config.position_reach)
+        sources, texts = [row.source for row in rows], [row.text for row in rows]
+        inputs = _masked(sources, max_length, self.mask_id, count, self.model.config.position_reach)
         candidates = pad([[self.end_id, *text] for text in texts], round_width(1 + max(map(len, texts))), count)
         best, of_best, of_candidates = map(ops.convert_to_numpy, self._run(*inputs, candidates))
-        answers: dict[tuple[int, int], tuple] = {}
-        for row, ((q, p, w), text) in enumerate(zip(places, texts, strict=True)):
-            empty = float(of_candidates[row, 0, 0])
+        surest: dict[tuple[int, int], _Reading] = {}  # of each passage that answers
+        for r, row in enumerate(rows):
             if extractive:
-                tokens, probabilities = self._piece(np.asarray(text), of_candidates[row])
+                tokens, probabilities = self._piece(np.asarray(row.text), of_candidates[r])
             else:
-                tokens, probabilities = self._any(best[row], of_best[row])
-            if tokens and ((q, p) not in answers or empty < answers[q, p][0]):
-                answers[q, p] = empty, w, tokens, probabilities
-        return [self._vote(q, {p: of for (i, p), of in answers.items() if i == q}) for q in range(len(sources))]
+                tokens, probabilities = self._any(best[r], of_best[r])
+            reading = _Reading(r, float(of_candidates[r, 0, 0]), tokens, probabilities)
+            passage = row.question, row.passage
+            if tokens and (passage not in surest or reading.empty < surest[passage].empty):
+                surest[passage] = reading
+        readings: list[list[_Reading]] = [[] for _ in range(rows[-1].question + 1)]
+        for (question, _), reading in surest.items():
+            readings[question].append(reading)
+        return [self._vote(of_question) for of_question in readings]
 
-    def _piece(self, text, probability_LC):
-        """The piece of a window that is taken greedily."""
+    def _piece(self, text: np.ndarray, probability_LC: np.ndarray) -> tuple[list[int], list[float]]:
+        """The piece of a window that is taken greedily, and the probability of each of its tokens, the end counted."""
         starts, tokens, probabilities = np.arange(len(text)), [], []
-        for step, of in enumerate(probability_LC):
+        for step, probability_C in enumerate(probability_LC):
             starts = starts[starts + step < len(text)]
-            best = starts[of[1 + starts + step].argmax()] + step if len(starts) else None
-            if best is None or of[0] >= of[1 + best]:
-                probabilities.append(of[0])
+            best = starts[probability_C[1 + starts + step].argmax()] + step if len(starts) else None
+            if best is None or probability_C[0] >= probability_C[1 + best]:
+                probabilities.append(probability_C[0])
                 break
             tokens.append(int(text[best]))
-            probabilities.append(of[1 + best])
+            probabilities.append(probability_C[1 + best])
             starts = starts[text[starts + step] == text[best]]
         return tokens, probabilities
 
-    def _any(self, best_L, probability_L):
+    def _any(self, best_L: np.ndarray, probability_L: np.ndarray) -> tuple[list[int], list[float]]:
+        """The most probable tokens up to the end, and the probability of each of them, the end counted."""
         ends = np.flatnonzero(best_L == self.end_id)
         length = int(ends[0]) if len(ends) else len(best_L)
         return best_L[:length].tolist(), probability_L[: length + 1].tolist()
 
-    def _vote(self, question, found):
-        """The answer with the highest score, and the passages that give it."""
-        scores: dict[tuple, list[float]] = {}
-        for _, _, tokens, probabilities in found.values():
-            scores.setdefault(tuple(tokens), []).append(float(np.mean(probabilities)))
+    def _vote(self, readings: Sequence[_Reading]) -> DecodedAnswer:
+        """The answer with the highest score, and the rows that give it."""
+        scores: dict[tuple[int, ...], list[float]] = {}
+        for reading in readings:
+            scores.setdefault(tuple(reading.tokens), []).append(float(np.mean(reading.probabilities)))
         if not scores:
             return DecodedAnswer([], 0.0, {})
-        votes = {tokens: sum(s * s for s in of) / (sum(of) + 1.0) for tokens, of in scores.items()}
+        votes = {tokens: sum(s * s for s in given) / (sum(given) + 1.0) for tokens, given in scores.items()}
         chosen = max(votes, key=votes.__getitem__)
-        given = {
-            (p, w): float(np.log(np.maximum(probabilities, 1e-38)).sum())
-            for p, (_, w, tokens, probabilities) in found.items()
-            if tuple(tokens) == chosen
+        log_probabilities = {
+            reading.row: float(np.log(np.maximum(reading.probabilities, 1e-38)).sum())
+            for reading in readings
+            if tuple(reading.tokens) == chosen
         }
-        return DecodedAnswer(list(chosen), float(np.log(votes[chosen])), given)
+        return DecodedAnswer(list(chosen), float(np.log(votes[chosen])), log_probabilities)

@@ -6,8 +6,8 @@ from html import escape
 import numpy as np
 from keras import ops
 
-from nlptasks.applications.reading.reader import Answer, Reader
-from nlptasks.applications.reading.windows import encode_sources, normalise, source_ids
+from nlptasks.applications.reading.reader import Answer, Evidence, Reader
+from nlptasks.applications.reading.windows import encode_rows, normalise
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:50em;margin:2em auto;line-height:1.8}"
@@ -24,12 +24,12 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
         predicted to the token of the character, the mean over tokens, heads and layers; 0 for what was not read.
     """
     ids = reader.tokenizer.encode(normalise(answer.text)).token_ids[1:-1]
+    rows = encode_rows(reader.tokenizer, reader.lengths, [(question, passages)])
+    row_at = {(row.passage, row.window): row for row in rows}
     found = []
     for evidence in answer.evidence:
-        passage = passages[evidence.passage]
-        (windows,), (asked,) = encode_sources(reader.tokenizer, reader.lengths, [passage], [question])
-        window = windows[evidence.window]
-        source = source_ids(window, asked)
+        row = row_at[evidence.passage, evidence.window]
+        source = row.source
         if reader.method == "seq2seq":
             behind, first = ids, len(source) - 1
         else:
@@ -38,9 +38,9 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
         segment_ids = (np.arange(token_ids.shape[1]) >= len(source)).astype("int32")[None]
         maps = reader.model.encode(token_ids, segment_ids, with_maps=True)[1]
         looked_TS = np.mean([ops.convert_to_numpy(ops.cast(m, "float32"))[0].mean(axis=0) for m in maps], axis=0)
-        of_tokens = looked_TS[first : first + max(1, len(ids)), 1 : len(window) - 1].mean(axis=0)
-        weights = np.zeros(len(passage), "float32")
-        for (start, end), weight in zip(window.offsets[1:-1], of_tokens, strict=True):
+        of_tokens = looked_TS[first : first + max(1, len(ids)), 1 : 1 + len(row.text)].mean(axis=0)
+        weights = np.zeros(len(passages[evidence.passage]), "float32")
+        for (start, end), weight in zip(row.offsets, of_tokens, strict=True):
             weights[start:end] = weight
         found.append(weights)
     return found
@@ -67,7 +67,7 @@ def draw_answer(reader: Reader, question: str, passages: Sequence[str], answer: 
     return "\n".join([*parts, "</html>", ""])
 
 
-def _shaded(passage, weights, evidence):
+def _shaded(passage: str, weights: np.ndarray, evidence: Evidence) -> str:
     largest, spans = max(float(weights.max()), 1e-12), []
     for i, (char, weight) in enumerate(zip(passage, weights, strict=True)):
         inside = evidence.start is not None and evidence.start <= i < evidence.end

@@ -4,26 +4,27 @@ After bert4keras' `task_reading_comprehension_by_seq2seq` and `..._by_mlm`; the 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from nlptasks.applications.encoder_head import check_vocabulary
 from nlptasks.applications.reading.masked import MaskedAnswerDecoder
+from nlptasks.applications.reading.training import METHODS, MODES, ReaderOptions, train_reader
 from nlptasks.applications.reading.voting import AnswerDecoder, DecodedAnswer
-from nlptasks.applications.reading.windows import ReadingLengths, encode_sources, source_ids
+from nlptasks.applications.reading.windows import ReadingLengths, Row, encode_rows
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_loss
-from nlptasks.checkpoints.configs import config_from_json
-from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
-from nlptasks.checkpoints.weights import assign_weights
+from nlptasks.applications.storage import load_transformer, read_settings, save_application
 from nlptasks.core.transformer import Transformer
-from nlptasks.files import read_json_object
-from nlptasks.text import Encoding, Tokenizer
+from nlptasks.errors import UserError
+from nlptasks.text import Question, Tokenizer
+from nlptasks.train.experiment import run_folder
 
-MODES = ("extractive", "generative")
-METHODS = {"seq2seq": "unilm", "mlm": "bidirectional"}
-"""how an answer is predicted: the attention that the model needs"""
+Asked = tuple[str, Sequence[str]]
+"""a question and the passages to answer it from"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Answer:
     """An answer; `text` is "" when no passage answers.
 
     Attributes:
-        score: sum over the tokens of log(vote), see `reading_decode.vote`, or log of the answer's vote, see
-            `reading_mlm.MaskedAnswerDecoder`; comparable between answers of one question.
+        score: sum over the tokens of log(vote), see `voting.vote`, or log of the answer's vote, see
+            `masked.MaskedAnswerDecoder`; comparable between answers of one question.
         evidence: the passages that survived, most probable first.
     """
 
@@ -70,7 +71,7 @@ class Reader:
             masked positions, passages voting on answers.
 
     Raises:
-        ValueError: model, tokenizer and lengths do not fit together.
+        UserError: model, tokenizer and lengths do not fit together.
     """
 
     task = "reading_comprehension"
@@ -85,20 +86,21 @@ class Reader:
         self.model, self.tokenizer, self.method = model, tokenizer, method
         self.lengths = lengths or ReadingLengths()
         if METHODS.get(method) != model.config.attention:
-            raise ValueError(
-                f"method must be one of {tuple(METHODS)} and fit the model's attention "
-                f"({', '.join(f'{m}: {a}' for m, a in METHODS.items())}). "
-                f"Received: method={method!r}, attention={model.config.attention!r}."
+            raise UserError(
+                "{field:method} must be one of {methods} and fit the model's attention ({attentions}). Received: "
+                "{method!r}, and a model with attention {attention!r}.",
+                methods=", ".join(METHODS),
+                attentions=", ".join(f"{name}: {attention}" for name, attention in METHODS.items()),
+                method=method,
+                attention=model.config.attention,
             )
-        if tokenizer.vocab_size != model.config.vocab_size:
-            raise ValueError(
-                f"The tokenizer (vocab.txt) has {tokenizer.vocab_size} tokens and the model (config.json) "
-                f"{model.config.vocab_size}; give the vocabulary that the model was trained with."
-            )
+        check_vocabulary(model, tokenizer)
         if self.lengths.total > model.config.position_reach:
-            raise ValueError(
-                f"passage_length + question_length + answer_length = {self.lengths.total} is more than the model's "
-                f"{model.config.position_reach} positions; make one of them smaller."
+            raise UserError(
+                "{field:passage_length} + {field:question_length} + {field:answer_length} = {total} is more than the "
+                "model's {most} positions; make one of them smaller.",
+                total=self.lengths.total,
+                most=model.config.position_reach,
             )
         seq2seq = method == "seq2seq"
         self._decoder = AnswerDecoder(model, tokenizer.sep_id) if seq2seq else MaskedAnswerDecoder(model, tokenizer)
@@ -114,45 +116,54 @@ class Reader:
             beam_size: 1 is greedy search.
 
         Raises:
-            ValueError: an empty question, no passages, or an unknown mode.
+            UserError: an empty question, no passages, or an unknown mode.
         """
-        return self.answer_batch([(question, passages)], mode, beam_size)[0]
+        return self.predict([(question, passages)], mode, beam_size)[0]
 
-    def answer_batch(
+    def predict(
         self,
-        questions: Sequence[tuple[str, Sequence[str]]],
+        questions: Sequence[Asked],
         mode: str = "extractive",
         beam_size: int = 1,
         rows: int = 64,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> list[Answer]:
-        """The answers to many questions, `(question, passages)` each.
+        """The answers to many questions.
 
         Args:
-            rows: passages encoded together; more is faster and takes more memory.
+            questions: `(question, passages)` each.
+            mode, beam_size: as in `answer`.
+            rows: windows of passages that are read together; more is faster and takes more memory.
             progress: wraps the iteration over batches (`tqdm`, say).
+
+        Raises:
+            UserError: an empty question, no passages, or an unknown mode.
         """
         if mode not in MODES:
-            raise ValueError(f"mode must be one of {MODES}. Received: mode={mode!r}.")
-        if beam_size < 1 or rows < 1:
-            raise ValueError(f"beam_size and rows must be at least 1. Received: {beam_size=}, {rows=}.")
+            raise UserError(
+                "{field:mode} must be one of {modes}. Received: {mode!r}.", modes=", ".join(MODES), mode=mode
+            )
+        for name, value in (("beam_size", beam_size), ("rows", rows)):
+            if value < 1:
+                raise UserError(f"{{field:{name}}} must be at least 1. Received: {{value}}.", value=value)
         for index, (question, passages) in enumerate(questions):
             if not question.strip():
-                raise ValueError(f"question {index} is empty; ask something.")
+                raise UserError("question {index} is empty; ask something.", index=index)
             if isinstance(passages, str) or not len(passages):
-                raise ValueError(f"question {index} needs a list of at least one passage.")
-        answers: list[Answer | None] = [None] * len(questions)
+                raise UserError("question {index} needs a list of at least one passage.", index=index)
+        answers: dict[int, Answer] = {}
         for group in progress(self._groups(questions, rows)):
-            for index, answer in zip(
-                group, self._answer_group([questions[i] for i in group], mode, beam_size), strict=True
-            ):
-                answers[index] = answer
-        return answers
+            found = self._answer_group([questions[i] for i in group], mode, beam_size)
+            answers |= zip(group, found, strict=True)
+        return [answers[index] for index in range(len(questions))]
 
-    def _groups(self, questions, rows):
+    answer_batch = predict  # the name of version 0.1
+
+    def _groups(self, questions: Sequence[Asked], rows: int) -> list[list[int]]:
         """Indices of questions in groups of at most about `rows` windows, the longest texts together."""
         longest = [max(map(len, passages)) + len(question) for question, passages in questions]
-        groups, room = [], 0
+        groups: list[list[int]] = []
+        room = 0
         for index in np.argsort([-n for n in longest], kind="stable"):
             count = sum(self.lengths.most_windows(passage) for passage in questions[index][1])
             if count > room:
@@ -162,30 +173,18 @@ class Reader:
             room -= count
         return groups
 
-    def _answer_group(self, questions, mode, beam_size):
-        texts = [text for _, passages in questions for text in passages]
-        owners = [q for q, (_, passages) in enumerate(questions) for _ in passages]
-        encodings, encoded = encode_sources(self.tokenizer, self.lengths, texts, [q for q, _ in questions])
-        of_question = [
-            [e for e, owner in zip(encodings, owners, strict=True) if owner == q] for q in range(len(questions))
-        ]
-        decoded = self._decoder.decode(
-            [[[source_ids(e, encoded[q]) for e in of] for of in passages] for q, passages in enumerate(of_question)],
-            [[[e.token_ids[1:-1] for e in of] for of in passages] for passages in of_question],
-            self.lengths.answer_length,
-            beam_size,
-            mode == "extractive",
-        )
-        return [
-            self._answer(found, passages, of_question[q], mode)
-            for q, (found, (_, passages)) in enumerate(zip(decoded, questions, strict=True))
-        ]
+    def _answer_group(self, questions: Sequence[Asked], mode: str, beam_size: int) -> Iterator[Answer]:
+        rows = encode_rows(self.tokenizer, self.lengths, questions)
+        decoded = self._decoder.decode(rows, self.lengths.answer_length, beam_size, mode == "extractive")
+        for found, (_, passages) in zip(decoded, questions, strict=True):
+            yield self._answer(found, passages, rows, mode)
 
-    def _answer(self, found: DecodedAnswer, passages: Sequence[str], encodings: Sequence[list[Encoding]], mode: str):
+    def _answer(self, found: DecodedAnswer, passages: Sequence[str], rows: Sequence[Row], mode: str) -> Answer:
         evidence = []
-        for (index, window), log_probability in found.log_probabilities.items():
-            start, end = _find(found.tokens, encodings[index][window])
-            evidence.append(Evidence(index, window, float(np.exp(log_probability)), start, end))
+        for index, log_probability in found.log_probabilities.items():
+            row = rows[index]
+            start, end = _find(found.tokens, row)
+            evidence.append(Evidence(row.passage, row.window, float(np.exp(log_probability)), start, end))
         evidence.sort(key=lambda e: -e.probability)
         text = self.tokenizer.decode(found.tokens)
         if mode == "extractive":
@@ -193,21 +192,49 @@ class Reader:
             text = passages[located.passage][located.start : located.end] if located else ""
         return Answer(text, found.score, tuple(evidence))
 
-    def loss(self, batch: TargetBatch, training: bool = True, encode: Callable | None = None):
-        """`target_loss` of the batch."""
+    def loss(self, batch: TargetBatch, training: bool = True, encode: Callable | None = None) -> Any:
+        """Mean cross-entropy of the batch's target tokens, in nats; `encode` as in `target_loss`."""
         return target_loss(self.model, batch, training, encode)
 
     def on_transformer(self, transformer: Transformer) -> "Reader":
         """The same reader on another transformer."""
         return Reader(transformer, self.tokenizer, self.lengths, self.method)
 
+    @classmethod
+    def train(
+        cls,
+        questions: Sequence[Question],
+        valid: Sequence[Question],
+        output: str | Path | None = None,
+        **options: Any,
+    ) -> "Reader":
+        """Trains a reader, as `nlptasks reading train` does; the epoch with the best CMRC F1 on `valid` is kept.
+
+            from nlptasks.text import Passage, Question
+
+            passage = Passage("沈月住在山上。", answer="沈月")
+            questions = [Question("1", "谁住在山上？", (passage,), answers=("沈月",))]
+            reader = Reader.train(questions, valid=questions, epochs=40, learning_rate=1e-3)
+            reader.answer("谁住在山上？", ["沈月住在山上。"]).text
+
+        Args:
+            questions: what to learn; `nlptasks.text.read_questions` reads them from a file.
+            valid: questions that choose the epoch.
+            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            **options: fields of `ReaderOptions`: `checkpoint`, `epochs`, `learning_rate`, ...
+
+        Raises:
+            UserError: options or questions that do not go together.
+            TrainingInterrupted: after Ctrl-C; `resume=True` goes on.
+        """
+        with run_folder(output) as folder:
+            train_reader(ReaderOptions(output=folder, **options), questions, valid)
+            return cls.from_directory(folder)
+
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save(directory)
         settings = {"task": self.task, "method": self.method} | dataclasses.asdict(self.lengths)
-        save_directory(self.model, directory, nlptasks=settings)
+        save_application(self.model, self.tokenizer, directory, settings)
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Reader":
@@ -216,15 +243,8 @@ class Reader:
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
         """
-        directory = Path(directory)
-        values = read_json_object(directory / CONFIG)
-        settings = dict(values.get("nlptasks") or {})
-        if settings.pop("task", None) != cls.task:
-            raise ValueError(f"{directory / CONFIG}: not a reader; train one with nlptasks reading train.")
-        model = Transformer(config_from_json(values, directory / CONFIG), with_mlm="linear")
-        model.build()
-        assign_weights(model, read_huggingface(directory, model.config), str(directory), transposed=True)
-        tokenizer = Tokenizer.from_directory(directory)
+        settings = read_settings(directory, cls.task, "reading")
+        model, tokenizer = load_transformer(directory, with_mlm="linear")
         try:
             method = settings.pop("method", "seq2seq")
             return cls(model, tokenizer, ReadingLengths(**settings), method)
@@ -232,13 +252,12 @@ class Reader:
             raise ValueError(f"{directory}: {error}") from None
 
 
-def _find(tokens: Sequence[int], encoding: Encoding) -> tuple[int | None, int | None]:
-    """Where `tokens` first occur in a passage, as character offsets; (None, None) where they do not."""
-    ids = encoding.token_ids[1:-1]
-    if tokens and len(tokens) <= len(ids):
-        windows = np.lib.stride_tricks.sliding_window_view(ids, len(tokens))
+def _find(tokens: Sequence[int], row: Row) -> tuple[int | None, int | None]:
+    """Where `tokens` first occur in a row, as offsets of its passage; (None, None) where they do not."""
+    if tokens and len(tokens) <= len(row.text):
+        windows = np.lib.stride_tricks.sliding_window_view(row.text, len(tokens))
         starts = np.flatnonzero((windows == np.asarray(tokens)).all(axis=1))
         if len(starts):
-            first = starts[0] + 1
-            return int(encoding.offsets[first][0]), int(encoding.offsets[first + len(tokens) - 1][1])
+            first = starts[0]
+            return int(row.offsets[first][0]), int(row.offsets[first + len(tokens) - 1][1])
     return None, None

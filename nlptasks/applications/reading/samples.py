@@ -4,6 +4,7 @@ A sample is `[CLS] passage [SEP] question [SEP] answer [SEP]`, segment 1 on the 
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +14,8 @@ import numpy as np
 from nlptasks.applications.reading.masked import masked_batch
 from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalise
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch
-from nlptasks.text import Question, Tokenizer
+from nlptasks.errors import UserError
+from nlptasks.text import Passage, Question, Tokenizer
 from nlptasks.text.batches import length_sorted_batches
 
 MASKED_SHARE, MASKED_QUESTION_SHARE = 0.15, 0.4
@@ -74,6 +76,17 @@ class ReadingExamples:
             uniformly over its passages, as bert4keras does.
         seed: with the epoch's number it decides every draw and the order of batches.
         method: the reader's.
+        practice_epochs: so many epochs, or a part of one, at the beginning practise on the passages instead of
+            answering. In the place of every other question a piece of the passage is quoted, and the answer is what
+            follows it there: that teaches to find a place and to copy from it. A share of the tokens is masked and
+            predicted (BERT, arXiv 1810.04805): that teaches that names recur. It needs no answers, and helps a model
+            that starts from random weights.
+
+    Attributes:
+        counts: what became of the answers.
+
+    Raises:
+        UserError: a ratio outside [0, 1].
     """
 
     def __init__(
@@ -84,52 +97,57 @@ class ReadingExamples:
         negative_ratio: float | None = None,
         seed: int = 0,
         method: str = "seq2seq",
+        practice_epochs: float = 0.0,
     ):
         if negative_ratio is not None and not 0.0 <= negative_ratio <= 1.0:
-            raise ValueError(f"negative_ratio must lie in [0, 1]. Received: negative_ratio={negative_ratio}.")
-        self.negative_ratio, self.seed = negative_ratio, seed
+            raise UserError("{field:negative_ratio} must lie in [0, 1]. Received: {value}.", value=negative_ratio)
+        self.negative_ratio, self.seed, self.practice_epochs = negative_ratio, seed, practice_epochs
         self._lengths, self._tokenizer, self._method = lengths, tokenizer, method
         self.counts = TargetCounts()
         sizes = [len(question.passages) for question in questions]
         self._first = np.concatenate([[0], np.cumsum(sizes)])
         passages = [passage for question in questions for passage in question.passages]
         owners = np.repeat(np.arange(len(questions)), sizes)
-        windows = self._encoded(passages, tokenizer, lengths)
-        self._windows = [ids for of in windows for ids, _ in of]
-        self._first_window = np.concatenate([[0], np.cumsum([len(of) for of in windows])])
-        self._window_owners = np.repeat(owners, [len(of) for of in windows])
+        windows = self._encoded(passages)
+        self._windows = [ids for of_passage in windows for ids, _ in of_passage]
+        self._first_window = np.concatenate([[0], np.cumsum([len(of_passage) for of_passage in windows])])
+        self._window_owners = np.repeat(owners, [len(of_passage) for of_passage in windows])
         self._questions = [
-            e.token_ids[1:]
-            for e in tokenizer.encode_batch(
-                [q.question for q in questions], max_length=lengths.question_length + 1, with_offsets=False
+            encoding.token_ids[1:]
+            for encoding in tokenizer.encode_batch(
+                [question.question for question in questions],
+                max_length=lengths.question_length + 1,
+                with_offsets=False,
             )
         ]
         answers = [
             answer
-            for owner, passage, of in zip(owners, passages, windows, strict=True)
-            for answer in self._target_texts(questions[owner], passage, [text for _, text in of])
+            for owner, passage, of_passage in zip(owners, passages, windows, strict=True)
+            for answer in self._target_texts(questions[owner], passage, [text for _, text in of_passage])
         ]
-        self._targets = self._target_ids(answers, tokenizer, lengths)
+        self._targets = self._target_ids(answers)
 
     def __len__(self) -> int:
         return len(self._questions)
 
-    def _encoded(self, passages, tokenizer, lengths):
+    def _encoded(self, passages: Sequence[Passage]) -> list[list[tuple[np.ndarray, str]]]:
         """Ids and text of each passage's windows; only where there are several, or a cut, are offsets needed."""
+        tokenizer, lengths = self._tokenizer, self._lengths
         texts = [passage.text for passage in passages]
         windows = encode_windows(tokenizer, lengths, texts, with_offsets=False)
-        found = [[(of[0].token_ids, text)] for of, text in zip(windows, texts, strict=True)]
-        full = [i for i, of in enumerate(windows) if len(of[0]) == lengths.passage_length]
-        for i, of in zip(full, encode_windows(tokenizer, lengths, [texts[i] for i in full]), strict=True):
+        found = [[(of_passage[0].token_ids, text)] for of_passage, text in zip(windows, texts, strict=True)]
+        full = [i for i, of_passage in enumerate(windows) if len(of_passage[0]) == lengths.passage_length]
+        again = encode_windows(tokenizer, lengths, [texts[i] for i in full])
+        for i, of_passage in zip(full, again, strict=True):
             # the first window begins where the text does
-            starts = [0, *(int(window.offsets[1][0]) for window in of[1:])]
+            starts = [0, *(int(window.offsets[1][0]) for window in of_passage[1:])]
             found[i] = [
                 (window.token_ids, texts[i][start : window.offsets[-2][1]])
-                for window, start in zip(of, starts, strict=True)
+                for window, start in zip(of_passage, starts, strict=True)
             ]
         return found
 
-    def _target_texts(self, question, passage, kept):
+    def _target_texts(self, question: Question, passage: Passage, kept: Sequence[str]) -> list[str]:
         """The answer that each window of a passage gives, "" for none."""
         targets = [find_answer(question.answers, text) for text in kept]
         if any(targets):
@@ -142,7 +160,9 @@ class ReadingExamples:
             self.counts.lost += 1
         return [target or "" for target in targets]
 
-    def _target_ids(self, answers, tokenizer, lengths):
+    def _target_ids(self, answers: Sequence[str]) -> list[np.ndarray]:
+        """The tokens of each answer, cut to its length and closed by `[SEP]`."""
+        tokenizer, lengths = self._tokenizer, self._lengths
         end = np.array([tokenizer.sep_id], "int32")
         targets = [end] * len(answers)
         some = [i for i, answer in enumerate(answers) if answer]
@@ -175,45 +195,49 @@ class ReadingExamples:
                 chosen[q] = windows[0]
         return chosen
 
-    def _answering(self, passage):
+    def _answering(self, passage: int) -> np.ndarray:
         """The windows of a passage that hold an answer."""
         windows = range(self._first_window[passage], self._first_window[passage + 1])
         return np.array([i for i in windows if len(self._targets[i]) > 1], "int64")
 
-    def batches(self, epoch: int, batch_size: int, practice_share: float = 0.0) -> list[list[Sample]]:
-        """The samples of an epoch in batches; a function of seed, epoch and the arguments alone.
+    def num_batches(self, epoch: int, size: int) -> int:
+        """How many batches an epoch has: one more where practice ends inside it, if both parts end in a smaller one."""
+        practised = self._num_practised(epoch)
+        return math.ceil(practised / size) + math.ceil((len(self) - practised) / size)
 
-        Args:
-            practice_share: for this share of the questions, in the first batches, the reader practises on the passage
-                instead of answering. In the place of every other question a piece of the passage is quoted, and the
-                answer is what follows it there: that teaches to find a place and to copy from it. A share of the tokens
-                is masked and predicted (BERT, arXiv 1810.04805): that teaches that names recur. It needs no answers,
-                and helps a model that starts from random weights.
-        """
+    def batches(self, epoch: int, size: int) -> list[list[Sample]]:
+        """The samples of an epoch in batches, those of practice first; a function of seed, epoch and size alone."""
         random = np.random.default_rng((self.seed, epoch, 1))
         drawn = random.permutation(self.draw(epoch))
-        count = round(len(drawn) * practice_share)
-        practice = [_practice(self._sample(i), random) for i in drawn[:count]]
+        practised = self._num_practised(epoch)
+        practice = [_practice(self._sample(i), random) for i in drawn[:practised]]
         return [
             [part[i] for i in batch]
-            for part in (practice, [self._sample(i) for i in drawn[count:]])
-            for batch in length_sorted_batches([len(s.passage) + len(s.question) for s in part], batch_size, random)
+            for part in (practice, [self._sample(i) for i in drawn[practised:]])
+            for batch in length_sorted_batches([len(s.passage) + len(s.question) for s in part], size, random)
         ]
 
-    def _sample(self, i):
-        return Sample(self._windows[i], self._questions[self._window_owners[i]], self._targets[i])
+    def _num_practised(self, epoch: int) -> int:
+        return round(len(self) * min(1.0, max(0.0, self.practice_epochs - epoch)))
 
-    def arrays(self, batch: Sequence[Sample], batch_size: int) -> TargetBatch:
-        """One batch as arrays, padded to `batch_size` rows."""
+    def _sample(self, window: int) -> Sample:
+        return Sample(self._windows[window], self._questions[self._window_owners[window]], self._targets[window])
+
+    def weight(self, arrays: TargetBatch) -> float:
+        """How many target tokens there are in a batch."""
+        return arrays["target_weights"].sum()
+
+    def arrays(self, batch: Sequence[Sample], size: int) -> TargetBatch:
+        """One batch as arrays, padded to `size` rows."""
         sources = [np.concatenate([sample.passage, sample.question]) for sample in batch]
         if self._method == "mlm":
             answers = [sample.answer for sample in batch]
-            return masked_batch(sources, answers, self._lengths, self._tokenizer.mask_id, batch_size)
+            return masked_batch(sources, answers, self._lengths, self._tokenizer.mask_id, size)
         hidden = [sample.hidden for sample in batch]
         return target_batch(
             sources,
             [sample.answer for sample in batch],
-            batch_size,
+            size,
             self._lengths.total,
             hidden=hidden,
             mask_id=self._tokenizer.mask_id if any(map(len, hidden)) else None,

@@ -1,15 +1,15 @@
 """The reader's decoding: all passages of a question vote on each token of one answer, wholly on the device.
 
-Legend: Q questions, R rows (one a passage), K beams, S positions of a passage, V vocabulary.
+Legend: Q questions, R rows (one a window of a passage), P passages, K beams, S positions of a passage, V vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
-from nlptasks.applications.reading.windows import window_places
+from nlptasks.applications.reading.windows import Row
 from nlptasks.core import Transformer
 from nlptasks.generate.beams import Bert4kerasBeamSearch
 from nlptasks.generate.cached import CachedSteps
@@ -20,24 +20,28 @@ from nlptasks.text.batches import pad
 
 
 class DecodedAnswer(NamedTuple):
-    """Token ids of an answer, its score, and for each surviving passage, with its window, log p of the answer when read
-    alone.
+    """An answer.
+
+    Attributes:
+        tokens: its ids, without the end token.
+        score: what the search or the vote gave it.
+        log_probabilities: index of each row that survived -> log p of the answer when that row is read alone.
     """
 
     tokens: list[int]
     score: float
-    log_probabilities: dict[tuple[int, int], float]
+    log_probabilities: dict[int, float]
 
 
-def vote(probability_RKV, owner_R, count: int):
+def vote(probability_RKV: Any, owner_R: Any, count: int) -> Any:
     """The score `(count, K, V)` of each token over the rows of each question: sum(p^2) / (sum(p) + 1)."""
     squares_QKV = ops.segment_sum(ops.square(probability_RKV), owner_R, num_segments=count)
     return squares_QKV / (ops.segment_sum(probability_RKV, owner_R, num_segments=count) + 1.0)
 
 
-def best_windows(alive_R, empty_R, passage_R):
-    """Which rows stay: of the living ones of each passage that with the least probability of no answer, the first
-    among equals.
+def best_windows(alive_R: Any, empty_R: Any, passage_R: Any) -> Any:
+    """Which rows stay, bool `(R,)`: of each passage's living ones the one with the least probability of no answer, the
+    first among equals.
     """
     count = alive_R.shape[0]
     surest_R = ops.where(alive_R, 1.0 - empty_R, -1.0)
@@ -64,8 +68,10 @@ class VotingSteps:
     def __init__(self, cached: CachedSteps, end_id: int):
         self.cached, self.end_id = cached, end_id
 
-    def start(self, inputs, width, capacity):
-        """`inputs`: those of the cached steps, "owner" `(R,)`, "real" `(R,)`, "passage" `(R,)` (windows of one passage
+    def start(self, inputs: dict[str, Any], width: int, capacity: int) -> tuple[Any, dict[str, Any]]:
+        """Scores of the first token `(Q, 1, V)`, and the state of the search.
+
+        `inputs`: those of the cached steps, "owner" `(R,)`, "real" `(R,)`, "passage" `(R,)` (windows of one passage
         have one number) and "questions" `(Q,)`; "substring" is a tuple of the extractive constraint, or empty.
         """
         logits_R1V, cached = self.cached.start(inputs, width, capacity)
@@ -86,13 +92,14 @@ class VotingSteps:
         }
         return self._scores(probability_R1V, state, 0), state | {"probability": probability_R1V}
 
-    def __call__(self, tokens_QK, state, time):
+    def __call__(self, tokens_QK: Any, state: dict[str, Any], time: Any) -> tuple[Any, dict[str, Any]]:
+        """Scores of the next token `(Q, K, V)` after each beam's latest one, and the new state."""
         tokens_RK = ops.take(tokens_QK, state["owner"], axis=0)
         logits_RKV, cached = self.cached(tokens_RK, state["cached"], time)
         probability_RKV = ops.softmax(logits_RKV)
         return self._scores(probability_RKV, state, time), state | {"cached": cached, "probability": probability_RKV}
 
-    def _scores(self, probability_RKV, state, time):
+    def _scores(self, probability_RKV: Any, state: dict[str, Any], time: Any) -> Any:
         alive_R, count = state["alive"], state["questions"].shape[0]
         counted_RKV = ops.where(alive_R[:, None, None], probability_RKV, 0.0)
         scores_QKV = ops.log(vote(counted_RKV, state["owner"], count) + 1e-12)
@@ -102,7 +109,7 @@ class VotingSteps:
         is_end_V = ops.arange(scores_QKV.shape[2], dtype="int32") == self.end_id
         return ops.where(survivors_Q[:, None, None] > 0, scores_QKV, ops.where(is_end_V, 0.0, IMPOSSIBLE))
 
-    def follow(self, state, tokens_QK, parents_QK):
+    def follow(self, state: dict[str, Any], tokens_QK: Any, parents_QK: Any) -> dict[str, Any]:
         """Follows the beams: what each row thought of their tokens, which of them ended, what may continue them."""
         probability_RKV, owner_R = state["probability"], state["owner"]
         width, vocab_size = probability_RKV.shape[1:]
@@ -138,55 +145,55 @@ class AnswerDecoder:
         self._loops: dict[tuple[int, int], DecodingLoop] = {}
 
     def decode(
-        self,
-        sources: Sequence[Sequence[Sequence[Sequence[int]]]],
-        passages: Sequence[Sequence[Sequence[Sequence[int]]]],
-        max_length: int,
-        beam_size: int = 1,
-        extractive: bool = True,
+        self, rows: Sequence[Row], max_length: int, beam_size: int = 1, extractive: bool = True
     ) -> list[DecodedAnswer]:
         """The answers; see `VotingSteps` for how they are found.
 
         Args:
-            sources: for each question, passage and window, the ids of `[CLS] window [SEP] question [SEP]`.
-            passages: for each of them the ids of the window alone, for the extractive constraint.
+            rows: of all questions, in the order of their places, see `encode_rows`; at least one a question.
             max_length: most tokens of an answer, the closing end token included.
             beam_size: 1 is greedy search; more: beams that end keep their places, done when the best beam ended.
+            extractive: an answer is a piece of the text of a row that survives.
+
+        Returns:
+            An answer for each question.
         """
-        rows = [ids for question in sources for windows in question for ids in windows]
-        places = window_places(sources)
-        owners = [q for q, _, _ in places]
-        row_count, count = round_rows(len(rows)), round_rows(len(sources))
-        width = min(round_width(max(map(len, rows))), self.model.config.position_reach)
-        token_ids_RT = pad(rows, width, row_count)
-        texts = [ids for question in passages for windows in question for ids in windows]
-        numbers = np.cumsum([w == 0 for _, _, w in places]) - 1  # of passages, over all questions
-        inputs = {
-            "token_ids": token_ids_RT,
-            "segment_ids": np.zeros_like(token_ids_RT),
-            "owner": np.array(owners + [0] * (row_count - len(rows)), "int32"),
-            "real": np.arange(row_count) < len(rows),
-            "passage": np.append(numbers, np.arange(len(rows), row_count)).astype("int32"),
-            "questions": np.zeros(count, bool),
-            "substring": (Substring.start(texts, owners, self.end_id, row_count),) if extractive else (),
-        }
-        capacity = round_capacity(max_length)
-        search = Greedy(end_id=self.end_id)
+        count = rows[-1].question + 1
+        size, capacity = round_rows(count), round_capacity(max_length)
+        search: Search = Greedy(end_id=self.end_id)
         if beam_size > 1:
             search = Bert4kerasBeamSearch(end_id=self.end_id, size=beam_size, keep_ended=True)
         if (beam_size, capacity) not in self._loops:
             self._loops[beam_size, capacity] = DecodingLoop(self._steps, search, capacity, self.model)
         loop, limits = self._loops[beam_size, capacity], Limits(max_length)
-        state = loop.start(inputs, search.inputs(range(count), limits, capacity), (), np.arange(count) < len(sources))
+        inputs = self._inputs(rows, size, extractive)
+        state = loop.start(inputs, search.inputs(range(size), limits, capacity), (), np.arange(size) < count)
         state = loop.proceed(state, np.int32(max_length))
-        return self._answers(state, search, places)
+        return self._answers(state, search, rows)
 
-    def _answers(self, state, search: Search, places) -> list[DecodedAnswer]:
+    def _inputs(self, rows: Sequence[Row], size: int, extractive: bool) -> dict[str, Any]:
+        """What the steps start from, in arrays of few shapes; `size`: questions, those that fill the array counted."""
+        count = round_rows(len(rows))
+        width = min(round_width(max(len(row.source) for row in rows)), self.model.config.position_reach)
+        token_ids_RT = pad([row.source for row in rows], width, count)
+        owners = [row.question for row in rows]
+        passages = np.cumsum([row.window == 0 for row in rows]) - 1  # numbers over all questions
+        texts = [row.text for row in rows]
+        return {
+            "token_ids": token_ids_RT,
+            "segment_ids": np.zeros_like(token_ids_RT),
+            "owner": np.array(owners + [0] * (count - len(rows)), "int32"),
+            "real": np.arange(count) < len(rows),
+            "passage": np.append(passages, np.arange(len(rows), count)).astype("int32"),
+            "questions": np.zeros(size, bool),
+            "substring": (Substring.start(texts, owners, self.end_id, count),) if extractive else (),
+        }
+
+    def _answers(self, state: dict[str, Any], search: Search, rows: Sequence[Row]) -> list[DecodedAnswer]:
         alive_R, log_RK = (ops.convert_to_numpy(state["steps"][name]) for name in ("alive", "log"))
-        best_Q = search.best(state["found"])
-        found, answers = search.hypotheses(state["found"]), []
-        for q in range(places[-1][0] + 1):
-            of_question = ((r, place[1:]) for r, place in enumerate(places) if place[0] == q and alive_R[r])
-            log_probabilities = {place: float(log_RK[r, best_Q[q]]) for r, place in of_question}
-            answers.append(DecodedAnswer(found[q][0].tokens, found[q][0].score, log_probabilities))
-        return answers
+        best_Q, found = search.best(state["found"]), search.hypotheses(state["found"])
+        survivors: list[dict[int, float]] = [{} for _ in range(rows[-1].question + 1)]
+        for r, row in enumerate(rows):
+            if alive_R[r]:
+                survivors[row.question][r] = float(log_RK[r, best_Q[row.question]])
+        return [DecodedAnswer(found[q][0].tokens, found[q][0].score, of_rows) for q, of_rows in enumerate(survivors)]

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from nlptasks.errors import UserError
 from nlptasks.text import Encoding, Tokenizer
 
 _COMMAS = str.maketrans(dict.fromkeys(" 、；，", ","))
@@ -15,7 +17,7 @@ class ReadingLengths:
     """Most tokens of each part of a sample, its special tokens included.
 
     Raises:
-        ValueError: a part has no room for one token of text.
+        UserError: a part has no room for one token of text, or windows would leave text out.
     """
 
     passage_length: int = 256
@@ -30,11 +32,15 @@ class ReadingLengths:
     def __post_init__(self) -> None:
         for name, least in (("passage_length", 3), ("question_length", 2), ("answer_length", 2)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}. Received: {name}={getattr(self, name)}.")
+                raise UserError(
+                    f"{{field:{name}}} must be at least {least}. Received: {{value}}.", value=getattr(self, name)
+                )
         if self.stride is not None and not 1 <= self.stride <= self.passage_length - 2:
-            raise ValueError(
-                f"stride must lie in 1 to {self.passage_length - 2}, the tokens of a window (passage_length - 2), or "
-                f"text between windows would not be read. Received: stride={self.stride}."
+            raise UserError(
+                "{field:stride} must lie in 1 to {most}, the tokens of a window ({field:passage_length} - 2), or text "
+                "between windows would not be read. Received: {value}.",
+                most=self.passage_length - 2,
+                value=self.stride,
             )
 
     def most_windows(self, text: str) -> int:
@@ -95,21 +101,37 @@ def split_windows(encoding: Encoding, length: int, stride: int) -> list[Encoding
     ]
 
 
-def encode_sources(
-    tokenizer: Tokenizer, lengths: ReadingLengths, passages: Sequence[str], questions: Sequence[str]
-) -> tuple[list[list[Encoding]], list[Encoding]]:
-    """Windows of passages, see `encode_windows`, and encodings of questions (as `[CLS] question [SEP]`)."""
-    return (
-        encode_windows(tokenizer, lengths, passages),
-        tokenizer.encode_batch(questions, max_length=lengths.question_length + 1, with_offsets=False),
+class Row(NamedTuple):
+    """What is read at once: a window of a passage, with the question.
+
+    Attributes:
+        question, passage, window: its place, each counted from 0: which question, which passage of that question, which
+            window of that passage.
+        source: ids of `[CLS] window [SEP] question [SEP]`.
+        text: ids of the window alone.
+        offsets: int32 `(tokens, 2)`: where each token of `text` begins and ends in the passage; decoding needs none.
+    """
+
+    question: int
+    passage: int
+    window: int
+    source: Sequence[int]
+    text: Sequence[int] | np.ndarray
+    offsets: np.ndarray | None
+
+
+def encode_rows(
+    tokenizer: Tokenizer, lengths: ReadingLengths, questions: Sequence[tuple[str, Sequence[str]]]
+) -> list[Row]:
+    """All windows of all passages of questions, `(question, passages)` each, in the order of their places."""
+    passages = [passage for _, given in questions for passage in given]
+    windows = iter(encode_windows(tokenizer, lengths, passages))
+    asked = tokenizer.encode_batch(
+        [question for question, _ in questions], max_length=lengths.question_length + 1, with_offsets=False
     )
-
-
-def window_places(sources: Sequence[Sequence[Sequence[object]]]) -> list[tuple[int, int, int]]:
-    """Question, passage and window of each row, of what is nested so."""
     return [
-        (q, p, w)
-        for q, passages in enumerate(sources)
-        for p, windows in enumerate(passages)
-        for w in range(len(windows))
+        Row(q, p, w, source_ids(window, asked[q]), window.token_ids[1:-1], window.offsets[1:-1])
+        for q, (_, given) in enumerate(questions)
+        for p in range(len(given))
+        for w, window in enumerate(next(windows))
     ]

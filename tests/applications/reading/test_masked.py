@@ -69,7 +69,7 @@ def slow_answer(one, question, passages):
 
 
 def test_answers_are_those_of_the_slow_definition(some_reader):
-    found = some_reader.answer_batch(questions())
+    found = some_reader.predict(questions())
     assert 0 < sum(not answer.text for answer in found) < len(found)
     for (question, passages), answer in zip(questions(), found, strict=True):
         tokens, score = slow_answer(some_reader, question, passages)
@@ -84,7 +84,7 @@ def test_answers_are_those_of_the_slow_definition(some_reader):
 def test_passages_that_give_the_same_answer_vote_for_it_together():
     one = reader(end_bias=1.0)
     (question, passages), answer = next(
-        (q, a) for q, a in zip(questions(), one.answer_batch(questions()), strict=True) if a.text
+        (q, a) for q, a in zip(questions(), one.predict(questions()), strict=True) if a.text
     )
     giver = passages[answer.evidence[0].passage]
     alone, twice = (one.answer(question, [giver] * n) for n in (1, 2))
@@ -154,7 +154,7 @@ def test_a_saved_reader_keeps_its_method_and_beams_are_refused(some_reader, tmp_
     assert again.answer(question, passages) == some_reader.answer(question, passages)
     with pytest.raises(ValueError, match="has no beams"):
         again.answer(question, passages, beam_size=2)
-    with pytest.raises(ValueError, match=r"method must be one of .* attention='bidirectional'"):
+    with pytest.raises(ValueError, match=r"method must be one of .* attention 'bidirectional'"):
         Reader(some_reader.model, some_reader.tokenizer, LENGTHS)
 
 

@@ -16,7 +16,7 @@ def some_reader(request):
 
 
 def answered(one):
-    return next((q, p, a) for (q, p), a in zip(questions(), one.answer_batch(questions()), strict=True) if a.text)
+    return next((q, p, a) for (q, p), a in zip(questions(), one.predict(questions()), strict=True) if a.text)
 
 
 def test_maps_are_probabilities_that_the_mask_leaves(some_reader):

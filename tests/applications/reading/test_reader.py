@@ -7,7 +7,7 @@ from keras import ops
 import nlptasks
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.voting import vote
-from nlptasks.applications.reading.windows import ReadingLengths, encode_sources, normalise
+from nlptasks.applications.reading.windows import ReadingLengths, encode_rows, normalise
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.parity import randomised
@@ -54,7 +54,7 @@ def questions(count=12):
 
 
 def test_an_extractive_answer_is_a_piece_of_the_original_passage(some_reader):
-    answers = some_reader.answer_batch(questions())
+    answers = some_reader.predict(questions())
     assert any(answer.text for answer in answers)
     for answer, (_, passages) in zip(answers, questions(), strict=True):
         if not answer.text:
@@ -76,15 +76,15 @@ def test_case_full_width_and_unknown_characters_come_back_as_they_were():
         (PASSAGES[1], "人；龘字"),
         (PASSAGES[0], "Beijing、上海"),
     ):
-        encodings, _ = encode_sources(some.tokenizer, LENGTHS, [passage], ["谁"])
+        [row] = encode_rows(some.tokenizer, LENGTHS, [("谁", [passage])])
         wanted = some.tokenizer.encode(piece.replace("、", ",").replace("；", ",")).token_ids[1:-1].tolist()
-        start, end = _find(wanted, encodings[0][0])
+        start, end = _find(wanted, row)
         assert passage[start:end] == piece
 
 
 def test_answers_do_not_depend_on_what_else_is_asked(some_reader):
     asked = questions(6)  # each number of passages is a program of its own
-    together = some_reader.answer_batch(asked, rows=5)
+    together = some_reader.predict(asked, rows=5)
     for (question, passages), answer in zip(asked, together, strict=True):
         alone = some_reader.answer(question, passages)
         assert (alone.text, alone.score) == (answer.text, pytest.approx(answer.score, abs=1e-4))
@@ -100,17 +100,21 @@ def test_a_question_whose_passages_all_drop_out_has_an_empty_answer(some_reader)
 
 
 def test_beams_never_score_below_greedy_search(some_reader):
-    greedy = some_reader.answer_batch(questions())
-    wide = some_reader.answer_batch(questions(), beam_size=3)
+    greedy = some_reader.predict(questions())
+    wide = some_reader.predict(questions(), beam_size=3)
     assert all(w.score >= g.score - 1e-5 for w, g in zip(wide, greedy, strict=True))
     assert any(w.text != g.text for w, g in zip(wide, greedy, strict=True))
+
+
+def test_the_name_of_version_0_1_still_answers(some_reader):
+    assert Reader.answer_batch is Reader.predict
 
 
 def test_a_saved_reader_answers_the_same(some_reader, tmp_path):
     some_reader.save(tmp_path)
     again = nlptasks.load(tmp_path)
     assert again.lengths == some_reader.lengths
-    assert again.answer_batch(questions()) == some_reader.answer_batch(questions())
+    assert again.predict(questions()) == some_reader.predict(questions())
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from keras import ops, optimizers
 
 import nlptasks
 from nlptasks.applications.reading.voting import AnswerDecoder
+from nlptasks.applications.reading.windows import Row
 from nlptasks.applications.seq2seq_loss import target_batch, target_log_probabilities, target_loss
-from nlptasks.backend.programs import compile_train_step
+from nlptasks.backend import compile_train_step
 from tests.golden.reading_cases import END, MAX_ANSWER, questions, training_batches
 
 
@@ -18,9 +19,13 @@ def recorded(golden):
     return json.loads((golden / "bert4keras" / "reading.json").read_text())
 
 
-def one_window(questions):
-    """Passages that are read whole."""
-    return [[[ids] for ids in passages] for passages in questions]
+def rows_of(questions):
+    """Passages that are read whole, each a row."""
+    return [
+        Row(q, p, 0, source, text, offsets=None)
+        for q, (sources, texts) in enumerate(questions)
+        for p, (source, text) in enumerate(zip(sources, texts, strict=True))
+    ]
 
 
 @pytest.mark.parametrize("mode", ["extractive", "generative"])
@@ -31,8 +36,8 @@ def test_answers_equal_those_of_naive_uncached_decoding_in_bert4keras(mode, toge
     decoder, found = AnswerDecoder(model, END), []
     cases = questions()
     for start in range(0, len(cases), together):
-        sources, passages = zip(*cases[start : start + together], strict=True)
-        decoded = decoder.decode(one_window(sources), one_window(passages), MAX_ANSWER, extractive=mode == "extractive")
+        rows = rows_of(cases[start : start + together])
+        decoded = decoder.decode(rows, MAX_ANSWER, extractive=mode == "extractive")
         found += [answer.tokens for answer in decoded]
     assert found == recorded[mode]
     assert 0 < sum(not tokens for tokens in found) < len(found)
@@ -42,13 +47,13 @@ def test_answers_equal_those_of_naive_uncached_decoding_in_bert4keras(mode, toge
 def test_each_passage_tells_the_probability_of_the_answer_that_running_it_whole_gives(beam_size, golden):
     folder = golden / "bert4keras"
     model = nlptasks.build_transformer_model(folder / "unilm.json", folder / "unilm.h5", application="unilm")
-    sources, passages = zip(*questions(), strict=True)
-    found = AnswerDecoder(model, END).decode(one_window(sources), one_window(passages), MAX_ANSWER, beam_size)
+    rows = rows_of(questions())
     compared = 0
-    for of_question, answer in zip(sources, found, strict=True):
+    for number, answer in enumerate(AnswerDecoder(model, END).decode(rows, MAX_ANSWER, beam_size)):
         tokens = answer.tokens + [END] * (len(answer.tokens) < MAX_ANSWER)
-        for (index, _), log_probability in answer.log_probabilities.items():
-            batch = target_batch([of_question[index]], [tokens], max_length=29)
+        for index, log_probability in answer.log_probabilities.items():
+            assert rows[index].question == number
+            batch = target_batch([rows[index].source], [tokens], max_length=29)
             whole = ops.convert_to_numpy(target_log_probabilities(model, batch))[0, : len(tokens)].sum()
             assert log_probability == pytest.approx(whole, abs=1e-4)
             compared += 1

@@ -8,9 +8,8 @@ import pytest
 from nlptasks.applications.reading.samples import ReadingExamples, find_answer
 from nlptasks.applications.reading.windows import (
     ReadingLengths,
-    encode_sources,
+    encode_rows,
     normalise,
-    source_ids,
 )
 from nlptasks.applications.seq2seq_loss import target_batch
 from nlptasks.text import Passage, Question, Tokenizer, build_character_vocab
@@ -86,8 +85,8 @@ def test_answers_are_counted_as_kept_cut_lost_and_empty(tokenizer):
 def test_a_cut_passage_keeps_its_first_tokens_and_a_long_answer_its_beginning(tokenizer):
     lengths = ReadingLengths(passage_length=7, question_length=4, answer_length=3)
     examples = ReadingExamples([question((TEXTS[2], "城里有三座桥"))], tokenizer, lengths)
-    passages, questions = encode_sources(tokenizer, lengths, [TEXTS[2]], ["谁喜欢足球？"])
-    assert decoded(tokenizer, source_ids(passages[0][0], questions[0])) == "[CLS]城里有三座[SEP]谁喜欢[SEP]"
+    [row] = encode_rows(tokenizer, lengths, [("谁喜欢足球？", [TEXTS[2]])])
+    assert decoded(tokenizer, row.source) == "[CLS]城里有三座[SEP]谁喜欢[SEP]"
     (sample,) = examples.batches(0, 1)[0]
     assert decoded(tokenizer, sample.answer) == "[SEP]"  # 桥 is beyond the cut
     examples = ReadingExamples([question((TEXTS[2], "里有三座"))], tokenizer, lengths)
@@ -125,9 +124,9 @@ def test_an_epoch_visits_every_question_once_and_depends_on_seed_and_epoch_alone
 
 def test_practice_quotes_the_passage_and_masks_some_of_it(tokenizer):
     data = [question((TEXTS[0], "小明"), name=str(i)) for i in range(60)]
-    examples = ReadingExamples(data, tokenizer, ReadingLengths())
+    examples = ReadingExamples(data, tokenizer, ReadingLengths(), practice_epochs=1.0)
     quoted = hidden = shown = 0
-    for batch in examples.batches(0, 8, practice_share=1.0):
+    for batch in examples.batches(0, 8):
         arrays = examples.arrays(batch, 8)
         for row, sample in enumerate(batch):
             source = np.concatenate([sample.passage, sample.question])
@@ -154,11 +153,26 @@ def test_practice_quotes_the_passage_and_masks_some_of_it(tokenizer):
 
 def test_practice_comes_first_and_every_question_is_visited_once(tokenizer):
     data = [question((TEXTS[0], "小明"), text="谁" * (i + 1), name=str(i)) for i in range(40)]
-    batches = ReadingExamples(data, tokenizer, ReadingLengths()).batches(0, 8, practice_share=0.4)
+    examples = ReadingExamples(data, tokenizer, ReadingLengths(), practice_epochs=1.4)
+    assert all(len(sample.hidden) for batch in examples.batches(0, 8) for sample in batch)
+    batches = examples.batches(1, 8)
     practised = [any(len(sample.hidden) for sample in batch) for batch in batches]
     assert practised == [True] * 2 + [False] * 3
     asked = [len(sample.question) for batch in batches[2:] for sample in batch]
     assert len(set(asked)) == len(asked) == 24
+    assert not any(len(sample.hidden) for batch in examples.batches(2, 8) for sample in batch)
+
+
+def test_batches_are_counted_without_making_them_and_weigh_their_target_tokens(tokenizer):
+    data = [question((TEXTS[0], "小明"), name=str(i)) for i in range(20)]
+    examples = ReadingExamples(data, tokenizer, ReadingLengths(), practice_epochs=1.25)
+    for size in (1, 4, 6, 20, 50):
+        for epoch in range(3):
+            assert examples.num_batches(epoch, size) == len(examples.batches(epoch, size))
+    assert [examples.num_batches(epoch, 6) for epoch in range(3)] == [4, 4, 4]
+    assert [examples.num_batches(epoch, 8) for epoch in range(3)] == [3, 3, 3]
+    assert [examples.num_batches(epoch, 10) for epoch in range(3)] == [2, 3, 2]
+    assert examples.weight(examples.arrays(examples.batches(2, 6)[0], 8)) == 6 * 3
 
 
 def test_a_vocabulary_without_mask_answers_but_cannot_practise(tokenizer):
@@ -166,8 +180,9 @@ def test_a_vocabulary_without_mask_answers_but_cannot_practise(tokenizer):
     data = [question((TEXTS[0], "小明"), name=str(i)) for i in range(8)]
     examples = ReadingExamples(data, plain, ReadingLengths())
     assert examples.arrays(examples.batches(0, 8)[0], 8)["target_weights"].any()
+    practising = ReadingExamples(data, plain, ReadingLengths(), practice_epochs=1.0)
     with pytest.raises(ValueError, match=r"has no \[MASK\]"):
-        examples.arrays(examples.batches(0, 8, practice_share=1.0)[0], 8)
+        practising.arrays(practising.batches(0, 8)[0], 8)
 
 
 def test_rows_beyond_the_data_weigh_nothing_and_shapes_are_rounded():

@@ -11,9 +11,8 @@ from nlptasks.applications.reading.samples import ReadingExamples
 from nlptasks.applications.reading.voting import best_windows
 from nlptasks.applications.reading.windows import (
     ReadingLengths,
-    encode_sources,
+    encode_rows,
     encode_windows,
-    source_ids,
     split_windows,
 )
 from nlptasks.text import Passage, Question, Tokenizer, build_character_vocab
@@ -46,6 +45,22 @@ def test_windows_begin_a_stride_apart_and_the_last_ends_with_the_text(tokenizer)
     assert [shown(tokenizer, e) for e in short] == ["甲乙丙丁戊"]
     [cut] = encode_windows(tokenizer, lengths(None), [TEXT])
     assert [shown(tokenizer, e) for e in cut] == ["甲乙丙丁戊"]
+
+
+def test_rows_know_the_question_the_passage_and_the_window_they_are_of(tokenizer):
+    questions = [("谁", [TEXT, TEXT[:5]]), ("谁在哪？", [TEXT[2:9]])]
+    rows = encode_rows(tokenizer, lengths(), questions)
+    assert [(row.question, row.passage, row.window) for row in rows] == [
+        *((0, 0, window) for window in range(4)),
+        (0, 1, 0),
+        (1, 0, 0),
+        (1, 0, 1),
+    ]
+    for row in rows:
+        question, passages = questions[row.question]
+        text = passages[row.passage][row.offsets[0][0] : row.offsets[-1][1]]
+        assert "".join(tokenizer.ids_to_tokens(row.text)) == text
+        assert "".join(tokenizer.ids_to_tokens(row.source)) == f"[CLS]{text}[SEP]{question}[SEP]"
 
 
 def test_every_token_stands_in_a_window_of_full_length_for_any_stride(tokenizer):
@@ -97,9 +112,9 @@ def test_a_long_passage_votes_as_its_surest_window_alone_would():
     windowed, cut = (Reader(plain.model, plain.tokenizer, dataclasses.replace(sizes, stride=s)) for s in (4, None))
     compared = 0
     for question in ("谁", "长江", "三个人流过", "公司"):
-        (windows,), (asked,) = encode_sources(plain.tokenizer, windowed.lengths, [long], [question])
-        assert len(windows) > 3
-        logits = [ops.convert_to_numpy(plain.model([np.array([source_ids(w, asked)])]))[0, -1] for w in windows]
+        rows = encode_rows(plain.tokenizer, windowed.lengths, [(question, [long])])
+        assert len(rows) > 3
+        logits = [ops.convert_to_numpy(plain.model([np.array([row.source])]))[0, -1] for row in rows]
         answering = [i for i, of in enumerate(logits) if of.argmax() != plain.tokenizer.sep_id]
         empty = [float(np.exp(of - of.max())[plain.tokenizer.sep_id] / np.exp(of - of.max()).sum()) for of in logits]
         found = windowed.answer(question, [long, short])
@@ -107,8 +122,8 @@ def test_a_long_passage_votes_as_its_surest_window_alone_would():
             assert all(e.passage for e in found.evidence)
             continue
         surest = min(answering, key=empty.__getitem__)
-        place = windows[surest].offsets
-        alone = cut.answer(question, [long[place[1][0] : place[-2][1]], short])
+        place = rows[surest].offsets
+        alone = cut.answer(question, [long[place[0][0] : place[-1][1]], short])
         assert (found.text, found.score) == (alone.text, pytest.approx(alone.score, abs=1e-4))
         [evidence] = [e for e in found.evidence if e.passage == 0]
         assert evidence.window == surest

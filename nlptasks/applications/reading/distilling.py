@@ -1,0 +1,72 @@
+"""What compression needs of reading. Imports no backend before a model is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nlptasks.applications.distilling import DistillingOptions, model_settings, require_own_options
+from nlptasks.applications.reading.training import scores_of
+from nlptasks.applications.reading.windows import ReadingLengths
+from nlptasks.errors import UserError
+from nlptasks.text import Tokenizer, read_questions
+from nlptasks.train.options import require_share
+
+if TYPE_CHECKING:
+    from nlptasks.applications.reading.reader import Reader
+    from nlptasks.applications.reading.samples import ReadingExamples
+
+
+class DistillableReader:
+    """Questions with passages, answered token by token, or as the predecessor does; a `Distillable` of
+    `nlptasks.train.contracts`.
+
+    Args:
+        options: the files are read, and compared with the predecessor's settings where one is given.
+
+    Raises:
+        ValueError, FileNotFoundError: files, options and predecessor do not go together.
+    """
+
+    task: ClassVar[str] = "reading_comprehension"
+    application: ClassVar[str] = "reading"
+    defaults: ClassVar[dict[str, Any]] = {"passage_length": 256, "question_length": 64, "answer_length": 32}
+    score_name = "cmrc_f1"
+
+    def __init__(self, options: DistillingOptions):
+        require_own_options(options, self.application, (*self.defaults, "negative_ratio"))
+        if options.replace_embeddings:
+            raise UserError(
+                "{field:replace_embeddings} does not go with {field:task} reading: the table of embeddings is the "
+                "reader's output matrix, too, which stays the predecessor's while layers are replaced; leave it out."
+            )
+        if options.negative_ratio is not None:
+            require_share(options, "negative_ratio")
+        self.options = options
+        self.settings = model_settings(options, self.task, self.application, self.defaults)
+        if options.predecessor is None:
+            ReadingLengths(**self.settings)  # refuses lengths without room
+        self.training = [question for path in options.train for question in read_questions(path)]
+        self.validation = read_questions(options.valid)[: options.valid_limit]
+
+    def start(self) -> Reader:
+        """A reader on the Transformer of the checkpoint, which has the masked-LM head."""
+        from nlptasks.applications.reading.reader import Reader
+        from nlptasks.loading import build_transformer_model
+
+        path, rate = self.options.checkpoint, self.options.dropout
+        model = build_transformer_model(
+            path, path, application="unilm", with_mlm="linear", dropout=rate, attention_dropout=rate
+        )
+        return Reader(model, Tokenizer.from_directory(path), ReadingLengths(**self.settings))
+
+    def examples(self, application: Reader, seed: int) -> ReadingExamples:
+        """The training questions."""
+        from nlptasks.applications.reading.samples import ReadingExamples
+
+        ratio, method = self.options.negative_ratio, application.method
+        return ReadingExamples(self.training, application.tokenizer, application.lengths, ratio, seed, method)
+
+    def scores(self, application: Reader) -> dict[str, float]:
+        """CMRC's exact match and F1 of the validation questions, in percent."""
+        scores = scores_of(application, self.validation)
+        return {name: scores[name] for name in ("cmrc_em", "cmrc_f1")}

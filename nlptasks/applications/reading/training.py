@@ -1,0 +1,190 @@
+"""Training a reader. The options alone import no backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.reading.windows import ReadingLengths, normalise
+from nlptasks.errors import UserError
+from nlptasks.metrics.reading import score_reading
+from nlptasks.text import Question, Tokenizer
+from nlptasks.text.vocab import MASK, REQUIRED_TOKENS, simplify_vocab
+from nlptasks.train import progress
+from nlptasks.train.options import require_at_least, require_one_of, require_share
+from nlptasks.train.record import open_run
+
+if TYPE_CHECKING:
+    import keras
+
+    from nlptasks.applications.reading.reader import Reader
+
+METHODS = {"seq2seq": "unilm", "mlm": "bidirectional"}
+"""how an answer is predicted: the attention that the model needs"""
+MODES = ("extractive", "generative")
+
+
+@dataclass(kw_only=True)
+class ReaderOptions(EncoderTraining):
+    """How a reader is made and trained."""
+
+    epochs: int = 8
+    learning_rate: float = 1e-5
+    """Adam's highest rate; 1e-5 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
+    vocab: Path | None = None
+    """vocabulary of a model from scratch; left out, the characters of the training questions"""
+    num_layers: int = 3
+
+    simplify_vocab: bool = False
+    """leave out the tokens of the checkpoint's vocabulary that Chinese text never makes (13,585 of 21,128 stay)"""
+    passage_length: int = 256
+    """most tokens of [CLS] passage [SEP]"""
+    question_length: int = 64
+    """most tokens of question [SEP]"""
+    answer_length: int = 32
+    """most tokens of answer [SEP]"""
+    stride: int | None = None
+    """read passages longer than that in windows which begin so many tokens apart; left out, they are cut"""
+    method: str = "seq2seq"
+    """seq2seq: token by token; mlm: the whole answer at once, at masked positions"""
+    negative_ratio: float | None = None
+    """how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
+    practice_share: float = 0.0
+    """share of the run, at its beginning, that practises on the passages to find and copy; for models from scratch"""
+    valid_limit: int | None = None
+    """score no more than this many validation questions after an epoch"""
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "valid_limit")
+        require_share(self, "practice_share", *(["negative_ratio"] if self.negative_ratio is not None else []))
+        require_one_of(self, method=tuple(METHODS))
+        self.lengths()
+        if self.practice_share and self.method != "seq2seq":
+            raise UserError(
+                "{field:practice_share} goes with {field:method} seq2seq. Received: {method}.", method=self.method
+            )
+        if self.simplify_vocab and self.from_scratch:
+            raise UserError("{field:simplify_vocab} goes with {field:checkpoint} DIR, whose vocabulary it cuts.")
+
+    def lengths(self) -> ReadingLengths:
+        """Most tokens of each part of a sample.
+
+        Raises:
+            UserError: a part has no room for text.
+        """
+        return ReadingLengths(
+            passage_length=self.passage_length,
+            question_length=self.question_length,
+            answer_length=self.answer_length,
+            stride=self.stride,
+        )
+
+
+def train_reader(options: ReaderOptions, training: Sequence[Question], validation: Sequence[Question]) -> None:
+    """Trains a reader; the epoch with the best CMRC F1 on `validation` is kept in the run directory.
+
+    Raises:
+        UserError: options or questions that do not go together.
+    """
+    validation = validation[: options.valid_limit]
+    _check_questions(training, validation)
+    open_run(options)
+
+    from nlptasks.applications.encoder import make_transformer
+    from nlptasks.applications.reading.reader import Reader
+    from nlptasks.applications.reading.samples import ReadingExamples
+    from nlptasks.train.experiment import Experiment
+    from nlptasks.train.run import start_run
+
+    start_run(options.seed, options.precision, options.mesh)
+    lengths = options.lengths()
+    tokenizer, kept = _tokenizer(options, training)
+    model = make_transformer(
+        options,
+        tokenizer.vocab_size,
+        lengths.total,
+        application="unilm" if options.method == "seq2seq" else "encoder",
+        with_mlm="linear",
+        equal_keys=True,
+        **kept,
+    )
+    reader = Reader(model, tokenizer, lengths, options.method)
+    practice_epochs = options.practice_share * options.epochs
+    examples = ReadingExamples(
+        training, tokenizer, lengths, options.negative_ratio, options.seed, options.method, practice_epochs
+    )
+    progress.say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
+    progress.say(f"{len(examples)} questions; answers by passage: {examples.counts}")
+    optimizer = _optimizer(options, len(examples))
+    Experiment(options, reader, examples, lambda: scores_of(reader, validation), "cmrc_f1", optimizer=optimizer).run()
+
+
+def _check_questions(training: Sequence[Question], validation: Sequence[Question]) -> None:
+    """Refuses lists that nothing can be learned from or scored on; files are checked by their reader already."""
+    if not training or not validation:
+        raise UserError(
+            "at least one question is needed to train on, and one to validate on. Received: {training} and "
+            "{validation}.",
+            training=len(training),
+            validation=len(validation),
+        )
+    if without := [question.id for question in (*training, *validation) if not question.passages]:
+        raise UserError("the question {name!r} has no passages; give it at least one.", name=without[0])
+    names = [question.id for question in validation]
+    if len(set(names)) < len(names):
+        raise UserError("the ids of validation questions must be unique, because answers are stored by id.")
+
+
+def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[Tokenizer, dict[str, list[int]]]:
+    """The tokenizer, and, where it keeps only some tokens of the checkpoint, which: `keep_tokens`."""
+    from nlptasks.applications.encoder import make_tokenizer
+
+    questions = ((q.question, *q.answers, *(passage.text for passage in q.passages)) for q in training)
+    tokenizer = make_tokenizer(options, (normalise(text) for texts in questions for text in texts))
+    if not options.simplify_vocab:
+        return tokenizer, {}
+    first = [token for token in (*REQUIRED_TOKENS, MASK) if token in tokenizer.vocab]
+    vocab, keep_tokens = simplify_vocab(tokenizer.vocab, first)
+    return Tokenizer(vocab, tokenizer.lowercase), {"keep_tokens": keep_tokens}
+
+
+def _optimizer(options: ReaderOptions, num_questions: int) -> keras.optimizers.Optimizer:
+    """The optimizer; its schedule does not know of the batch more that an epoch may have in which practice ends."""
+    from nlptasks.train.optimizers import make_adam
+
+    updates = options.epochs * math.ceil(math.ceil(num_questions / options.batch_size) / options.accumulate)
+    return make_adam(
+        options.learning_rate, updates, options.warmup_share, options.decay, options.clip_norm, options.ema
+    )
+
+
+def answers_of(
+    reader: Reader,
+    questions: Sequence[Question],
+    mode: str = "extractive",
+    beam_size: int = 1,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> dict[str, str]:
+    """The text of each question's answer by the question's id; a blank question (CMRC2018 has one) has the answer "".
+
+    Args:
+        mode, beam_size, progress: as in `Reader.predict`.
+    """
+    asked = [question for question in questions if question.question.strip()]
+    given = [(question.question, [passage.text for passage in question.passages]) for question in asked]
+    answers = reader.predict(given, mode, beam_size, progress=progress)
+    found = {question.id: answer.text for question, answer in zip(asked, answers, strict=True)}
+    return {question.id: found.get(question.id, "") for question in questions}
+
+
+def scores_of(reader: Reader, questions: Sequence[Question]) -> dict[str, float]:
+    """CMRC's exact match and F1 in percent, by name, of all questions and of those that have an answer."""
+    scores = score_reading(questions, answers_of(reader, questions))
+    found = {name: scores["all"][name] for name in ("cmrc_em", "cmrc_f1")}
+    return found | {f"answerable_{name}": scores["answerable"][name] for name in ("cmrc_em", "cmrc_f1")}
