@@ -8,7 +8,6 @@ Files hold a sentence a line, words separated by white space; plain or gzip. The
 counted: docs/segmentation.md and docs/scoring.md.
 """
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -19,193 +18,75 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-import numpy as np
 import tyro
 
-from nlptasks.applications.options import require_empty_run, require_positive
+from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.segmentation import lines
-from nlptasks.applications.segmentation.config import PRESETS, SegmentationConfig, load_segmenter, save_segmenter
 from nlptasks.applications.segmentation.dictionary import UserDictionary
-from nlptasks.applications.segmentation.runtime import Runtime
-from nlptasks.applications.segmentation.samples import (
-    MASK,
-    SegmentationExamples,
-    gold_tags,
-    join_some,
-    long_words,
-    undo_normalisation,
-)
+from nlptasks.applications.segmentation.samples import MASK
 from nlptasks.applications.segmentation.segmenter import Segmenter
-from nlptasks.applications.segmentation.vocab import build_unit_vocab
-from nlptasks.console import progress_bar, say
-from nlptasks.files import not_utf8, read_line_blocks, require_writable, write_text
+from nlptasks.applications.segmentation.training import SegmenterOptions, Sentences, train_segmenter
+from nlptasks.console import say
+from nlptasks.errors import UserError
+from nlptasks.files import not_utf8, read_line_blocks, write_text
 from nlptasks.metrics.segmentation import score_segmentation
 from nlptasks.opening import load
 from nlptasks.text.segmented import read_segmented
-
-OPTIONS, SCORES = "options.json", "scores.json"
-SPACED_SHARE = 0.06  # sentences that are read with the one before, a space between
+from nlptasks.train.options import Options, require_at_least
 
 
 @dataclass(kw_only=True)
-class Train:
+class Train(SegmenterOptions):
     """Train a segmenter; the epoch with the best mean F1 on the held-out lines is kept."""
 
     train: tuple[Path, ...]
     """training files, a sentence a line"""
     standard: tuple[str, ...]
     """the annotation standard of each training file, in the same order"""
-    output: Path
-    """run directory: model, options, scores, log and curve"""
-    normalised: tuple[str, ...] = ()
-    """standards whose files hold 0 for numbers, X for Latin runs and L for words of more than four characters"""
-    hold_out: tuple[int, ...] = (10,)
-    """every how manieth line of a file is held out of training and scored after an epoch, one number for all files or
-    one each; 0: none"""
-    preset: str = "default"
-    """default, or original: the network of 2017"""
-    teacher: tuple[Path, ...] = ()
-    """run directories of segmenters with the same standards, whose mean is learnt too"""
-    resume: bool = False
-    """continue an interrupted run"""
+    hold_out_every: tuple[int, ...] = (10,)
+    """every nth line of a file is held out of training and scored after an epoch: one number for all files, or one
+    each; 0: none"""
 
-    unit_size: int | None = None
-    """embedding of a unit (this and the two below: left out, the preset's)"""
-    pair_size: int | None = None
-    """embedding of a pair of neighbouring units; 0: none"""
-    channels: tuple[int, ...] | None = None
-    """channels of each convolution"""
-    min_count: int = 2
-    """characters seen less often are unknown"""
-    min_pair_count: int = 2
-    """and pairs"""
-
-    epochs: int = 4
-    batch_units: int = 8192
-    learning_rate: float = 3e-3
-    """Adam's highest: it rises, then falls linearly to 0"""
-    warmup_share: float = 0.1
-    """share of the updates in which it rises"""
-    dropout: float = 0.2
-    unit_drop: float = 0.3
-    """a unit seen n times in training is read as unknown with probability unit_drop / (unit_drop + n)"""
-    pair_drop: float = 0.2
-    """likewise for pairs"""
-    own_share: float = 0.5
-    """with --teacher: how often a sentence is read under its own standard; else under any"""
-    teacher_share: float = 0.3
-    """with --teacher: of the target under its own standard; the rest are the annotated words"""
-    seed: int = 0
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        if len(self.standard) != len(self.train):
+            raise UserError(
+                "{field:standard} takes one name a training file. Received: {files} files, {names} names.",
+                files=len(self.train),
+                names=len(self.standard),
+            )
+        every = self.hold_out_every
+        if len(every) not in (1, len(self.train)) or min(every) < 0 or 1 in every:
+            raise UserError(
+                "{field:hold_out_every} takes 0 or 2 and up, once or once a file. Received: {every}.", every=every
+            )
 
     def run(self) -> None:
-        require_positive(self, "epochs", "batch_units", "min_count", "min_pair_count")
-        from nlptasks.applications.segmentation.network import SegmentationNetwork, tag_loss
-        from nlptasks.train.loop import train
-        from nlptasks.train.optimizers import make_adam
-        from nlptasks.train.run import start_run
-
-        held_out, training = self._read()
-        config = self._config()
-        require_empty_run(self.output, OPTIONS, self.resume)
-        teachers = [self._teacher(path, config) for path in self.teacher]
-
-        start_run(self.seed)
-        samples = self._samples(training, config)
-        vocab = build_unit_vocab(
-            [units for units, _, _ in samples], self.min_count, self.min_pair_count if config.pair_size else None
-        )
-        examples = SegmentationExamples(samples, vocab, self.unit_drop, self.pair_drop, self.seed)
-        if teachers:
-            examples.learn_from(teachers, self.own_share, self.teacher_share)
-        network = SegmentationNetwork(config, vocab, self.dropout)
-        network.build()
-        say(
-            f"model: {network.count_params():,} parameters, {vocab.unit_count} units, {vocab.pair_count} pairs; "
-            f"{len(samples)} sentences of {len(examples.unit_ids):,} units"
-        )
-        steps = sum(len(examples.batches(epoch, self.batch_units)) for epoch in range(self.epochs))
-        optimizer = make_adam(self.learning_rate, steps, self.warmup_share)
-
-        options = json.loads(json.dumps(dataclasses.asdict(self), default=str))
-        for name in ("resume", "output"):  # where a run stands is not what it is: a moved one resumes too
-            del options[name]
-        if not self.resume:
-            write_text(self.output / OPTIONS, json.dumps(options, ensure_ascii=False, indent=1) + "\n")
-
-        progress = train(
-            network,
-            optimizer,
-            lambda batch: tag_loss(network, batch),
-            epoch_batches=lambda epoch: examples.batches(epoch, self.batch_units),
-            make_batch=lambda batch: examples.arrays(batch, self.batch_units),
-            epochs=self.epochs,
-            validate=lambda: _validation_scores(Segmenter(Runtime(config, vocab, network.arrays())), held_out),
-            score_name="mean_f1",
-            save_best=lambda: save_segmenter(self.output, config, vocab, network.arrays()),
-            directory=self.output,
-            options=options,
-            resume=self.resume,
-            progress_bar=progress_bar,
-        )
-        best = max(progress.history, key=lambda row: row["mean_f1"])
-        write_text(self.output / SCORES, json.dumps({"best": best, "epochs": progress.history}, indent=1) + "\n")
-        say(f"best epoch {best['epoch']}: {best}")
+        """Reads the files and trains."""
+        training, held_out = self._read()
+        if not any(held_out.values()):
+            raise UserError("no line is held out, so no epoch can be chosen; give {field:hold_out_every} 10, say.")
+        train_segmenter(self, training, held_out)
         say(f"{self.output}: ready for evaluate and segment")
 
-    def _read(self):
-        """Held-out sentences by standard, and the training sentences of each file with its standard."""
-        if len(self.standard) != len(self.train):
-            raise ValueError(
-                f"--standard takes one name a training file. Received: {len(self.train)} files, "
-                f"{len(self.standard)} names."
-            )
-        if len(self.hold_out) not in (1, len(self.train)) or min(self.hold_out) < 0 or 1 in self.hold_out:
-            raise ValueError(f"--hold-out takes 0 or 2 and up, once or once a file. Received: {self.hold_out}.")
-        every = self.hold_out * len(self.train) if len(self.hold_out) == 1 else self.hold_out
+    def _read(self) -> tuple[list[tuple[str, Sentences]], dict[str, list[list[str]]]]:
+        """The training sentences of each file, and the held-out ones of each standard."""
+        every = self.hold_out_every * (len(self.train) if len(self.hold_out_every) == 1 else 1)
+        training: list[tuple[str, Sentences]] = []
         held_out: dict[str, list[list[str]]] = {}
-        training = []
         for path, standard, nth in zip(self.train, self.standard, every, strict=True):
             sentences = read_segmented(path)
-            kept = [words for number, words in enumerate(sentences, 1) if not nth or number % nth]
-            training.append((kept, standard))
-            left = [words for number, words in enumerate(sentences, 1) if nth and number % nth == 0]
+            training.append((standard, [words for i, words in enumerate(sentences, 1) if not nth or i % nth]))
+            left = sentences[nth - 1 :: nth] if nth else []
             if standard in self.normalised:  # what a masked word was is not known
                 left = [words for words in left if MASK not in words]
             held_out.setdefault(standard, []).extend(left)
-        held_out = {standard: sentences for standard, sentences in held_out.items() if sentences}
-        if not held_out:
-            raise ValueError("no line is held out, so no epoch can be chosen; give --hold-out 10, say.")
-        return held_out, training
-
-    def _config(self) -> SegmentationConfig:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {tuple(PRESETS)}. Received: preset={self.preset!r}.")
-        given = {name: getattr(self, name) for name in ("unit_size", "pair_size", "channels")}
-        given = {name: value for name, value in given.items() if value is not None}
-        return SegmentationConfig(standards=tuple(dict.fromkeys(self.standard)), **PRESETS[self.preset] | given)
-
-    def _teacher(self, path: Path, config: SegmentationConfig) -> Runtime:
-        teacher = Runtime(*load_segmenter(path))
-        if teacher.config.standards != config.standards:
-            raise ValueError(f"{path}: the standards must be {config.standards}, found {teacher.config.standards}.")
-        return teacher
-
-    def _samples(self, training, config):
-        """Units, tags and standard id of every sentence."""
-        random = np.random.default_rng(self.seed)
-        raw = [sentences for sentences, standard in training if standard not in self.normalised]
-        replacements = [word for sentences in raw for word in long_words(sentences)]
-        samples = []
-        for sentences, standard in training:
-            if standard in self.normalised:
-                sentences = undo_normalisation(sentences, replacements, random)
-            for words in join_some(sentences, SPACED_SHARE, random):
-                samples.append((*gold_tags(words), config.standard_id(standard)))
-        return samples
+        return training, held_out
 
 
 @dataclass(kw_only=True)
-class Evaluate:
+class Evaluate(Options):
     """Score a segmenter on segmented text, read without its spaces."""
 
     gold: Path
@@ -219,8 +100,9 @@ class Evaluate:
     train_words: Path | None = None
     """segmented training text: also the recall of words that occur there and of words that do not"""
     user_dict: Path | None = None
-    every: int = 1
-    """only every so manieth line, as train holds them out"""
+    """words to cut out or never to cut out, as for `segment`"""
+    hold_out_every: int = 1
+    """only every nth line, those that train holds out"""
     skip: str | None = None
     """leave out lines that hold this word (L in normalised files)"""
     output: Path | None = None
@@ -228,22 +110,27 @@ class Evaluate:
     json: bool = False
     """the last line of the output is one JSON object"""
 
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "hold_out_every")
+
     def run(self) -> None:
-        require_positive(self, "every")
-        gold = [words for number, words in enumerate(read_segmented(self.gold), 1) if number % self.every == 0]
+        """Reads, segments, scores."""
+        inputs = (self.gold, self.predictions, self.train_words, self.user_dict)
+        require_input(*inputs)
+        require_output(self.output, *inputs)
+        gold = read_segmented(self.gold)[self.hold_out_every - 1 :: self.hold_out_every]
         gold = [words for words in gold if self.skip not in words]
         train_words = None
         if self.train_words is not None:
             train_words = {word for words in read_segmented(self.train_words) for word in words}
-        if self.output is not None:
-            require_writable(self.output)
         started = time.monotonic()
         if self.predictions is not None:
             predicted = read_segmented(self.predictions)
         else:
-            predicted = _segmenter(self.model, self.standard, self.user_dict).segment(
-                ["".join(words) for words in gold]
-            )
+            segmenter = _segmenter(self.model, self.standard, self.user_dict)
+            predicted = segmenter.predict(["".join(words) for words in gold])
         seconds = time.monotonic() - started
         scores = score_segmentation(gold, predicted, train_words)
         if self.output is not None:
@@ -255,7 +142,7 @@ class Evaluate:
 
 
 @dataclass(kw_only=True)
-class Segment:
+class Segment(Options):
     """Cut Chinese text into words: every line as it is, with a space between two words.
 
     White space that stands in the text stays and is not doubled.
@@ -278,15 +165,20 @@ class Segment:
     processes: int = 1
     """how many work at a time"""
 
-    def run(self) -> None:
-        require_positive(self, "processes")
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "processes")
         if self.text is not None and self.files:
-            raise ValueError("give either files or --text.")
+            raise UserError("give either files or {field:text}.")
+
+    def run(self) -> None:
+        """Writes words as they come."""
         forms = {(False, False): lines.SPACED, (True, False): lines.TAGGED, (False, True): lines.JSON}
         form = forms.get((self.tags, self.json), lines.TAGGED_JSON)
         make_writer = functools.cache(functools.partial(_make_writer, self.model, self.standard, self.user_dict, form))
         make_writer()  # what is wrong with the arguments shows before anything is read
-        blocks = itertools.chain.from_iterable(map(_checked_blocks, self.files or ("-",)))
+        blocks: Iterator[bytes] = itertools.chain.from_iterable(map(_checked_blocks, self.files or ("-",)))
         if self.text is not None:
             blocks = iter([f"{self.text}\n".encode()])
         for block in lines.write_all(make_writer, blocks, self.processes):
@@ -321,25 +213,13 @@ def _checked_blocks(name: str) -> Iterator[bytes]:
 
 
 def _segmenter(model: str, standard: str | None, user_dict: Path | None) -> Segmenter:
-    segmenter = load(model)
-    if not isinstance(segmenter, Segmenter):
-        raise ValueError(f"{model}: not a segmenter; give the run directory of one.")
+    segmenter = load(model, Segmenter)
     if standard is not None:
         segmenter.runtime.config.standard_id(standard)
         segmenter.standard = standard
     if user_dict is not None:
         segmenter.dictionary = UserDictionary.from_file(user_dict)
     return segmenter
-
-
-def _validation_scores(segmenter: Segmenter, held_out) -> dict[str, float]:
-    found = {}
-    for standard, sentences in held_out.items():
-        predicted = segmenter.segment(["".join(words) for words in sentences], standard)
-        found[f"{standard}_f1"] = round(100 * score_segmentation(sentences, predicted)["f1"], 3)
-    found["mean_f1"] = round(sum(found.values()) / len(found), 3)
-    say("validation: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    return found
 
 
 COMMANDS = {"train": Train, "evaluate": Evaluate, "segment": Segment}

@@ -31,7 +31,7 @@ class UserDictionary:
         ValueError: a word is empty or holds a line end, or a weight is not a number.
     """
 
-    def __init__(self, words: Mapping[str, float] | None = None):
+    def __init__(self, words: Mapping[str, float] | None = None) -> None:
         self._words: dict[str, float] = {}
         self._automaton: ahocorasick.Automaton | None = None
         for word, weight in (words or {}).items():
@@ -92,13 +92,13 @@ def _parse(line: str) -> tuple[str, float]:
     multiplier = _number(number) if comma else None
     if multiplier is not None:
         if not word:
-            raise ValueError(f"expected {_FORMATS}; received no word before the comma.")
+            raise ValueError(f"expected {_FORMATS}. Received: no word before the comma.")
         return word, NEVER if multiplier <= 0 else math.log(multiplier)
     found = _JIEBA.fullmatch(line.strip())
     if found and (found["frequency"] or not comma):
         return found["word"], NEVER if found["frequency"] and int(found["frequency"]) == 0 else JIEBA_WEIGHT
     received = f"{number!r} behind the comma" if comma else repr(line)
-    raise ValueError(f"expected {_FORMATS}; received {received}.")
+    raise ValueError(f"expected {_FORMATS}. Received: {received}.")
 
 
 def _number(text: str) -> float | None:

@@ -1,11 +1,12 @@
 """Lines of UTF-8 in, segmented lines out: what `nlptasks segment` writes."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_all_start_methods, get_context
 from signal import SIG_IGN, SIGINT, signal
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class LineWriter:
             `words` and `offsets`, (start, end) counted in characters; TAGGED_JSON adds `tags`, a character's each.
     """
 
-    def __init__(self, segmenter: Segmenter, form: str = SPACED):
+    def __init__(self, segmenter: Segmenter, form: str = SPACED) -> None:
         self.segmenter, self.form = segmenter, form
 
     def __call__(self, lines: bytes) -> bytes:
@@ -38,7 +39,7 @@ class LineWriter:
         write = _tagged_line if self.form == TAGGED else self._json_line
         return "".join(f"{write(words)}\n" for words in self.segmenter.segment(bodies)).encode()
 
-    def _spaced(self, lines, text):
+    def _spaced(self, lines: bytes, text: str) -> bytes:
         starts = self.segmenter.word_starts(text)
         kinds = kind_table().take(code_points(text))
         white = (kinds == SPACE) | (kinds == LINE_END)
@@ -53,9 +54,9 @@ class LineWriter:
         out[keep] = data
         return out.tobytes()
 
-    def _json_line(self, words):
+    def _json_line(self, words: Sequence[str]) -> str:
         ends = np.cumsum([0, *map(len, words)]).tolist()
-        line = {"words": words, "offsets": list(pairwise(ends))}
+        line: dict[str, Any] = {"words": words, "offsets": list(pairwise(ends))}
         if self.form == TAGGED_JSON:
             line["tags"] = "".join(map(word_tags, words))
         return json.dumps(line, ensure_ascii=False)
@@ -66,7 +67,7 @@ def word_tags(word: str) -> str:
     return TAGS[0] if len(word) == 1 else f"b{'m' * (len(word) - 2)}e"
 
 
-def _tagged_line(words):
+def _tagged_line(words: Sequence[str]) -> str:
     return " ".join(
         f"{char}/{tag}" for word in words for char, tag in zip(word, word_tags(word), strict=True) if not char.isspace()
     )
@@ -113,11 +114,12 @@ def _until_failure(blocks: Iterable[bytes]) -> Iterator[bytes | Exception]:
 _worker: Work | None = None
 
 
-def _start_worker(make_writer):
+def _start_worker(make_writer: Callable[[], Work]) -> None:
     global _worker
     signal(SIGINT, SIG_IGN)  # Ctrl-C is for the process that reads
     _worker = make_writer()
 
 
-def _work(block):
+def _work(block: bytes) -> bytes:
+    assert _worker is not None
     return _worker(block)

@@ -4,16 +4,17 @@ B batch, T unit, C channels, K tags (s, b, m, e)
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-# isort: off
-import nlptasks.backend.programs  # noqa: F401 - first: it imports keras without TensorFlow's notes
 import keras
-
-# isort: on
 import numpy as np
 from keras import ops
 
 from nlptasks.applications.segmentation.config import SegmentationConfig, array_shapes
+from nlptasks.applications.segmentation.runtime import Runtime
+from nlptasks.applications.segmentation.storage import save_segmenter
 from nlptasks.applications.segmentation.vocab import NO_PAIR, PAD, UnitVocab
 
 
@@ -27,12 +28,12 @@ class SegmentationNetwork(keras.Model):
         dropout: of the embeddings and before every later convolution, while training.
     """
 
-    def __init__(self, config: SegmentationConfig, vocab: UnitVocab, dropout: float = 0.0):
+    def __init__(self, config: SegmentationConfig, vocab: UnitVocab, dropout: float = 0.0) -> None:
         super().__init__()
         self.config, self.shapes = config, array_shapes(config, vocab)
         self.dropouts = [keras.layers.Dropout(dropout) for _ in range(len(config.channels) + 1)]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         for name, shape in self.shapes.items():
             initializer = "zeros" if "bias" in name else keras.initializers.GlorotUniform()
             if len(shape) == 2 and "bias" not in name:
@@ -41,13 +42,13 @@ class SegmentationNetwork(keras.Model):
             setattr(self, name.replace(".", "_"), variable)
         super().build(input_shape)
 
-    def call(self, unit_ids, pair_ids, standard_ids, training: bool = False):
+    def call(self, unit_ids: Any, pair_ids: Any, standard_ids: Any, training: bool = False) -> Any:
         config = self.config
-        real_BT1 = _real(unit_ids, PAD)
+        real_BT1 = _real(unit_ids, PAD, self.compute_dtype)
         x_BTC = ops.take(self.unit, unit_ids, axis=0) * real_BT1
         x_BTC = _convolve(self.dropouts[0](x_BTC, training=training), self.from_units)
         if config.pair_size:
-            pairs = ops.take(self.pair, pair_ids, axis=0) * _real(pair_ids, NO_PAIR)
+            pairs = ops.take(self.pair, pair_ids, axis=0) * _real(pair_ids, NO_PAIR, self.compute_dtype)
             pairs = self.dropouts[0](pairs, training=training)
             x_BTC = x_BTC + _convolve(pairs, self.from_pairs)[:, : ops.shape(unit_ids)[1]]
         x_BTC = ops.relu(x_BTC + self._bias("bias_0", standard_ids)) * real_BT1
@@ -58,33 +59,62 @@ class SegmentationNetwork(keras.Model):
         x_BTC = self.dropouts[-1](x_BTC, training=training)
         return _convolve(x_BTC, self.head) + self._bias("head_bias", standard_ids)
 
-    def _bias(self, name, standard_ids):
+    def _bias(self, name: str, standard_ids: Any) -> Any:
         return ops.take(getattr(self, name), standard_ids, axis=0)[:, None]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The weights by name, as `segmentation_config.save_segmenter` and `Runtime` take them."""
+        """The weights by name, as `save_segmenter` and `Runtime` take them; copies."""
         return {name: np.array(getattr(self, name.replace(".", "_")).value) for name in self.shapes}
 
     def assign_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes over weights by name."""
+        """Takes the weights that `arrays` gave, or those of `load_segmenter`: a segmenter to be trained further.
+
+        Raises:
+            KeyError, ValueError: a weight is missing, or has another shape.
+        """
         for name in self.shapes:
             getattr(self, name.replace(".", "_")).assign(arrays[name])
 
 
-def tag_loss(network: SegmentationNetwork, batch):
-    """Mean cross-entropy of the real units' tags, whose targets are distributions (B, T, K)."""
+def tag_loss(network: SegmentationNetwork, batch: tuple[Any, Any, Any, Any]) -> Any:
+    """Mean cross-entropy of the real units' tags, in nats; a float32 scalar.
+
+    Args:
+        batch: unit ids (B, T), pair ids (B, T + 1), standard ids (B,), and the tags' target distributions (B, T, K).
+    """
     unit_ids, pair_ids, standard_ids, targets = batch
-    scores_BTK = network(unit_ids, pair_ids, standard_ids, training=True)
+    scores_BTK = ops.cast(network(unit_ids, pair_ids, standard_ids, training=True), "float32")
     losses_BT = -ops.sum(targets * ops.log_softmax(scores_BTK, axis=-1), axis=-1)
-    real_BT = _real(unit_ids, PAD)[..., 0]
+    real_BT = _real(unit_ids, PAD, "float32")[..., 0]
     return ops.sum(losses_BT * real_BT) / ops.maximum(1.0, ops.sum(real_BT))
 
 
-def _real(ids, padding):
-    return ops.cast(ops.not_equal(ids, padding), "float32")[..., None]
+@dataclass
+class TrainableSegmenter:
+    """What a run trains: a network, and what it takes to save it as a segmenter."""
+
+    model: SegmentationNetwork
+    vocab: UnitVocab
+
+    def loss(self, batch: tuple[Any, Any, Any, Any]) -> Any:
+        """See `tag_loss`."""
+        return tag_loss(self.model, batch)
+
+    def runtime(self) -> Runtime:
+        """The network as it is now, to be used."""
+        return Runtime(self.model.config, self.vocab, self.model.arrays())
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a directory that `nlptasks.load` opens."""
+        save_segmenter(directory, self.model.config, self.vocab, self.model.arrays())
 
 
-def _convolve(x, kernel):
+def _real(ids: Any, padding: int, dtype: str) -> Any:
+    """1 where an id is not padding, else 0; one axis more."""
+    return ops.cast(ops.not_equal(ids, padding), dtype)[..., None]
+
+
+def _convolve(x: Any, kernel: Any) -> Any:
     """Tap k of the kernel reads position t + k - 1, zeros outside (one tap reads t)."""
     taps = kernel.shape[0]
     before = 0 if taps == 1 else 1

@@ -26,11 +26,14 @@ class Runtime:
     """Tag scores of units.
 
     Args:
-        config, vocab, arrays: as `segmentation_config.load_segmenter` returns them.
+        config, vocab, arrays: as `load_segmenter` returns them (segmentation/storage.py).
+
+    Attributes:
+        config, vocab, arrays: as given.
     """
 
-    def __init__(self, config: SegmentationConfig, vocab: UnitVocab, arrays: Mapping[str, np.ndarray]):
-        self.config, self.vocab = config, vocab
+    def __init__(self, config: SegmentationConfig, vocab: UnitVocab, arrays: Mapping[str, np.ndarray]) -> None:
+        self.config, self.vocab, self.arrays = config, vocab, arrays
         later = range(1, len(config.channels))
         self._kernels = [_side_by_side(arrays[f"conv.{i}"]) for i in later]
         self._biases = [arrays["bias.0"], *(arrays[f"bias.{i}"] for i in later)]
@@ -38,7 +41,7 @@ class Runtime:
         self._halo = MARGIN + config.reach
         self._tabulate(arrays)
 
-    def _tabulate(self, arrays):
+    def _tabulate(self, arrays: Mapping[str, np.ndarray]) -> None:
         """A table row for each unit (after an unknown pair), each known pair, and padding; and which row is whose."""
         units, pairs = self.vocab.unit_count, self.vocab.pairs
         nothing = units + len(pairs)
@@ -75,7 +78,7 @@ class Runtime:
             scores_RK[start:stop] = self._block(rows[low:high], standard_id)[start - low : stop - low]
         return scores_RK[at]
 
-    def _block(self, units, standard_id):
+    def _block(self, units: np.ndarray, standard_id: int) -> np.ndarray:
         """Scores of rows in sequence; those nearer to an end than `_halo` may be wrong."""
         former = np.concatenate([[PAD], units[:-1]])
         found = self._rows.take(former * self.vocab.unit_count + units, mode="clip")
@@ -88,7 +91,7 @@ class Runtime:
         return _shifted_sum(_product(x_RC, self._head), 4) + self._head_bias[standard_id]
 
     @staticmethod
-    def _activate(taps, bias, padding):
+    def _activate(taps: np.ndarray, bias: np.ndarray, padding: np.ndarray) -> np.ndarray:
         x_RC = _shifted_sum(taps, len(bias))
         x_RC += bias
         np.maximum(x_RC, np.zeros_like(x_RC), out=x_RC)  # four times as fast as with the number 0

@@ -8,7 +8,14 @@ import numpy as np
 
 from nlptasks.applications.segmentation.runtime import Runtime
 from nlptasks.applications.segmentation.viterbi import B, E, M, S
-from nlptasks.applications.segmentation.vocab import FIRST_CHARACTER, FIRST_PAIR, UNKNOWN, UNKNOWN_PAIR, UnitVocab
+from nlptasks.applications.segmentation.vocab import (
+    FIRST_CHARACTER,
+    FIRST_PAIR,
+    PAD,
+    UNKNOWN,
+    UNKNOWN_PAIR,
+    UnitVocab,
+)
 from nlptasks.text.batches import round_up
 from nlptasks.text.segmented import word_starts
 from nlptasks.text.units import LINE_END, Units, code_points, split_units
@@ -22,7 +29,7 @@ _LONG_WORD = re.compile(r"[\u4e00-\u9fff·]{5,}")
 
 
 def undo_normalisation(
-    sentences: Sequence[list[str]], long_words: Sequence[str], random: np.random.Generator
+    sentences: Sequence[Sequence[str]], long_words: Sequence[str], random: np.random.Generator
 ) -> list[list[str]]:
     """Sentences of a normalised file as raw text might have read.
 
@@ -32,18 +39,18 @@ def undo_normalisation(
 
     def word(normal: str) -> str:
         if normal == MASK and long_words:
-            return long_words[random.integers(len(long_words))]
-        return re.sub(NUMBER, lambda _: _NUMBERS[random.integers(len(_NUMBERS))], normal)
+            return long_words[int(random.integers(len(long_words)))]
+        return re.sub(NUMBER, lambda _: _NUMBERS[int(random.integers(len(_NUMBERS)))], normal)
 
     return [[word(normal) for normal in sentence] for sentence in sentences]
 
 
-def long_words(sentences: Sequence[list[str]]) -> list[str]:
+def long_words(sentences: Sequence[Sequence[str]]) -> list[str]:
     """The words of five ideographs or more."""
     return [word for sentence in sentences for word in sentence if _LONG_WORD.fullmatch(word)]
 
 
-def join_some(sentences: Sequence[list[str]], share: float, random: np.random.Generator) -> list[list[str]]:
+def join_some(sentences: Sequence[Sequence[str]], share: float, random: np.random.Generator) -> list[list[str]]:
     """Puts some sentences together with the next one, a space between: the corpora hold no spaces, raw texts do."""
     joined: list[list[str]] = []
     glue = random.random(len(sentences)) < share
@@ -51,12 +58,12 @@ def join_some(sentences: Sequence[list[str]], share: float, random: np.random.Ge
         if i and glue[i]:
             joined[-1] = [*joined[-1], " ", *sentence]
         else:
-            joined.append(sentence)
+            joined.append(list(sentence))
     return joined
 
 
 def gold_tags(words: Sequence[str]) -> tuple[Units, np.ndarray]:
-    """The units of a sentence and their tags; a word end inside a unit is lost."""
+    """The units of a sentence and the tag of each; a word end inside a unit is lost."""
     units = split_units(code_points("".join(words)))
     is_start = np.zeros(units.length + 1, bool)
     is_start[word_starts(words)] = is_start[units.length] = True
@@ -71,6 +78,10 @@ class Row(NamedTuple):
     start: int
     stop: int
     standard_id: int
+
+
+Batch = tuple[int, int, list[int]]
+"""epoch, number, and the rows of a batch"""
 
 
 class SegmentationExamples:
@@ -93,7 +104,7 @@ class SegmentationExamples:
         unit_drop: float = 0.3,
         pair_drop: float = 0.2,
         seed: int = 0,
-    ):
+    ) -> None:
         self.vocab, self.seed = vocab, seed
         ids = [vocab.unit_ids(units) for units, _, _ in sentences]
         bounds = np.cumsum([0, *map(len, ids)])
@@ -111,6 +122,10 @@ class SegmentationExamples:
         self._unit_drop = _drop_rates(self.unit_ids, vocab.unit_count, unit_drop, FIRST_CHARACTER)
         pairs = np.concatenate([vocab.pair_ids(row) for row in ids])
         self._pair_drop = _drop_rates(pairs, vocab.pair_count, pair_drop, FIRST_PAIR)
+
+    def __len__(self) -> int:
+        """How many rows there are: sentences, long ones cut."""
+        return len(self.rows)
 
     def learn_from(self, teachers: Sequence[Runtime], own_share: float, teacher_share: float) -> None:
         """Makes distributions of other models the targets, for every sentence under every standard.
@@ -136,8 +151,16 @@ class SegmentationExamples:
             part[:] = teacher_share * part.astype("float32") + (1 - teacher_share) * gold
         self.soft_targets, self.own_share = soft, own_share
 
-    def batches(self, epoch: int, batch_units: int) -> list[tuple[int, int, list[int]]]:
-        """The batches of an epoch, as `arrays` takes them; rows of similar length together."""
+    def num_batches(self, epoch: int, batch_units: int) -> int:
+        """How many batches an epoch has; which rows come together, and so this, differs from epoch to epoch."""
+        return len(self.batches(epoch, batch_units))
+
+    def batches(self, epoch: int, batch_units: int) -> list[Batch]:
+        """The batches of an epoch, as `arrays` takes them; rows of similar length together.
+
+        Args:
+            batch_units: units of a batch at most, padding included (one row may have more).
+        """
         random = np.random.default_rng([self.seed, epoch])
         order = random.permutation(len(self.rows))
         groups: list[list[int]] = []
@@ -153,7 +176,11 @@ class SegmentationExamples:
     def _row_count(longest: Row, batch_units: int) -> int:
         return max(1, batch_units // round_up(longest.stop - longest.start, WIDTH))
 
-    def arrays(self, batch: tuple[int, int, list[int]], batch_units: int) -> tuple[np.ndarray, ...]:
+    def weight(self, arrays: Sequence[np.ndarray]) -> float:
+        """How many real units there are in a batch."""
+        return float(np.count_nonzero(arrays[0] != PAD))
+
+    def arrays(self, batch: Batch, batch_units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Unit ids (B, T), pair ids (B, T + 1), standard ids (B,) and target distributions (B, T, K)."""
         epoch, number, indices = batch
         random = np.random.default_rng([self.seed, epoch, number])
@@ -181,12 +208,12 @@ class SegmentationExamples:
         return unit_ids, pair_ids, standard_ids, targets
 
 
-def _drop_rates(ids, count, drop, first):
+def _drop_rates(ids: np.ndarray, count: int, drop: float, first: int) -> np.ndarray:
     rates = drop / (drop + np.bincount(ids, minlength=count)) if drop else np.zeros(count)
     rates[:first] = 0.0
     return rates
 
 
-def _softmax(scores):
+def _softmax(scores: np.ndarray) -> np.ndarray:
     shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)

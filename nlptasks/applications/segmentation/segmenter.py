@@ -3,15 +3,16 @@
 On NumPy alone: neither Keras nor a backend is imported. The recipe is described in docs/segmentation.md.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from nlptasks.applications.segmentation.config import TASK, load_segmenter
 from nlptasks.applications.segmentation.dictionary import ALWAYS, NEVER, UserDictionary
 from nlptasks.applications.segmentation.runtime import Runtime
+from nlptasks.applications.segmentation.storage import TASK, load_segmenter, save_segmenter
+from nlptasks.applications.segmentation.training import SegmenterOptions, train_segmenter
 from nlptasks.applications.segmentation.viterbi import FORBIDDEN, B, E, M, S, best_words, decode
 from nlptasks.text.units import LINE_END, SPACE, Units, code_points, split_units
 
@@ -40,6 +41,9 @@ class Matches(NamedTuple):
 class Segmenter:
     """Cuts text into words.
 
+        segmenter = nlptasks.load("segmenter")
+        segmenter.segment("今天天气很好。")  # ["今天", "天气", "很", "好", "。"]
+
     Args:
         runtime: the network.
         standard: name of the annotation standard to follow; None: the network's first.
@@ -49,9 +53,9 @@ class Segmenter:
         standard, dictionary: as given; both may be replaced.
     """
 
-    task = TASK
+    task: ClassVar[str] = TASK
 
-    def __init__(self, runtime: Runtime, standard: str | None = None, dictionary: UserDictionary | None = None):
+    def __init__(self, runtime: Runtime, standard: str | None = None, dictionary: UserDictionary | None = None) -> None:
         self.runtime = runtime
         self.standard = standard or runtime.config.standards[0]
         self.dictionary = dictionary or UserDictionary()
@@ -59,8 +63,48 @@ class Segmenter:
         self._transitions = np.zeros((4, 4))
 
     @classmethod
+    def train(
+        cls,
+        sentences: Mapping[str, Sequence[Sequence[str]]],
+        valid: Mapping[str, Sequence[Sequence[str]]],
+        output: str | Path | None = None,
+        **options: Any,
+    ) -> "Segmenter":
+        """Trains a segmenter, as `nlptasks segmentation train` does; the epoch best on `valid` (mean F1) is kept.
+
+            sentences = [["今天", "天气", "很", "好"], ["我们", "去", "公园"]]
+            segmenter = Segmenter.train(
+                {"mine": sentences}, valid={"mine": sentences}, epochs=20, min_count=1, min_pair_count=1
+            )
+            segmenter.segment("今天我们去公园")
+
+        Args:
+            sentences: the words of the sentences of each annotation standard.
+            valid: the same of sentences that choose the epoch; of some or all of the standards.
+            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            **options: fields of `SegmenterOptions`: `epochs`, `learning_rate`, `channels`, ...
+
+        Raises:
+            UserError: options or sentences that do not go together.
+            TrainingInterrupted: after Ctrl-C; `resume=True` goes on.
+        """
+        from nlptasks.train.experiment import run_folder  # Keras, which segmenting does without
+
+        with run_folder(output) as folder:
+            settings = SegmenterOptions(output=folder, **options)
+            train_segmenter(settings, list(sentences.items()), valid)
+            return cls.from_directory(folder)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a directory that `nlptasks.load` opens: config and weights.
+
+        The standard chosen and the dictionary are not kept. The tables of units and pairs are rounded to 8 and 4 bits.
+        """
+        save_segmenter(directory, self.runtime.config, self.runtime.vocab, self.runtime.arrays)
+
+    @classmethod
     def from_directory(cls, directory: str | Path) -> "Segmenter":
-        """The segmenter that a training run has written.
+        """The segmenter that `save`, or a training run, has written.
 
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
@@ -73,11 +117,11 @@ class Segmenter:
         return self.runtime.config.standards
 
     @overload
-    def segment(self, text: str, standard: str | None = None) -> list[str]: ...
+    def segment(self, text: str, standard: str | None = None) -> list[str]: ...  # type: ignore[overload-overlap] # a str is a sequence of str, too
     @overload
     def segment(self, text: Sequence[str], standard: str | None = None) -> list[list[str]]: ...
 
-    def segment(self, text, standard=None):
+    def segment(self, text: str | Sequence[str], standard: str | None = None) -> list[str] | list[list[str]]:
         """The words of a text, or of each text of a list; joined, they are the text.
 
         A run of white space is a word. A list is faster than one text after the other.
@@ -97,6 +141,17 @@ class Segmenter:
             words += self._segment_group(group, standard)
         return words
 
+    def predict(self, items: Sequence[str], standard: str | None = None) -> list[list[str]]:
+        """The words of each text.
+
+        Args:
+            items: texts.
+            standard: an annotation standard instead of the segmenter's own.
+        """
+        if isinstance(items, str):
+            raise TypeError("predict takes a list of texts; for one text call segment.")
+        return self.segment(list(items), standard)
+
     def lcut(self, text: str) -> list[str]:
         """The words of a text, as `jieba.lcut` returns them."""
         return self.segment(text)
@@ -105,7 +160,7 @@ class Segmenter:
         """The words of a text one by one, as `jieba.cut` yields them."""
         yield from self.segment(text)
 
-    def _segment_group(self, texts, standard):
+    def _segment_group(self, texts: Sequence[str], standard: str | None) -> list[list[str]]:
         joined = "\n".join(texts)
         lengths = np.array([len(text) for text in texts])
         ends = np.cumsum(lengths + 1) - 1  # where the joining line ends stand
@@ -120,7 +175,7 @@ class Segmenter:
         ]
 
     def word_starts(self, text: str, standard: str | None = None, cuts: np.ndarray | None = None) -> np.ndarray:
-        """Where the words of a text start, counted in characters.
+        """Where the words of a text start, counted in characters; ascending, from 0.
 
         Args:
             cuts: positions where a word starts whatever stands there; beside line ends only.
@@ -135,11 +190,11 @@ class Segmenter:
             found.append(method(part, codes[start:stop], standard_id, here) + start)
         return np.concatenate(found) if found else np.zeros(0, "int64")
 
-    def _chunk(self, text, codes, standard_id, cuts):
+    def _chunk(self, text: str, codes: np.ndarray, standard_id: int, cuts: np.ndarray | None) -> np.ndarray:
         units, tags = self.tag_units(text, codes, standard_id, cuts)
         return units.starts[(tags == S) | (tags == B)]
 
-    def _long_line(self, text, codes, standard_id, cuts):
+    def _long_line(self, text: str, codes: np.ndarray, standard_id: int, cuts: np.ndarray | None) -> np.ndarray:
         """A line in stretches: each is read with what stands around it, and ends at a word's end."""
         found, at, context, length = [], 0, 0, CHUNK
         while at < len(codes):
@@ -189,7 +244,7 @@ class Segmenter:
             self._without(forbidden, scores, apart, tags)
         return units, tags
 
-    def _decode(self, scores, apart):
+    def _decode(self, scores: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """Tags of all units: s where `apart`, the best path through every piece between."""
         inside = ~apart
         edges = np.diff(inside.view("int8"), prepend=0, append=0)
@@ -201,7 +256,9 @@ class Segmenter:
             tags[inside] = decode(scores[inside], self._transitions, lengths)
         return tags
 
-    def _without(self, forbidden, scores, apart, tags):
+    def _without(
+        self, forbidden: set[tuple[int, int]], scores: np.ndarray, apart: np.ndarray, tags: np.ndarray
+    ) -> None:
         """Searches again around every forbidden word that came out, between the nearest ends of pieces or words."""
         starts = np.flatnonzero((tags == S) | (tags == B))
         words = zip(starts.tolist(), np.append(starts[1:], len(tags)).tolist(), strict=True)
@@ -253,7 +310,8 @@ def _add_weights(scores: np.ndarray, matches: Matches, apart: np.ndarray) -> np.
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
     """Texts in groups of about CHUNK characters."""
-    group, size = [], 0
+    group: list[str] = []
+    size = 0
     for text in texts:
         if group and size + len(text) > CHUNK // 2:
             yield group

@@ -41,7 +41,9 @@ def decode(scores_NK: np.ndarray, transitions: np.ndarray, lengths: np.ndarray) 
     return tags
 
 
-def _in_lock_step(scores_NK, transitions, starts, lengths, tags):
+def _in_lock_step(
+    scores_NK: np.ndarray, transitions: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tags: np.ndarray
+) -> None:
     """Writes the tags of pieces of similar length into `tags`: step t of all lanes stands together."""
     order = np.argsort(-lengths, kind="stable")
     starts = starts[order]
@@ -64,9 +66,10 @@ def _in_lock_step(scores_NK, transitions, starts, lengths, tags):
     tags[take] = found
 
 
-def _advance(state_KL, scores_KL, transitions):
+def _advance(state_KL: np.ndarray, scores_KL: np.ndarray, transitions: np.ndarray) -> np.ndarray:
     """Moves the best scores on by a unit, in place; returns where they came from, a bit a tag: from SECOND_FROM."""
-    moved, came = [], None
+    moved: list[np.ndarray] = []
+    came: np.ndarray | None = None
     for tag in range(4):
         i, j = FIRST_FROM[tag], SECOND_FROM[tag]
         one, two = state_KL[i] + transitions[i, tag], state_KL[j] + transitions[j, tag]
@@ -77,6 +80,7 @@ def _advance(state_KL, scores_KL, transitions):
         moved.append(one)
     for tag in range(4):
         state_KL[tag] = moved[tag]
+    assert came is not None
     return came
 
 
@@ -89,11 +93,12 @@ def _tag_before() -> np.ndarray:
 _TAG_BEFORE = _tag_before()
 
 
-def _one_by_one(scores_NK, transitions, lengths) -> list[int]:
+def _one_by_one(scores_NK: np.ndarray, transitions: np.ndarray, lengths: np.ndarray) -> list[int]:
     """The same sums in the same order, piece after piece."""
     scores = scores_NK.tolist()
     (ss, sb, _, _), (_, _, bm, be), (_, _, mm, me), (es, eb, _, _) = transitions.tolist()
-    tags, at = [], 0
+    tags: list[int] = []
+    at = 0
     for length in lengths.tolist():
         trail = []
         (s, b, _, _), m, e = scores[at], IMPOSSIBLE, IMPOSSIBLE

@@ -19,17 +19,19 @@ class UnitVocab:
         pairs: keys (`pair_keys`) of the pairs with an id of their own, sorted, FIRST_PAIR and up.
     """
 
-    def __init__(self, characters: np.ndarray, pairs: np.ndarray):
+    def __init__(self, characters: np.ndarray, pairs: np.ndarray) -> None:
         self.characters, self.pairs = np.asarray(characters, "uint32"), np.asarray(pairs, "int64")
         self._table = np.full(0x110000, UNKNOWN, "uint16")
         self._table[self.characters] = np.arange(FIRST_CHARACTER, self.unit_count, dtype="uint16")
 
     @property
     def unit_count(self) -> int:
+        """How many ids of units there are, those of padding, unknown ones, spaces and runs included."""
         return FIRST_CHARACTER + len(self.characters)
 
     @property
     def pair_count(self) -> int:
+        """How many ids of pairs there are, those of no pair and of an unknown one included."""
         return FIRST_PAIR + len(self.pairs)
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -43,13 +43,13 @@ def test_both_formats_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("机器,many", r"words\.txt:2: expected `word,multiplier`, or jieba's .*; received 'many' behind the comma\."),
+        ("机器,many", r"words\.txt:2: expected `word,multiplier`, or jieba's .*. Received: 'many' behind the comma\."),
         ("机器,nan", r"words\.txt:2: the weight of a dictionary word must be a number\. Received: '机器', nan\."),
-        ("机器 3 n x", r"words\.txt:2: expected .*; received '机器 3 n x'\."),
-        ("机器 3.5", r"words\.txt:2: expected .*; received '机器 3\.5'\."),
-        ("机器 学习", r"words\.txt:2: expected .*; received '机器 学习'\."),
-        ("机器,3 n x", r"words\.txt:2: expected .*; received '3 n x' behind the comma"),
-        (",5", r"words\.txt:2: expected .*; received no word before the comma\."),
+        ("机器 3 n x", r"words\.txt:2: expected .*. Received: '机器 3 n x'\."),
+        ("机器 3.5", r"words\.txt:2: expected .*. Received: '机器 3\.5'\."),
+        ("机器 学习", r"words\.txt:2: expected .*. Received: '机器 学习'\."),
+        ("机器,3 n x", r"words\.txt:2: expected .*. Received: '3 n x' behind the comma"),
+        (",5", r"words\.txt:2: expected .*. Received: no word before the comma\."),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, message):
@@ -60,7 +60,7 @@ def test_a_bad_line_is_named(tmp_path, line, message):
 def test_a_word_with_a_line_end_and_a_file_that_is_not_utf8_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"without a line end. Received: 'a\\nb'"):
         UserDictionary({"a\nb": 1.0})
-    with pytest.raises(ValueError, match=r"words\.txt:1: expected UTF-8, received byte 0xbb"):
+    with pytest.raises(ValueError, match=r"words\.txt:1: expected UTF-8. Received: byte 0xbb"):
         UserDictionary.from_file(write(tmp_path / "words.txt", "机器".encode("gb18030")))
 
 

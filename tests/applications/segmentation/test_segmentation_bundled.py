@@ -20,6 +20,12 @@ def test_it_is_small_and_has_a_card():
     assert sum(sizes.values()) < 5_000_000
 
 
+def test_it_is_saved_byte_for_byte(segmenter, tmp_path):
+    segmenter.save(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / name).read_bytes() == (BUNDLED["segmenter"] / name).read_bytes()
+
+
 def test_it_knows_five_standards_and_segments_the_sample(segmenter):
     assert segmenter.standards == ("cnc", "weibo", "sxu", "msr", "pku")
     gold = sentences()

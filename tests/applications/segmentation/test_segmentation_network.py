@@ -14,7 +14,7 @@ from nlptasks.applications.segmentation.config import PRESETS, SegmentationConfi
 from nlptasks.applications.segmentation.network import SegmentationNetwork, tag_loss
 from nlptasks.applications.segmentation.runtime import Runtime
 from nlptasks.applications.segmentation.vocab import PAD
-from nlptasks.backend.programs import compile_train_step
+from nlptasks.backend import compile_train_step
 from nlptasks.text.units import code_points, split_units
 from tests.applications.segmentation.segmentation_cases import SMALL, random_parts, random_texts, sentences
 
@@ -128,6 +128,29 @@ def test_the_loss_is_cross_entropy_over_real_units_and_training_lowers_it(rng):
     step = compile_train_step(network, keras.optimizers.Adam(0.01), lambda batch: tag_loss(network, batch))
     steps = [float(step(batch)) for _ in range(20)]
     assert steps[-1] < 0.8 * steps[0]
+
+
+def test_a_network_in_bfloat16_scores_nearly_the_same_and_its_loss_is_float32():
+    config, vocab, arrays = random_parts()
+    unit_ids = np.stack([ids_of(vocab, "".join(sentences()[1]))])
+    batch = unit_ids, vocab.pair_ids(unit_ids), np.array([1], "int32"), np.full((*unit_ids.shape, 4), 0.25, "float32")
+    losses = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            network = SegmentationNetwork(config, vocab)
+            network.build()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        network.assign_arrays(arrays)
+        scores = network(*batch[:3])
+        assert keras.backend.standardize_dtype(scores.dtype) == network.compute_dtype
+        assert {array.dtype for array in network.arrays().values()} == {np.dtype("float32")}
+        loss = tag_loss(network, batch)
+        assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+        losses[policy] = float(loss)
+    assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["mixed_bfloat16"] != losses["float32"]
 
 
 def test_the_original_preset_is_the_network_of_2017():

@@ -103,6 +103,16 @@ def test_an_epoch_depends_on_its_number_alone():
         assert (one == two).all()
 
 
+def test_an_epoch_is_counted_and_a_batch_weighs_its_real_units():
+    samples, _, examples = some_examples()
+    assert len(examples) == len(samples)
+    batches = examples.batches(2, 128)
+    assert examples.num_batches(2, 128) == len(batches)
+    weights = [examples.weight(examples.arrays(batch, 128)) for batch in batches]
+    assert weights[0] == sum(len(samples[i][0].starts) for i in batches[0][2])
+    assert sum(weights) == len(examples.unit_ids)
+
+
 def test_rare_units_are_dropped_the_oftener():
     samples, vocab, examples = some_examples(unit_drop=0.3, pair_drop=0.3)
     dropped, total = np.zeros(vocab.unit_count), np.zeros(vocab.unit_count)

@@ -6,9 +6,9 @@ import pytest
 import nlptasks
 from nlptasks.applications.segmentation import runtime
 from nlptasks.applications.segmentation import segmenter as segmentation
-from nlptasks.applications.segmentation.config import save_segmenter
 from nlptasks.applications.segmentation.dictionary import UserDictionary
 from nlptasks.applications.segmentation.segmenter import Segmenter
+from nlptasks.applications.segmentation.storage import save_segmenter
 from tests.applications.segmentation.segmentation_cases import random_parts, random_segmenter, random_texts, sentences
 
 
@@ -112,22 +112,24 @@ def test_mistakes_are_named():
         segmenter.segment("好", "ctb")
     with pytest.raises(TypeError, match=r"segment takes a string or strings\. Received: int"):
         segmenter.segment(["好", 5])
+    with pytest.raises(TypeError, match=r"predict takes a list of texts; for one text call segment"):
+        segmenter.predict("好")
     with pytest.raises(TypeError, match=r"Received: bytes"):
         segmenter.segment(["好".encode()])
 
 
 @pytest.mark.parametrize("preset", ["default", "original"])
 def test_a_saved_segmenter_segments_alike(tmp_path, rng, preset):
-    save_segmenter(tmp_path, *random_parts(preset))
+    random_segmenter(preset).save(tmp_path)
     loaded = nlptasks.load(tmp_path)
     assert isinstance(loaded, Segmenter)
     assert loaded.standards == ("first", "second", "third")
     texts = ["".join(words) for words in sentences()]
     again = tmp_path / "again"
-    again.mkdir()
-    parts = segmentation.load_segmenter(tmp_path)
-    save_segmenter(again, *parts)  # 8-bit tables are 8-bit tables again
-    assert nlptasks.load(again).segment(texts) == loaded.segment(texts)
+    loaded.save(again)  # tables of few bits are the same tables again
+    for name in ("config.json", "model.safetensors"):
+        assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
+    assert nlptasks.load(again).predict(texts) == loaded.segment(texts)
     found, expected = random_segmenter(preset).segment(texts), loaded.segment(texts)
     same = np.mean([a == b for a, b in zip(found, expected, strict=True)])
     assert same > 0.5  # rounding to 8 bits shifts the scores of random weights a little
