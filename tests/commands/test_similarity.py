@@ -1,13 +1,8 @@
 """The script of sentence similarity: what it writes and prints, how it resumes, and what it says about mistakes."""
 
-import contextlib
-import importlib.util
-import io
+import functools
 import json
-import sys
-from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+import shutil
 
 import numpy as np
 import pytest
@@ -15,35 +10,18 @@ from safetensors.numpy import load_file
 
 import nlptasks
 import nlptasks.train.loop
+import nlptasks.train.progress
+from tests.applications.segmentation.segmentation_cases import random_segmenter
 from tests.applications.similarity.similarity_cases import GROUPS, SENTENCES, random_encoder, write_groups
+from tests.commands import scripts
+from tests.commands.scripts import load_script, run_files
 
-SCRIPT = Path(__file__).parents[2] / "tasks" / "sentence_similarity.py"
-SMALL = ("--embedding-size", "11", "--vector-size", "13", "--min-count", "1", "--batch-size", "7", "--hold-out", "7")
+call = functools.partial(scripts.call, load_script("sentence_similarity"))
+HOLD = ("--hold-out-every", "7")
+SMALL = ("--embedding-size", "11", "--vector-size", "13", "--min-count", "1", "--batch-size", "7", *HOLD)
 TRAINING = (*SMALL, "--epochs", "3", "--learning-rate", "2e-2", "--seed", "5")
-RUN_FILES = ["config.json", "curve.png", "log.json", "model.safetensors", "options.json", "resume.safetensors"]
-
-
-def _load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sentence_similarity", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-script = _load_script()
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def call(*arguments: object) -> Result:
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        status = script.main([str(argument) for argument in arguments])
-    return Result(status, out.getvalue(), err.getvalue())
+TRANSFORMER = ("--encoder", "transformer", "--vector-size", "12", "--num-layers", "1", "--seq-length", "14")
+RUN_FILES = [name for name in run_files() if name != "tokenizer_config.json"]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +40,7 @@ def run_directory(groups_file, tmp_path_factory):
 
 
 def test_a_run_holds_the_model_its_options_and_its_scores(run_directory):
-    assert sorted(path.name for path in run_directory.iterdir()) == sorted([*RUN_FILES, "scores.json", "vocab.txt"])
+    assert sorted(path.name for path in run_directory.iterdir()) == RUN_FILES
     scores = json.loads((run_directory / "scores.json").read_text(encoding="utf-8"))
     assert [row["epoch"] for row in scores["epochs"]] == [1, 2, 3]
     assert scores["best"]["top1"] == max(row["top1"] for row in scores["epochs"])
@@ -99,14 +77,58 @@ def test_an_interrupted_run_resumed_ends_with_the_same_weights(groups_file, run_
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
-def test_a_transformer_trains_and_finds_its_own(groups_file, tmp_path):
-    options = (*TRAINING, "--encoder", "transformer", "--vector-size", "12", "--num-layers", "1", "--seq-length", "14")
-    done = call(
-        "train", "--train", groups_file, "--output", tmp_path / "r", *options, "--pooling", "cls", "--loss", "arc"
-    )
+@pytest.fixture(scope="module")
+def transformer_arguments(groups_file):
+    return ("train", "--train", groups_file, *TRAINING, *TRANSFORMER, "--epochs", "1", "--loss", "arc")
+
+
+@pytest.fixture(scope="module")
+def transformer_run(transformer_arguments, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "transformer"
+    done = call(*transformer_arguments, "--output", directory, "--pooling", "first")
     assert done.status == 0, done.err
-    done = call("evaluate", "--model", tmp_path / "r", "--data", groups_file, "--json")
+    return directory
+
+
+def test_a_transformer_trains_and_finds_its_own(groups_file, transformer_run):
+    assert nlptasks.load(transformer_run).model.network.pooling == "first"
+    done = call("evaluate", "--model", transformer_run, "--data", groups_file, "--json")
     assert json.loads(done.out.splitlines()[-1])["scores"]["encoder"]["queries"] == 17
+
+
+def test_a_transformer_starts_from_a_checkpoint(transformer_arguments, transformer_run, tmp_path):
+    more = ("--checkpoint", transformer_run, "--learning-rate", "1e-12")
+    done = call(*transformer_arguments, "--output", tmp_path / "r", *more)
+    assert done.status == 0, done.err
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    one, two = (load_file(path / "model.safetensors")[name] for path in (transformer_run, tmp_path / "r"))
+    assert np.abs(one - two).max() < 1e-6
+
+
+def test_a_record_of_older_names_goes_on(transformer_arguments, transformer_run, tmp_path):
+    output = tmp_path / "r"
+    shutil.copytree(transformer_run, output)
+    path = output / "options.json"
+    options = json.loads(path.read_text(encoding="utf-8")) | {"pooling": "cls"}
+    options["hold_out"] = options.pop("hold_out_every")
+    younger = ("decay", "clip_norm", "accumulate", "ema", "patience", "fgm", "recompute", "mesh")
+    path.write_text(json.dumps({k: v for k, v in options.items() if k not in younger}), encoding="utf-8")
+    again = call(*transformer_arguments, "--output", output, "--pooling", "cls", "--resume")
+    assert again.status == 0, again.err
+    assert "note: cls is now first" in again.err
+    other = call(*transformer_arguments, "--output", output, "--resume")
+    assert "started with pooling='first', now pooling=None" in other.err
+
+
+def test_the_options_of_every_training_train_too(groups_file, transformer_arguments, tmp_path):
+    shared = ("--accumulate", "2", "--ema", "0.5", "--clip-norm", "1", "--precision", "bfloat16")
+    shared += ("--no-decay", "--warmup-share", "0")
+    gru = ("train", "--train", groups_file, *TRAINING, "--epochs", "1")
+    for name, arguments in (("gru", gru), ("transformer", (*transformer_arguments, "--fgm", "0.5", "--recompute"))):
+        done = call(*arguments, "--output", tmp_path / name, *shared)
+        assert done.status == 0, done.err
+        vectors = nlptasks.load(tmp_path / name).encode(SENTENCES)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2)
 
 
 def test_the_options_of_the_recipe_reach_the_training(groups_file, run_directory, tmp_path):
@@ -126,6 +148,78 @@ def test_the_options_of_the_recipe_reach_the_training(groups_file, run_directory
     for name in ("mean", "noise", "short"):
         assert np.abs(found[name] - found["plain"]).max() > 1e-4, name
     assert nlptasks.load(tmp_path / "mean").model.runtime.pooling == "mean"
+
+
+def test_other_options_are_refused_even_before_the_first_state(groups_file, tmp_path, monkeypatch):
+    arguments = ("--train", groups_file, "--output", tmp_path / "r", *TRAINING)
+
+    def stop_at_once(items, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+        assert call("train", *arguments).status == 130
+    assert not (tmp_path / "r" / "resume.safetensors").exists()
+    record = (tmp_path / "r" / "options.json").read_bytes()
+    other = call("train", *arguments, "--resume", "--scale", "20")
+    assert (other.status, other.err.splitlines()[-1][:6]) == (2, "error:")
+    assert "started with scale=30.0, now scale=20.0" in other.err
+    assert (tmp_path / "r" / "options.json").read_bytes() == record
+
+
+def test_python_trains_as_the_command_does(groups_file, run_directory, tmp_path):
+    options = {"embedding_size": 11, "vector_size": 13, "min_count": 1, "batch_size": 7, "hold_out_every": 7}
+    options |= {"epochs": 3, "learning_rate": 2e-2, "seed": 5, "sampled_classes": 7}
+    trained = nlptasks.SentenceEncoder.train(GROUPS.values(), output=tmp_path / "run", **options)
+    assert (tmp_path / "run" / "config.json").read_bytes() == (run_directory / "config.json").read_bytes()
+    np.testing.assert_array_equal(trained.predict(SENTENCES), nlptasks.load(run_directory).encode(SENTENCES))
+    valid = [GROUPS["pork"], GROUPS["rain"]]
+    other = nlptasks.SentenceEncoder.train(GROUPS.values(), valid, **options | {"epochs": 1, "seq_length": 5})
+    assert "肉" not in other.model.vocab.tokens  # what is scored is not trained on
+    with pytest.raises(ValueError, match=r"^epochs must be at least 1. Received: 0.$"):
+        nlptasks.SentenceEncoder.train(GROUPS.values(), **options | {"epochs": 0})
+    with pytest.raises(ValueError, match=r"^hold_out_every must be at least 2, or give valid. Received: 1.$"):
+        nlptasks.SentenceEncoder.train(GROUPS.values(), **options | {"hold_out_every": 1})
+
+
+def test_patience_ends_a_run_that_gets_no_better(groups_file, tmp_path):
+    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "2")
+    assert call("train", "--train", groups_file, "--output", tmp_path / "r", *TRAINING, *more).status == 0
+    log = json.loads((tmp_path / "r" / "log.json").read_text(encoding="utf-8"))
+    assert len(log) == 3
+    assert json.loads((tmp_path / "r" / "scores.json").read_text(encoding="utf-8"))["best"]["epoch"] == 1
+
+
+def test_a_folder_with_something_in_it_is_refused(groups_file, tmp_path):
+    random_segmenter().save(tmp_path / "model")
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    done = call("train", "--train", groups_file, "--output", tmp_path / "model", *TRAINING)
+    assert done.status == 2
+    assert "a new run goes into a new or empty folder" in done.err
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--fgm", "0.5"), "--fgm moves the token embedding of a Transformer; it goes with --encoder transformer"),
+        (("--recompute",), "--recompute works inside the layers of a Transformer"),
+        (("--checkpoint", "somewhere"), "--checkpoint is a Transformer's; it goes with --encoder transformer"),
+        (("--mesh", "data=2,model=2"), "--mesh cuts no weight of a GRU; give data alone"),
+        (("--encoder", "transformer", "--mean-weight", "0.3"), "--mean-weight is a GRU's"),
+        (("--encoder", "transformer", "--vector-size", "13"), "--vector-size of a Transformer must be a multiple of 4"),
+        (("--encoder", "transformer", "--pooling", "last"), "--pooling must be one of first, mean"),
+        (("--sampled-classes", "7", "--accumulate", "2"), "--accumulate does not go with --sampled-classes"),
+        (("--sampled-classes", "7", "--mesh", "data=2"), "--mesh does not go with --sampled-classes"),
+        (("--loss", "softmax", "--margin", "0.2"), "the --loss softmax takes no --margin; leave it out"),
+        (("--scale", "0"), "--scale must be positive"),
+        (("--token-drop", "1"), "--token-drop must lie in [0, 1)"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_before_anything_is_read(more, message, tmp_path):
+    done = call("train", "--train", tmp_path / "none", "--output", tmp_path / "r", *TRAINING, *more)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert done.err.startswith(f"error: {message}"), done.err
 
 
 def test_retrieval_scores_equal_brute_force(groups_file, run_directory):
@@ -186,7 +280,16 @@ def test_sentences_left_out_are_not_trained_on(groups_file, tmp_path):
     held = tmp_path / "held.tsv"
     held.write_text("怎么做红烧肉\t红烧肉的做法是什么\t1\n这趟车几点开\t随便\t0\n", encoding="utf-8")
     done = call(
-        "train", "--train", groups_file, "--leave-out", held, "--output", tmp_path / "r", *TRAINING, "--epochs", "1"
+        "train",
+        "--train",
+        groups_file,
+        "--leave-out",
+        held,
+        "--output",
+        tmp_path / "r",
+        *TRAINING,
+        "--epochs",
+        "1",
     )
     assert done.status == 0, done.err
     assert "14 sentences in 7 groups, 2 groups of one sentence" in done.err
@@ -196,35 +299,44 @@ def test_sentences_left_out_are_not_trained_on(groups_file, tmp_path):
     ("arguments", "text"),
     [
         (
-            ("train", "--train", "{groups}", "--output", "{run}", "--hold-out", "7"),
+            ("train", "--train", "{groups}", "--output", "{run}", *HOLD),
             "holds a run already; --resume continues it",
         ),
         (("train", "--train", "{none}", "--output", "{new}"), "no such file"),
-        (("train", "--train", "{latin}", "--output", "{new}"), "bad.tsv:2: expected UTF-8, received byte 0x"),
+        (("train", "--train", "{latin}", "--output", "{new}"), "bad.tsv:2: expected UTF-8. Received: byte 0x"),
         (("train", "--train", "{empty}", "--output", "{new}"), "empty.tsv: the file is empty"),
         (
-            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "7", "--loss", "triplet"),
-            "loss must be one of softmax, am",
+            ("train", "--train", "{groups}", "--output", "{new}", *HOLD, "--loss", "triplet"),
+            "--loss must be one of softmax, am",
         ),
         (
             ("train", "--train", "{groups}", "--output", "{new}", "--encoder", "lstm"),
-            "encoder must be gru or transformer",
-        ),
-        (("train", "--train", "{groups}", "--output", "{new}", "--sampled-classes", "9"), "at least --batch-size"),
-        (("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "1"), "--hold-out must be at least 2"),
-        (("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "99"), "every 99th group holds no two"),
-        (
-            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "7", "--pooling", "cls"),
-            "pooling must be one of last, mean",
+            "--encoder must be one of gru, transformer",
         ),
         (
-            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out", "7", "--order-noise", "-1"),
-            "order_noise must be at least 0",
+            ("train", "--train", "{groups}", "--output", "{new}", "--sampled-classes", "9"),
+            "--sampled-classes must be 0 (all) or at least --batch-size",
+        ),
+        (
+            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out-every", "1"),
+            "--hold-out-every must be at least 2",
+        ),
+        (
+            ("train", "--train", "{groups}", "--output", "{new}", "--hold-out-every", "99"),
+            "every 99th group holds no two",
+        ),
+        (
+            ("train", "--train", "{groups}", "--output", "{new}", *HOLD, "--pooling", "first"),
+            "--pooling must be one of last, mean",
+        ),
+        (
+            ("train", "--train", "{groups}", "--output", "{new}", *HOLD, "--order-noise", "-1"),
+            "--order-noise must be at least 0",
         ),
         (("train", "--train", "{groups}", "--output", "{new}", "--epochs", "0"), "--epochs must be at least 1"),
         (("evaluate", "--model", "{run}"), "give either --data (groups) or --pairs"),
         (("evaluate", "--model", "{run}", "--pairs", "{groups}"), "groups.tsv:1: expected 3 tab-separated fields"),
-        (("evaluate", "--model", "segmenter", "--data", "{groups}"), "segmenter: not a sentence encoder"),
+        (("evaluate", "--model", "segmenter", "--data", "{groups}"), "holds a Segmenter, expected a SentenceEncoder"),
         (("evaluate", "--model", "{new}", "--data", "{groups}"), "no such directory"),
         (("search", "--model", "{run}", "--index", "{new}", "--query", "一"), "index.json: no such file"),
         (("search", "--model", "{run}", "--index", "{new}"), "give either --query or --queries"),

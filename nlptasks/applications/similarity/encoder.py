@@ -4,26 +4,20 @@ The recipe is described in docs/similarity.md. With a GRU this runs on NumPy: ne
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, overload
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
-from nlptasks.applications.similarity.gru_runtime import GRU_WEIGHTS, GruRuntime
+from nlptasks.applications.similarity.gru import CONFIG, TASK, GruModel
 from nlptasks.applications.similarity.index import Match, SentenceIndex
-from nlptasks.files import atomic_path, read_json_object, write_text
-from nlptasks.text.characters import CharacterVocab
+from nlptasks.applications.similarity.training import HYBRID_WEIGHT, SimilarityOptions, train_encoder
+from nlptasks.files import read_json_object
+from nlptasks.text.groups import groups_of
 
-TASK = "sentence_similarity"
-CONFIG, WEIGHTS, VOCAB = "config.json", "model.safetensors", "vocab.txt"
-HYBRID_WEIGHT = 0.7
-"""of the lexical score in a hybrid search: (1 - weight) x cosine + weight x BM25; chosen on held-out groups"""
-CHUNK, ROWS = 20_000, 2_048
-"""sentences that are added to an index, and whose means are made, at a time"""
+CHUNK = 20_000
+"""sentences that are added to an index at a time"""
 
 
 class VectorModel(Protocol):
@@ -35,102 +29,20 @@ class VectorModel(Protocol):
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) of length 1, float32."""
 
-    def save(self, directory: Path, settings: dict) -> None:
-        """Writes what `from_directory` reads; `settings` go into the config."""
+    def save(self, directory: Path, settings: Mapping[str, Any], half: bool = False) -> None:
+        """Writes what `from_directory` reads, in float16 if `half`; `settings` go into the config."""
 
     def digest(self) -> bytes:
         """Bytes that differ where vectors would."""
-
-
-class GruModel:
-    """Characters through a GRU.
-
-    Args:
-        vocab: ids of characters.
-        arrays: the weights, as `GruEncoder.arrays` gives them.
-        seq_length: characters that are read of a sentence.
-        mean_weight: of the mean of the characters' embeddings; a cosine is (1 - weight) x the GRU's + weight x that of
-            the means. Where it is not 0, a vector holds the GRU's state, then the mean.
-        pooling: "last": the GRU's state at the last character; "mean": the mean of its states at all of them.
-    """
-
-    encoder = "gru"
-
-    def __init__(
-        self,
-        vocab: CharacterVocab,
-        arrays: dict[str, np.ndarray],
-        seq_length: int = 64,
-        mean_weight: float = 0.0,
-        pooling: str = "last",
-    ):
-        if not 0.0 <= mean_weight <= 1.0:
-            raise ValueError(f"mean_weight must lie in [0, 1]. Received: {mean_weight=}.")
-        self.vocab, self.seq_length, self.mean_weight = vocab, seq_length, mean_weight
-        self.arrays = {name: np.asarray(arrays[name]) for name in GRU_WEIGHTS}
-        self.runtime = GruRuntime(self.arrays, pooling)
-        self._embeddings = np.asarray(self.arrays["embeddings"], "float32")
-        self.vector_size = self.runtime.vector_size + (self._embeddings.shape[1] if mean_weight else 0)
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (N, D) of length 1, float32."""
-        token_ids = self.vocab.encode_batch(texts, self.seq_length)
-        states = self.runtime.encode_ids(token_ids)
-        if not self.mean_weight:
-            return states
-        means = np.concatenate([self._means(token_ids[i : i + ROWS]) for i in range(0, len(token_ids), ROWS)])
-        return np.hstack([(1 - self.mean_weight) ** 0.5 * states, self.mean_weight**0.5 * means])
-
-    def _means(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Means of embeddings, of length 1."""
-        starts = np.cumsum([0, *map(len, token_ids[:-1])])
-        sums = np.add.reduceat(self._embeddings.take(np.concatenate(token_ids), axis=0), starts)
-        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
-
-    def digest(self) -> bytes:
-        """Bytes that differ where vectors would."""
-        sizes = [self.seq_length, self.mean_weight, self.vocab.tokens]
-        if self.runtime.pooling != "last":  # indexes that are older than the choice stay good
-            sizes.append(self.runtime.pooling)
-        parts = [json.dumps(sizes, ensure_ascii=True).encode()]
-        parts += [np.ascontiguousarray(array, "float32").tobytes() for array in self.arrays.values()]
-        return b"".join(parts)
-
-    def save(self, directory: Path, settings: dict, half: bool = False) -> None:
-        """Writes vocabulary, weights (in float16 if `half`) and config."""
-        self.vocab.save(directory / VOCAB)
-        with atomic_path(directory / WEIGHTS) as temporary:
-            kind = "float16" if half else "float32"
-            save_file({name: np.ascontiguousarray(a, kind) for name, a in self.arrays.items()}, temporary)
-        own = {"task": TASK, "encoder": self.encoder, "pooling": self.runtime.pooling, "seq_length": self.seq_length}
-        settings = own | {"mean_weight": self.mean_weight} | settings
-        write_text(directory / CONFIG, json.dumps({"nlptasks": settings}, ensure_ascii=False, indent=1) + "\n")
-
-    @classmethod
-    def from_directory(cls, directory: Path, settings: dict) -> "GruModel":
-        """The model that `save` wrote."""
-        vocab = CharacterVocab.from_file(directory / VOCAB)
-        path = directory / WEIGHTS
-        try:
-            arrays = load_file(path)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{path}: no such file; give the directory that a training run has written."
-            ) from None
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: not a readable safetensors file ({error}).") from None
-        shapes = {name: array.shape for name, array in arrays.items()}
-        size = shapes.get("recurrent_kernel", (0,))[0]
-        width = (shapes.get("embeddings") or (0,))[-1]
-        wanted = ((len(vocab), width), (width, 3 * size), (size, 3 * size), (2, 3 * size))
-        if shapes != dict(zip(GRU_WEIGHTS, wanted, strict=True)):
-            raise ValueError(f"{path}: the weights do not fit {VOCAB} or each other ({shapes}); copy the model again.")
-        mean_weight, pooling = float(settings.get("mean_weight", 0.0)), settings.get("pooling", "last")
-        return cls(vocab, arrays, int(settings["seq_length"]), mean_weight, pooling)
 
 
 class SentenceEncoder:
     """Vectors of sentences, how similar two are, and which of many are most similar to one.
+
+        encoder = nlptasks.load("similarity")
+        encoder.similarity("怎样修改密码", "密码怎么改")
+        encoder.add(["怎样修改密码", "今天有雨吗"])
+        encoder.most_similar("密码怎么改")[0].text
 
     Args:
         model: turns texts into vectors.
@@ -140,9 +52,9 @@ class SentenceEncoder:
         index: what `most_similar` searches; `add` fills it.
     """
 
-    task = TASK
+    task: ClassVar[str] = TASK
 
-    def __init__(self, model: VectorModel, hybrid_weight: float = HYBRID_WEIGHT):
+    def __init__(self, model: VectorModel, hybrid_weight: float = HYBRID_WEIGHT) -> None:
         if not 0.0 <= hybrid_weight <= 1.0:
             raise ValueError(f"hybrid_weight must lie in [0, 1]. Received: {hybrid_weight=}.")
         self.model, self.hybrid_weight = model, hybrid_weight
@@ -168,6 +80,17 @@ class SentenceEncoder:
         if not texts:
             return np.zeros((0, self.vector_size), "float32")
         return self.model.encode(texts)
+
+    def predict(self, items: Sequence[str]) -> np.ndarray:
+        """The vector of each sentence, as `encode` gives them."""
+        if isinstance(items, str):
+            raise TypeError("predict takes a list of sentences; for one sentence call encode.")
+        return self.encode(items)
+
+    @overload
+    def similarity(self, a: str, b: str) -> float: ...  # type: ignore[overload-overlap] # a str is a sequence of str, too
+    @overload
+    def similarity(self, a: Sequence[str], b: Sequence[str]) -> np.ndarray: ...
 
     def similarity(self, a: str | Sequence[str], b: str | Sequence[str]) -> float | np.ndarray:
         """Cosines in [-1, 1]: of two sentences a float, of two lists as long as each other an array `(N,)`.
@@ -229,11 +152,49 @@ class SentenceEncoder:
         weight = self.hybrid_weight if hybrid else 0.0
         return self.index.search(queries, self.encode(queries), top, weight)
 
-    def save(self, directory: str | Path, **options: bool) -> None:
-        """Writes a directory that `nlptasks.load` opens."""
+    @classmethod
+    def train(
+        cls,
+        groups: Iterable[Iterable[str]],
+        valid: Iterable[Iterable[str]] | None = None,
+        output: str | Path | None = None,
+        **options: Any,
+    ) -> "SentenceEncoder":
+        """Trains an encoder, as `nlptasks similarity train` does; the epoch with the best top-1 is kept.
+
+            groups = [["怎样修改密码", "密码怎么改"], ["今天会下雨吗", "今天有雨吗"]]
+            valid = [["钥匙丢了怎么办", "找不到钥匙了怎么办"], ["衣服多少钱", "衣服怎么卖"]]
+            encoder = SentenceEncoder.train(groups, valid, epochs=5, batch_size=4, min_count=1)
+            encoder.similarity("怎样修改密码", "今天有雨吗")
+
+        Args:
+            groups: sentences that mean the same, group by group.
+            valid: groups that choose the epoch, whose sentences are not trained on; None: every nth of `groups`
+                (`hold_out_every`).
+            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            **options: fields of `SimilarityOptions`: `encoder`, `checkpoint`, `epochs`, `learning_rate`, ...
+
+        Raises:
+            UserError: options or groups that do not go together.
+            TrainingInterrupted: after Ctrl-C; `resume=True` goes on.
+        """
+        from nlptasks.train.experiment import run_folder  # Keras, which a GRU in use does without
+
+        with run_folder(output) as folder:
+            settings = SimilarityOptions(output=folder, **options)
+            validation = None if valid is None else groups_of(valid)
+            train_encoder(settings, groups_of(groups, validation.sentences if validation else ()), validation)
+            return cls.from_directory(folder)
+
+    def save(self, directory: str | Path, half: bool = False) -> None:
+        """Writes a directory that `nlptasks.load` opens.
+
+        Args:
+            half: a GRU's weights in float16, which takes half the room.
+        """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        self.model.save(directory, {"hybrid_weight": self.hybrid_weight}, **options)
+        self.model.save(directory, {"hybrid_weight": self.hybrid_weight}, half)
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "SentenceEncoder":
@@ -248,12 +209,12 @@ class SentenceEncoder:
         if not isinstance(settings, dict) or settings.get("task") != TASK:
             raise ValueError(f"{path}: not a sentence encoder; train one with nlptasks similarity train.")
         try:
+            model: VectorModel
             if settings["encoder"] == "gru":
                 model = GruModel.from_directory(directory, settings)
             elif settings["encoder"] == "transformer":
-                from nlptasks.applications.similarity.transformer import (
-                    TransformerModel,  # Keras, which a GRU does without
-                )
+                # Keras, which a GRU does without
+                from nlptasks.applications.similarity.transformer import TransformerModel
 
                 model = TransformerModel.from_directory(directory, settings)
             else:

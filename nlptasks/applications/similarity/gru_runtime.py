@@ -27,7 +27,7 @@ class GruRuntime:
         ValueError: another pooling.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], pooling: str = "last"):
+    def __init__(self, arrays: Mapping[str, np.ndarray], pooling: str = "last") -> None:
         self.pooling = check_pooling(pooling)
         arrays = {name: np.asarray(array, "float32") for name, array in arrays.items()}
         size = self.vector_size = arrays["recurrent_kernel"].shape[0]
@@ -50,7 +50,7 @@ class GruRuntime:
             vectors[rows] = self._states([token_ids[i] for i in rows], lengths[rows])
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
-    def _states(self, token_ids, lengths):
+    def _states(self, token_ids: Sequence[np.ndarray], lengths: np.ndarray) -> np.ndarray:
         size = self.vector_size
         flat = np.concatenate(token_ids)
         starts = np.cumsum(lengths) - lengths

@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class SentenceIndex:
         threads: how many work when vectors are added or searched; 0: all cores.
     """
 
-    def __init__(self, vector_size: int, fingerprint: str, threads: int = 0):
+    def __init__(self, vector_size: int, fingerprint: str, threads: int = 0) -> None:
         self.vector_size, self.fingerprint, self.threads = vector_size, fingerprint, threads
         self.texts: Sequence[str] = []
         self._vectors = _new_graph(vector_size)
@@ -134,7 +134,9 @@ class SentenceIndex:
         keys = np.asarray(matches.keys, "int64").reshape(len(vectors), -1)
         return keys, 1.0 - np.asarray(matches.distances, "float32").reshape(len(vectors), -1)
 
-    def _blend(self, query, vector, near, top, weight):
+    def _blend(
+        self, query: str, vector: np.ndarray, near: np.ndarray, top: int, weight: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Candidates of both kinds and their blended scores."""
         words = self.lexical.bm25(query)
         count = min(max(top, CANDIDATES), len(words))
@@ -154,7 +156,7 @@ class SentenceIndex:
             self._vectors.save(str(temporary))
         write_text(directory / names["texts"], "".join(f"{text}\n" for text in self.texts))
         with atomic_path(directory / names["lexical"]) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **self.lexical.arrays())
+            np.savez(file, **self.lexical.arrays())  # type: ignore[arg-type] # no array has the name of an argument
         header = {"vector_size": self.vector_size, "sentences": len(self), "fingerprint": self.fingerprint}
         write_text(directory / HEADER, json.dumps(header | {"files": names}, indent=1) + "\n")
         if self._read_only is not None:
@@ -205,7 +207,7 @@ class SentenceIndex:
 _PARTS = {"vectors": "usearch", "texts": "txt", "lexical": "npz"}
 
 
-def _new_graph(vector_size: int):
+def _new_graph(vector_size: int) -> Any:
     from usearch.index import Index  # here: who only encodes does without it
 
     return Index(

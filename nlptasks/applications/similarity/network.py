@@ -3,19 +3,22 @@
 Legend: B batch, T position, E embedding, D vector, C groups.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.gru_runtime import GRU_WEIGHTS, check_pooling
+from nlptasks.applications.similarity.loss import GroupLoss
+from nlptasks.applications.similarity.training import POOLINGS
 from nlptasks.core.masks import padding_mask
 from nlptasks.core.transformer import Transformer
-from nlptasks.train.group_losses import SCALE, check_loss, group_losses, unit_vectors
-
-POOLINGS = ("cls", "mean")
+from nlptasks.train.group_losses import group_losses, unit_vectors
 
 
 class GruEncoder(keras.Model):
@@ -29,7 +32,17 @@ class GruEncoder(keras.Model):
         pooling: "last": the state at the last character; "mean": the mean of the states at all of them.
     """
 
-    def __init__(self, vocab_size, embedding_size=128, vector_size=128, dropout=0.0, pooling="last", **kwargs):
+    built: bool
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_size: int = 128,
+        vector_size: int = 128,
+        dropout: float = 0.0,
+        pooling: str = "last",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.pooling = check_pooling(pooling)
         self.vector_size, self._embedding_size = vector_size, embedding_size
@@ -38,13 +51,13 @@ class GruEncoder(keras.Model):
         everywhere = pooling == "mean"
         self.gru = keras.layers.GRU(vector_size, return_sequences=everywhere, name="gru", dtype=self.dtype_policy)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         if not self.built:
             self.embedding.build()
             self.gru.build((None, None, self._embedding_size))
             self.built = True
 
-    def call(self, token_ids_BT, training=None):
+    def call(self, token_ids_BT: Any, training: bool | None = None) -> Any:
         embedded_BTE = self.dropout(self.embedding(token_ids_BT), training=training)
         states = self.gru(embedded_BTE, mask=padding_mask(token_ids_BT), training=training)
         return unit_vectors(_mean(states, token_ids_BT) if self.pooling == "mean" else states)
@@ -54,11 +67,15 @@ class GruEncoder(keras.Model):
         return {name: np.array(ops.convert_to_numpy(variable), "float32") for name, variable in self._named().items()}
 
     def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes the weights that `arrays` gave."""
+        """Takes the weights that `arrays` gave.
+
+        Raises:
+            KeyError, ValueError: a weight is missing, or has another shape.
+        """
         for name, variable in self._named().items():
             variable.assign(arrays[name])
 
-    def _named(self):
+    def _named(self) -> dict[str, keras.Variable]:
         cell = self.gru.cell
         variables = (self.embedding.embeddings, cell.kernel, cell.recurrent_kernel, cell.bias)
         return dict(zip(GRU_WEIGHTS, variables, strict=True))
@@ -69,55 +86,35 @@ class TransformerEncoder(keras.Model):
 
     Args:
         transformer: without heads.
-        pooling: "cls", the first position, or "mean", over the positions that are not padding.
+        pooling: "first", the first position ([CLS]), or "mean", over the positions that are not padding.
     """
 
-    def __init__(self, transformer: Transformer, pooling: str = "mean", **kwargs):
+    built: bool
+
+    def __init__(self, transformer: Transformer, pooling: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}. Received: pooling={pooling!r}.")
         self.transformer, self.pooling = transformer, pooling
         self.vector_size = transformer.config.hidden_size
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         if not self.built:
             self.transformer.build()
             self.built = True
 
-    def call(self, token_ids_BT, training=None):
+    def call(self, token_ids_BT: Any, training: bool | None = None) -> Any:
         hidden_BTD = self.transformer.encode(token_ids_BT, training=training)
-        if self.pooling == "cls":
+        if self.pooling == "first":
             return unit_vectors(hidden_BTD[:, 0])
         return unit_vectors(_mean(hidden_BTD, token_ids_BT))
 
 
-def _mean(hidden_BTD, token_ids_BT):
+def _mean(hidden_BTD: Any, token_ids_BT: Any) -> Any:
     """(B, D), over the positions that are not padding, float32."""
-    real_BT1 = ops.cast(token_ids_BT != 0, "float32")[..., None]
+    real_BT1 = ops.cast(padding_mask(token_ids_BT), "float32")[..., None]
     total_BD = ops.sum(ops.cast(hidden_BTD, "float32") * real_BT1, axis=1)
     return total_BD / ops.maximum(ops.sum(real_BT1, axis=1), 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupLoss:
-    """How groups are told apart; see `nlptasks.train.group_losses`.
-
-    Attributes:
-        class_norm: length, about, of the groups' vectors before training. The loss looks at their directions only, and
-            Adam moves a number by the learning rate whatever its size: short vectors turn faster.
-    """
-
-    kind: str = "am"
-    scale: float = SCALE
-    margin: float | None = None
-    class_norm: float = 1.0
-
-    def __post_init__(self):
-        check_loss(self.kind, self.margin)
-        if not self.scale > 0:
-            raise ValueError(f"scale must be positive. Received: scale={self.scale}.")
-        if not self.class_norm > 0:
-            raise ValueError(f"class_norm must be positive. Received: class_norm={self.class_norm}.")
 
 
 class GroupClassifier(keras.Model):
@@ -129,11 +126,13 @@ class GroupClassifier(keras.Model):
         loss: how they are told apart.
     """
 
-    def __init__(self, encoder: keras.Model, rows: int, loss: GroupLoss | None = None, **kwargs):
+    built: bool
+
+    def __init__(self, encoder: keras.Model, rows: int, loss: GroupLoss | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder, self._rows, self._loss = encoder, rows, loss or GroupLoss()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         if self.built:
             return
         self.encoder.build()
@@ -142,11 +141,15 @@ class GroupClassifier(keras.Model):
         self.classes = self.add_weight(shape=(self._rows, size), initializer=initializer, name="classes")
         self.built = True
 
-    def call(self, token_ids_BT, training=None):
+    def call(self, token_ids_BT: Any, training: bool | None = None) -> Any:
         return self.encoder(token_ids_BT, training=training)
 
-    def group_loss(self, batch, training: bool = True):
-        """Mean loss of a batch: `token_ids`, `labels`, `weights`, and, where groups are sampled, `log_counts`."""
+    def group_loss(self, batch: Mapping[str, Any], training: bool = True) -> Any:
+        """Mean loss of a batch, a float32 scalar.
+
+        Args:
+            batch: `token_ids`, `labels`, `weights`, and, where groups are sampled, `log_counts`.
+        """
         vectors_BD = self(batch["token_ids"], training=training)
         losses_B = group_losses(
             vectors_BD,
@@ -159,3 +162,24 @@ class GroupClassifier(keras.Model):
         )
         weights_B = batch["weights"]
         return ops.sum(losses_B * weights_B) / ops.maximum(ops.sum(weights_B), 1.0)
+
+
+@dataclass
+class TrainableEncoder:
+    """What a run trains: a network with the vectors of the groups, which are not kept.
+
+    Attributes:
+        model: all that is trained.
+        make_encoder: makes the application of the present weights.
+    """
+
+    model: GroupClassifier
+    make_encoder: Callable[[], SentenceEncoder]
+
+    def loss(self, batch: Mapping[str, Any]) -> Any:
+        """See `GroupClassifier.group_loss`."""
+        return self.model.group_loss(batch)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a directory that `nlptasks.load` opens."""
+        self.make_encoder().save(directory)

@@ -1,23 +1,27 @@
 """Sentence vectors from a Transformer: what `similarity` uses in place of a GRU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from nlptasks.applications.similarity.gru import TASK
 from nlptasks.applications.similarity.network import TransformerEncoder
-from nlptasks.backend.programs import compile_function
+from nlptasks.backend import compile_function
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
 from nlptasks.checkpoints.weights import assign_weights, export_weights
 from nlptasks.core.transformer import Transformer
+from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
 from nlptasks.text import Tokenizer
 from nlptasks.text.batches import length_sorted_batches, pad, round_up
 
-TASK = "sentence_similarity"
 BATCH, WIDTH = 64, 16
+_FORMER_NAMES = {"first": "cls"}
+"""of poolings, in configs and fingerprints"""
 
 
 class TransformerModel:
@@ -34,17 +38,20 @@ class TransformerModel:
 
     encoder = "transformer"
 
-    def __init__(self, network: TransformerEncoder, tokenizer: Tokenizer, seq_length: int = 64):
+    def __init__(self, network: TransformerEncoder, tokenizer: Tokenizer, seq_length: int = 64) -> None:
         config = network.transformer.config
         if tokenizer.vocab_size != config.vocab_size:
-            raise ValueError(
-                f"The tokenizer (vocab.txt) has {tokenizer.vocab_size} tokens and the model {config.vocab_size}; "
-                "give the vocabulary that the model was trained with."
+            raise UserError(
+                "The tokenizer (vocab.txt) has {tokens} tokens and the model {rows}; give the vocabulary that the "
+                "model was trained with.",
+                tokens=tokenizer.vocab_size,
+                rows=config.vocab_size,
             )
         if not 3 <= seq_length <= config.position_reach:
-            raise ValueError(
-                f"seq_length must lie in [3, {config.position_reach}], what the model's positions reach. "
-                f"Received: {seq_length=}."
+            raise UserError(
+                "{field:seq_length} must lie in 3 to {most}, the positions of the model. Received: {value}.",
+                most=config.position_reach,
+                value=seq_length,
             )
         self.network, self.tokenizer, self.seq_length = network, tokenizer, seq_length
         self.vector_size = network.vector_size
@@ -69,23 +76,35 @@ class TransformerModel:
 
     def digest(self) -> bytes:
         """Bytes that differ where vectors would."""
-        config = self.network.transformer.config
-        parts = [repr((self.seq_length, self.network.pooling, config, sorted(self.tokenizer.vocab.items()))).encode()]
+        config, pooling = self.network.transformer.config, self.network.pooling
+        pooling = _FORMER_NAMES.get(pooling, pooling)  # indexes that are older than the name stay good
+        parts = [repr((self.seq_length, pooling, config, sorted(self.tokenizer.vocab.items()))).encode()]
         parts += [array.tobytes() for array in export_weights(self.network.transformer).values()]
         return b"".join(parts)
 
-    def save(self, directory: Path, settings: dict) -> None:
-        """Writes vocabulary, weights and config as transformers lays them out."""
+    def save(self, directory: Path, settings: Mapping[str, Any], half: bool = False) -> None:
+        """Writes vocabulary, weights and config as transformers lays them out.
+
+        Raises:
+            ValueError: `half`, which only a GRU's weights can be.
+        """
+        if half:
+            raise ValueError("only a GRU's weights are saved in float16; leave half out.")
         own = {"task": TASK, "encoder": self.encoder, "pooling": self.network.pooling, "seq_length": self.seq_length}
         self.tokenizer.save(directory)
-        save_directory(self.network.transformer, directory, nlptasks=own | settings)
+        save_directory(self.network.transformer, directory, nlptasks={**own, **settings})
 
     @classmethod
-    def from_directory(cls, directory: Path, settings: dict) -> "TransformerModel":
-        """The model that `save` wrote."""
+    def from_directory(cls, directory: Path, settings: Mapping[str, Any]) -> "TransformerModel":
+        """The model that `save` wrote.
+
+        Raises:
+            ValueError, FileNotFoundError: one line: what is missing or does not fit.
+        """
         values = read_json_object(directory / CONFIG)
         transformer = Transformer(config_from_json(values, directory / CONFIG))
         transformer.build()
         assign_weights(transformer, read_huggingface(directory, transformer.config), str(directory), transposed=True)
-        network = TransformerEncoder(transformer, settings["pooling"])
+        pooling = {old: new for new, old in _FORMER_NAMES.items()}.get(settings["pooling"], settings["pooling"])
+        network = TransformerEncoder(transformer, pooling)
         return cls(network, Tokenizer.from_directory(directory), int(settings["seq_length"]))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from nlptasks.applications.similarity.encoder import GruModel, SentenceEncoder
+from nlptasks.applications.similarity.encoder import SentenceEncoder
+from nlptasks.applications.similarity.gru import GruModel
 from nlptasks.text.characters import CharacterVocab
 
 GROUPS = {

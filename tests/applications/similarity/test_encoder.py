@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import nlptasks
-from nlptasks.applications.similarity import encoder as similarity
+from nlptasks.applications.similarity import gru
 from nlptasks.applications.similarity import index as similarity_index
-from nlptasks.applications.similarity.encoder import GruModel, SentenceEncoder
+from nlptasks.applications.similarity.encoder import SentenceEncoder
+from nlptasks.applications.similarity.gru import GruModel
 from nlptasks.applications.similarity.index import SentenceIndex
 from tests.applications.similarity.similarity_cases import SENTENCES, gru_arrays, random_encoder
 from tests.text.test_lexical import plain_bm25
@@ -19,6 +20,9 @@ def test_vectors_have_length_one_and_similarity_is_their_cosine():
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(encoder.encode(SENTENCES[3]), vectors[3:4], atol=1e-6)
     assert encoder.encode([]).shape == (0, 7)
+    np.testing.assert_array_equal(encoder.predict(SENTENCES), vectors)
+    with pytest.raises(TypeError, match="predict takes a list of sentences; for one sentence call encode"):
+        encoder.predict("一")
     assert encoder.similarity(SENTENCES[0], SENTENCES[5]) == pytest.approx(float(vectors[0] @ vectors[5]), abs=1e-6)
     assert encoder.similarity("一样", "一样") == pytest.approx(1.0, abs=1e-6)
     np.testing.assert_allclose(
@@ -42,7 +46,7 @@ def test_a_saved_encoder_gives_the_same_vectors(tmp_path, half):
 
 
 def test_a_mean_of_embeddings_is_blended_into_the_cosine(tmp_path, monkeypatch):
-    monkeypatch.setattr(similarity, "ROWS", 5)
+    monkeypatch.setattr(gru, "ROWS", 5)
     base = random_encoder().model
     mixed = SentenceEncoder(GruModel(base.vocab, base.arrays, 64, 0.3))
     table = base.arrays["embeddings"].astype("float64")
@@ -252,7 +256,7 @@ def test_what_cannot_be_searched_or_added_is_refused(tmp_path):
 
 def test_a_model_directory_that_does_not_fit_is_one_line(tmp_path):
     random_encoder().save(tmp_path)
-    weights, config = tmp_path / similarity.WEIGHTS, tmp_path / similarity.CONFIG
+    weights, config = tmp_path / gru.WEIGHTS, tmp_path / gru.CONFIG
     whole, settings = weights.read_bytes(), config.read_text(encoding="utf-8")
     for damage, text in ((b"", "not a readable safetensors file"), (whole[:-8], "not a readable safetensors file")):
         weights.write_bytes(damage)
@@ -267,7 +271,7 @@ def test_a_model_directory_that_does_not_fit_is_one_line(tmp_path):
         with pytest.raises(ValueError, match=text):
             nlptasks.load(tmp_path)
     config.write_text(settings, encoding="utf-8")
-    vocab = tmp_path / similarity.VOCAB
+    vocab = tmp_path / gru.VOCAB
     vocab.write_text(vocab.read_text(encoding="utf-8") + "龘\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"the weights do not fit vocab.txt"):
         nlptasks.load(tmp_path)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import nlptasks
-from nlptasks.applications.similarity.samples import read_groups
 from nlptasks.metrics.similarity import score_retrieval
 from nlptasks.opening import BUNDLED
+from nlptasks.text.groups import read_groups
 from tests.test_house_rules import modules_after
 
 SAMPLE = Path(__file__).parents[3] / "data" / "similarity_sample.tsv"

@@ -6,10 +6,11 @@ import pytest
 from keras import ops
 
 from nlptasks.applications.similarity.gru_runtime import GruRuntime
-from nlptasks.applications.similarity.network import GroupClassifier, GroupLoss, GruEncoder, TransformerEncoder
+from nlptasks.applications.similarity.loss import GroupLoss
+from nlptasks.applications.similarity.network import GroupClassifier, GruEncoder, TransformerEncoder
 from nlptasks.applications.similarity.samples import GroupExamples
-from nlptasks.applications.similarity.table import SampledClassifier
-from nlptasks.backend.programs import compile_train_step
+from nlptasks.applications.similarity.table import SampledClassifier, SampledExamples
+from nlptasks.backend import compile_train_step
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text.batches import pad
 from nlptasks.train.optimizers import make_adam
@@ -93,24 +94,24 @@ def test_padding_and_neighbours_never_change_a_vector(sentences, make):
     assert np.abs(together[0] - together[3]).max() > 1e-3  # sentences of the same length do differ
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_pooling_equals_what_it_says(sentences, pooling):
     network = small_transformer(pooling)
     for ids in sentences:
         hidden = ops.convert_to_numpy(network.transformer(pad([ids], max(2, len(ids)))))[0, : len(ids)].astype(
             "float64"
         )
-        expected = hidden[0] if pooling == "cls" else hidden.mean(axis=0)
+        expected = hidden[0] if pooling == "first" else hidden.mean(axis=0)
         found = ops.convert_to_numpy(network(pad([ids], 29)))[0]
         np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=3e-6)
 
 
 def test_a_wrong_pooling_loss_or_scale_is_refused():
-    with pytest.raises(ValueError, match=r"pooling must be one of cls, mean\. Received: pooling='max'"):
+    with pytest.raises(ValueError, match=r"pooling must be one of first, mean\. Received: pooling='max'"):
         small_transformer("max")
     with pytest.raises(ValueError, match=r"pooling must be one of last, mean\. Received: pooling='max'"):
         GruEncoder(VOCAB, pooling="max")
-    with pytest.raises(ValueError, match=r"class_norm must be positive\. Received: class_norm=0"):
+    with pytest.raises(ValueError, match=r"class_norm must be positive\. Received: 0"):
         GroupLoss(class_norm=0)
     with pytest.raises(ValueError, match="loss must be one of"):
         GroupLoss(kind="cosine")
@@ -219,6 +220,19 @@ def test_labels_become_rows_of_the_sampled_groups(rng):
     assert np.exp(batch["log_counts"]).sum() == pytest.approx(1009, rel=1e-5)
 
 
+def test_examples_with_sampled_groups_are_the_same_whenever_an_epoch_is_run(rng):
+    _, sampled, _ = both_models(rng, rows=7)
+    plain = examples(rng)
+    data = SampledExamples(plain, sampled, seed=4)
+    assert (len(data), data.num_batches(1, 5)) == (26, 6)
+    batch = data.batches(1, 5)[2]
+    first, again, other = (data.arrays(b, 5) for b in (batch, batch, data.batches(2, 5)[2]))
+    assert data.weight(first) == plain.weight(plain.arrays(batch, 5)) == len(batch[2])
+    np.testing.assert_array_equal(first["classes"], again["classes"])
+    assert len(first["classes"]) == 7
+    assert first["classes"].tolist() != other["classes"].tolist()
+
+
 def test_more_groups_in_a_batch_than_rows_are_refused(rng):
     _, sampled, _ = both_models(rng, rows=3)
     with pytest.raises(ValueError, match="a batch holds 4 groups, and a step takes 3; sample more classes"):
@@ -241,10 +255,10 @@ def test_a_saved_state_holds_the_table(rng, tmp_path):
     _, sampled, optimizer = both_models(rng, rows=6)
     data = examples(rng)
     run(sampled, optimizer, data, 1, sampled=True)
-    save_state(tmp_path / "state", sampled, optimizer, Progress(epoch=1), {})
+    save_state(tmp_path / "state", sampled, optimizer, Progress(epoch=1))
     expected = run(sampled, optimizer, data, 2, sampled=True)
     _, again, optimizer = both_models(rng, rows=6)
-    load_state(tmp_path / "state", again, optimizer, {})
+    load_state(tmp_path / "state", again, optimizer)
     found = run(again, optimizer, data, 2, sampled=True)
     assert found == expected
     np.testing.assert_array_equal(again.class_vectors, sampled.class_vectors)
@@ -255,6 +269,7 @@ def test_a_saved_state_holds_the_table(rng, tmp_path):
 
 def test_an_epoch_holds_every_sentence_once_and_its_order_is_its_own(rng):
     data = examples(rng)
+    assert data.num_batches(0, 5) == len(data.batches(0, 5)) == 6
     orders = [np.concatenate([indices for _, _, indices in data.batches(epoch, 5)]).tolist() for epoch in (0, 0, 1)]
     assert sorted(orders[0]) == list(range(26))
     assert orders[0] == orders[1] != orders[2]

@@ -30,7 +30,7 @@ def test_vectors_are_the_networks_one_by_one(monkeypatch):
         np.testing.assert_allclose(ops.convert_to_numpy(ours.network(ids[None]))[0], vector, atol=2e-6)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_it_saves_and_loads_with_the_same_vectors_and_fingerprint(tmp_path, pooling):
     encoder = SentenceEncoder(model(pooling))
     encoder.save(tmp_path)
@@ -42,9 +42,22 @@ def test_it_saves_and_loads_with_the_same_vectors_and_fingerprint(tmp_path, pool
     assert again.most_similar(SENTENCES[4], 1)[0].position == 4
 
 
-def test_what_does_not_fit_is_refused():
+def test_a_directory_of_the_former_name_of_a_pooling_is_read(tmp_path):
+    encoder = SentenceEncoder(model("first"))
+    encoder.save(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace('"first"', '"cls"'), encoding="utf-8")
+    again = nlptasks.load(tmp_path)
+    assert again.model.network.pooling == "first"
+    assert again.fingerprint == encoder.fingerprint
+    assert SentenceEncoder(model("mean")).fingerprint != encoder.fingerprint
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
     ours = model()
-    with pytest.raises(ValueError, match=r"seq_length must lie in \[3, 17\]"):
+    with pytest.raises(ValueError, match=r"seq_length must lie in 3 to 17, the positions of the model"):
         TransformerModel(ours.network, ours.tokenizer, 18)
     with pytest.raises(ValueError, match="give the vocabulary that the model was trained with"):
         TransformerModel(ours.network, Tokenizer(build_character_vocab(["山"])), 13)
+    with pytest.raises(ValueError, match="only a GRU's weights are saved in float16"):
+        SentenceEncoder(ours).save(tmp_path, half=True)

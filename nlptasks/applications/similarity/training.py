@@ -1,0 +1,279 @@
+"""Training a sentence encoder. The options alone import no backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from nlptasks.applications.options import SCRATCH, EncoderTraining
+from nlptasks.applications.similarity.gru import GruModel
+from nlptasks.applications.similarity.gru_runtime import GRU_POOLINGS
+from nlptasks.applications.similarity.loss import GroupLoss
+from nlptasks.applications.similarity.samples import GroupExamples, check_noise
+from nlptasks.applications.similarity.scoring import score_encoder
+from nlptasks.errors import UserError
+from nlptasks.text.characters import CharacterVocab
+from nlptasks.text.groups import Groups
+from nlptasks.train import progress
+from nlptasks.train.contracts import Examples
+from nlptasks.train.options import TransformerTraining, require_at_least, require_one_of, require_share
+from nlptasks.train.record import open_run
+
+if TYPE_CHECKING:
+    import keras
+
+    from nlptasks.applications.similarity.encoder import SentenceEncoder
+
+POOLINGS = ("first", "mean")
+"""of a Transformer's hidden states"""
+NUM_HEADS = 4
+"""of a Transformer from scratch"""
+HYBRID_WEIGHT = 0.7
+"""of the lexical score in a hybrid search: (1 - weight) x cosine + weight x BM25; chosen on held-out groups"""
+
+
+@dataclass(kw_only=True)
+class SimilarityOptions(TransformerTraining):
+    """How a sentence encoder is made and trained."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"hold_out": "hold_out_every"}
+
+    hold_out_every: int = 10
+    """without validation groups: every nth group is held out of training and chooses the epoch"""
+
+    encoder: str = "gru"
+    """gru, or transformer"""
+    checkpoint: str = SCRATCH
+    """transformer: a BERT to start from, a directory with its config, weights and vocab.txt; none: from scratch"""
+    pooling: str | None = None
+    """gru: last (state, the default) or mean (of all states); transformer: mean (the default) or first ([CLS])"""
+    seq_length: int = 64
+    """characters, or tokens with [CLS] and [SEP], that are read of a sentence"""
+    min_count: int = 2
+    """characters seen less often are unknown"""
+    embedding_size: int = 128
+    """gru: size of the embedding of a character"""
+    vector_size: int = 128
+    """gru: size of a sentence's vector; transformer from scratch: hidden size, a multiple of 4"""
+    mean_weight: float = 0.0
+    """gru: weight of the mean of the characters' embeddings in the vector that is used; 0: the GRU's alone"""
+    num_layers: int = 3
+    """transformer from scratch"""
+    dropout: float = 0.1
+    token_drop: float = 0.1
+    """share of the tokens that are read as unknown while training"""
+    order_noise: float = 0.0
+    """tokens change places with others nearer than this many places while training; 0: they keep their order"""
+
+    loss: str = "am"
+    """softmax, am (additive margin), a (the simpler A-softmax) or arc"""
+    scale: float = 30.0
+    """factor of the cosines"""
+    margin: float | None = None
+    """left out: am 0.35, arc 0.5"""
+    class_norm: float = 1.0
+    """length that the groups' vectors start with; short ones turn faster"""
+    sampled_classes: int = 0
+    """groups that a step compares with, the batch's own among them; 0: all"""
+
+    epochs: int = 10
+    batch_size: int = 256
+    """sentences of a batch"""
+    learning_rate: float = 4e-3
+    """Adam's highest rate; 4e-3 suits a GRU, 2e-5 a BERT checkpoint"""
+    warmup_share: float = 0.05
+    """share of the updates in which the learning rate rises; goes with decay"""
+    decay: bool = True
+    """the learning rate falls linearly to 0; without decay it is constant"""
+    hybrid_weight: float = HYBRID_WEIGHT
+    """of the lexical score in a hybrid search of the model"""
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that a run has written, in today's names."""
+        found = super().from_record(values)
+        return found | ({"pooling": "first"} if found.get("pooling") == "cls" else {})
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_one_of(self, encoder=("gru", "transformer"))
+        require_one_of(self, pooling=GRU_POOLINGS if self.encoder == "gru" else POOLINGS)
+        require_at_least(self, 1, "min_count", "embedding_size", "vector_size", "num_layers")
+        require_at_least(self, 1 if self.encoder == "gru" else 3, "seq_length")
+        require_share(self, "mean_weight", "hybrid_weight")
+        if not 0 <= self.dropout < 1:
+            raise UserError("{field:dropout} must lie in [0, 1). Received: {value}.", value=self.dropout)
+        check_noise(self.token_drop, self.order_noise)
+        self.group_loss()
+        self._check_encoder()
+        self._check_sampling()
+
+    def _check_encoder(self) -> None:
+        """Refuses options that the encoder cannot honour."""
+        if self.encoder == "gru":
+            if self.checkpoint != SCRATCH:
+                raise UserError("{field:checkpoint} is a Transformer's; it goes with {field:encoder} transformer.")
+            if self.fgm is not None:
+                raise UserError(
+                    "{field:fgm} moves the token embedding of a Transformer; it goes with {field:encoder} transformer."
+                )
+            if self.recompute:
+                raise UserError(
+                    "{field:recompute} works inside the layers of a Transformer; it goes with {field:encoder} "
+                    "transformer."
+                )
+            if self.mesh is not None and "model" in self.mesh:
+                raise UserError(
+                    "{field:mesh} cuts no weight of a GRU; give data alone. Received: {value}.", value=self.mesh
+                )
+            return
+        if self.mean_weight:
+            raise UserError("{field:mean_weight} is a GRU's; it goes with {field:encoder} gru.")
+        if self.checkpoint == SCRATCH and self.vector_size % NUM_HEADS:
+            raise UserError(
+                "{field:vector_size} of a Transformer must be a multiple of {heads}, its heads. Received: {value}.",
+                heads=NUM_HEADS,
+                value=self.vector_size,
+            )
+
+    def _check_sampling(self) -> None:
+        """Refuses what does not go with groups that differ from step to step."""
+        if not self.sampled_classes:
+            return
+        if self.sampled_classes < self.batch_size:
+            raise UserError(
+                "{field:sampled_classes} must be 0 (all) or at least {field:batch_size}. Received: {value}.",
+                value=self.sampled_classes,
+            )
+        if self.accumulate > 1:
+            raise UserError(
+                "{field:accumulate} does not go with {field:sampled_classes}: each batch is compared with groups of "
+                "its own."
+            )
+        if self.mesh is not None:
+            raise UserError(
+                "{field:mesh} does not go with {field:sampled_classes}: the table of groups stands in the memory of "
+                "one process."
+            )
+
+    def group_loss(self) -> GroupLoss:
+        """How groups are told apart.
+
+        Raises:
+            UserError: a loss, margin or scale that there is not.
+        """
+        return GroupLoss(kind=self.loss, scale=self.scale, margin=self.margin, class_norm=self.class_norm)
+
+    def transformer(self) -> EncoderTraining:
+        """The options of the Transformer, as other applications have them."""
+        return EncoderTraining(
+            output=self.output,
+            checkpoint=self.checkpoint,
+            min_count=self.min_count,
+            hidden_size=self.vector_size,
+            num_layers=self.num_layers,
+            num_heads=NUM_HEADS,
+            ffn_size=NUM_HEADS * self.vector_size,
+            dropout=self.dropout,
+            recompute=self.recompute,
+        )
+
+
+def train_encoder(options: SimilarityOptions, training: Groups, validation: Groups | None = None) -> None:
+    """Trains a sentence encoder; the epoch with the best top-1 on `validation` is kept in the run directory.
+
+    Args:
+        validation: None: every nth group of `training`.
+
+    Raises:
+        UserError: options or groups that do not go together.
+    """
+    if validation is None:
+        training, validation = _split(training, options.hold_out_every)
+    open_run(options)
+
+    from nlptasks.applications.similarity.network import GroupClassifier, TrainableEncoder
+    from nlptasks.applications.similarity.table import SampledClassifier, SampledExamples
+    from nlptasks.train.experiment import Experiment, make_optimizer
+    from nlptasks.train.run import start_run
+
+    start_run(options.seed, options.precision, options.mesh)
+    network, sentences, make_encoder = _encoder(options, training)
+    examples: Examples = sentences
+    optimizer = make_optimizer(options, examples, options.epochs, options.batch_size)
+    loss, around_step = options.group_loss(), None
+    model: GroupClassifier
+    if options.sampled_classes:
+        model = SampledClassifier(network, training.count, options.sampled_classes, optimizer, loss, options.seed)
+        examples, around_step = SampledExamples(sentences, model, options.seed), model.around
+        megabytes = model.table_bytes / 2**20
+        progress.say(f"table of {training.count:,} groups: {megabytes:,.1f} MiB, {model.num_rows} a step")
+    else:
+        model = GroupClassifier(network, training.count, loss)
+        model.build()
+    progress.say(f"model: {network.count_params():,} parameters; {len(examples)} sentences in {training.count} groups")
+    Experiment(
+        options,
+        TrainableEncoder(model, make_encoder),
+        examples,
+        validate=lambda: scores_of(make_encoder(), validation),
+        score_name="top1",
+        optimizer=optimizer,
+        around_step=around_step,
+    ).run()
+
+
+def scores_of(encoder: SentenceEncoder, groups: Groups) -> dict[str, float]:
+    """Shares of the sentences for which another one of their group is found, from 0 to 1, as `top1`, `top5`, ..."""
+    scores = score_encoder(encoder, groups)["encoder"]
+    return {name: round(value, 4) for name, value in scores.items() if name != "queries"}
+
+
+def _split(groups: Groups, every: int) -> tuple[Groups, Groups]:
+    """Training groups, and every nth one, which choose the epoch."""
+    if every < 2:
+        raise UserError("{field:hold_out_every} must be at least 2, or give {field:valid}. Received: {n}.", n=every)
+    training, validation = groups.hold_out(every)
+    if not len(training.labels) or not (np.bincount(validation.labels) > 1).any():
+        raise UserError(
+            "every {n}th group holds no two sentences; give {field:valid}, or another {field:hold_out_every}.", n=every
+        )
+    return training, validation
+
+
+def _encoder(
+    options: SimilarityOptions, training: Groups
+) -> tuple[keras.Model, GroupExamples, Callable[[], SentenceEncoder]]:
+    """The network, its training examples, and what makes the application of its present weights."""
+    from nlptasks.applications.encoder import make_tokenizer, make_transformer
+    from nlptasks.applications.similarity.encoder import SentenceEncoder
+    from nlptasks.applications.similarity.network import GruEncoder, TransformerEncoder
+    from nlptasks.applications.similarity.transformer import TransformerModel
+
+    noise: dict[str, Any] = {"token_drop": options.token_drop, "order_noise": options.order_noise}
+    noise["seed"] = options.seed
+    if options.encoder == "transformer":
+        own = options.transformer()
+        tokenizer = make_tokenizer(own, training.sentences)
+        transformer = make_transformer(own, tokenizer.vocab_size, options.seq_length, equal_keys=True)
+        pooled = TransformerEncoder(transformer, options.pooling or "mean")
+        model = TransformerModel(pooled, tokenizer, options.seq_length)
+        ids = model.token_ids(training.sentences)
+        examples = GroupExamples(
+            ids, training.labels, unknown_id=tokenizer.unk_id, edges=1, limit=options.seq_length, **noise
+        )
+        return pooled, examples, lambda: SentenceEncoder(model, options.hybrid_weight)
+    vocab = CharacterVocab.build(training.sentences, options.min_count)
+    pooling = options.pooling or "last"
+    network = GruEncoder(len(vocab), options.embedding_size, options.vector_size, options.dropout, pooling)
+    examples = GroupExamples(vocab.encode_batch(training.sentences, options.seq_length), training.labels, **noise)
+
+    def make_encoder() -> SentenceEncoder:
+        model = GruModel(vocab, network.arrays(), options.seq_length, options.mean_weight, pooling)
+        return SentenceEncoder(model, options.hybrid_weight)
+
+    return network, examples, make_encoder
