@@ -8,12 +8,12 @@ from safetensors.numpy import load_file
 
 import nlptasks
 import nlptasks.train.loop
-from nlptasks.applications.conditional import commands
+import nlptasks.train.progress
 from nlptasks.metrics.generation import likelihood_gap
 from tests.commands.scripts import call, load_script, run_files
 
 script = load_script("conditional_generation")
-SMALL = ("--hidden-size", "24", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "31", "--max-length", "16")
+SMALL = ("--hidden-size", "24", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "31", "--seq-length", "16")
 TRAINING = ("--epochs", "3", "--batch-size", "16", "--learning-rate", "2e-2", "--dropout", "0", "--seed", "5")
 COLUMNS = ("--columns", "kind,mood,text", "--label-columns", "kind", "mood", "--label-names", "mood:0=bad,1=good")
 WORDS = {"0": ("差", "脏", "旧"), "1": ("好", "新", "香")}
@@ -64,9 +64,8 @@ def test_training_leaves_a_generator_options_scores_log_and_curve(run):
 
 def test_what_is_written_obeys_the_labels_that_are_given(run):
     given = ({"kind": "房间", "mood": "good"}, {"kind": "苹果", "mood": "bad"}, {"mood": "good"})
-    good, bad, free = (
-        [one.text for one in of] for of in nlptasks.load(run).generate_batch(given, 20, top_p=0.9, seed=1)
-    )
+    found = nlptasks.load(run).generate_batch(given, 20, top_p=0.9, seed=1)
+    good, bad, free = ([one.text for one in texts] for texts in found)
     for texts, kind, others in ((good, "房间", WORDS["0"]), (bad, "苹果", WORDS["1"])):
         assert sum(text.startswith(kind) for text in texts) >= 18
         assert sum(any(word in text for word in others) for text in texts) <= 2, texts
@@ -116,13 +115,92 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(files, tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
-        patch.setattr(commands, "progress_bar", stop_in_the_second_epoch)
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_in_the_second_epoch)
         assert call(script, *train_arguments(files, output)).status == 130
     resumed = call(script, *train_arguments(files, output, "--resume"))
     assert resumed.status == 0, resumed.err
     first, second = (load_file(path / "model.safetensors") for path in (whole, output))
     assert first.keys() == second.keys()
     assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_other_options_are_refused_even_before_the_first_state_and_old_records_are_read(files, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    given = (*train_arguments(files, output, "--epochs", "1"), "--ema", "0.5")
+
+    def stop_at_once(items, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+        assert call(script, *given).status == 130
+    assert [path.name for path in output.iterdir()] == ["options.json"]
+    record = json.loads((output / "options.json").read_text(encoding="utf-8"))
+    new = {"seq_length": "max_length", "hold_out_share": "hold_out"}
+    older = {new.get(name, name): value for name, value in record.items() if name != "patience"}
+    (output / "options.json").write_text(json.dumps(older), encoding="utf-8")  # as version 0.1 wrote it
+    other = call(script, *given, "--resume", "--label-size", "7")
+    assert (other.status, other.err.count("\n")) == (2, 1)
+    assert "was started with label_size=128, now label_size=7" in other.err
+    assert json.loads((output / "options.json").read_text(encoding="utf-8")) == older
+    assert call(script, *given, "--resume").status == 0
+    assert call(script, "evaluate", "--model", output, "--data", files / "valid.tsv").status == 0
+
+
+def python_data():
+    """Texts and conditions of all lines, as the command reads them."""
+    rows = [line.split("\t") for line in lines()]
+    return [row[2] for row in rows], [{"kind": row[0], "mood": ("bad", "good")[int(row[1])]} for row in rows]
+
+
+SIZES = {"hidden_size": 24, "num_layers": 1, "num_heads": 2, "ffn_size": 31, "seq_length": 16}
+QUICK = {"epochs": 1, "batch_size": 16, "learning_rate": 2e-2, "dropout": 0.0, "seed": 5}
+
+
+def test_python_trains_as_the_command_does(files, tmp_path):
+    texts, conditions = python_data()
+    trained = nlptasks.ConditionalGenerator.train(texts, conditions, None, tmp_path / "python", **SIZES, **QUICK)
+    given = ("--train", files / "train.tsv", *COLUMNS, *SMALL, *TRAINING, "--epochs", 1, "--output", tmp_path / "a")
+    assert call(script, "train", *given).status == 0
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("python", "a"))
+    assert first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() for name in first)
+    written = trained.predict(conditions[:2], max_length=5)
+    assert [[one] for one in written] == trained.generate_batch(conditions[:2], max_length=5)
+    assert written[0].text == trained.generate(conditions[0], max_length=5)[0]
+    columns = ("--columns", "kind,mood,text", "--data", files / "valid.tsv")
+    plain = call(script, "evaluate", "--model", tmp_path / "python", *columns)  # it has no record of columns
+    assert (plain.status, plain.err) == (2, f"error: {files / 'valid.tsv'}:1: unknown mood '0'; known are bad, good.\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "conditions", "options", "message"),
+    [
+        (["好", " "], [{"mood": "good"}, {"mood": "bad"}], {}, "item 1: the text is empty"),
+        (["好"], [], {}, "Received: 1 texts, 0 conditions"),
+        (["好"], [{"mood": "good"}], {}, "1 training texts are too few to hold one out; give valid."),
+        (["好", "坏"], [{"mood": "good"}, [1.0]], {}, "item 1: this model writes under labels; give those"),
+        (["好", "坏"], [{}, {}], {}, "either labels or vector_size"),
+        (["好"], [{"mood": "good"}], {"hold_out_share": 1.0}, "hold_out_share must lie between 0 and 1"),
+        (["好"], [{"mood": "good"}], {"combine": "mean"}, "^combine must be one of sum, concat"),
+        (["好"], [{"mood": "good"}], {"label_size": 0}, "^label_size must be at least 1"),
+    ],
+)
+def test_python_is_told_what_does_not_fit(texts, conditions, options, message):
+    valid = (["坏"], [{"mood": "good"}]) if len(texts) == 2 else None
+    with pytest.raises(ValueError, match=message):
+        nlptasks.ConditionalGenerator.train(texts, conditions, valid, **options)
+
+
+def test_patience_ends_a_run_that_gets_no_better_and_shared_options_train_too(files, tmp_path):
+    output = tmp_path / "run"
+    shared = ("--accumulate", 2, "--ema", 0.5, "--fgm", 0.1, "--recompute", "--clip-norm", 1, "--decay")
+    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "2", *shared, "--conditioning", "prefix")
+    result = call(script, *train_arguments(files, output, *more))
+    assert result.status == 0, result.err
+    log = json.loads((output / "log.json").read_text(encoding="utf-8"))
+    assert len(log) < 9
+    assert json.loads((output / "scores.json").read_text(encoding="utf-8"))["best"]["epoch"] == len(log) - 2
 
 
 def test_vectors_train_from_json_and_from_numpy_files_alike(tmp_path):
@@ -132,7 +210,7 @@ def test_vectors_train_from_json_and_from_numpy_files_alike(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     (tmp_path / "a.tsv").write_text("text\n" + "\n".join(texts), encoding="utf-8")
     np.save(tmp_path / "v.npy", vectors)
-    common = (*SMALL, *TRAINING, "--epochs", "1", "--hold-out", "0.2")
+    common = (*SMALL, *TRAINING, "--epochs", "1", "--hold-out-share", "0.2")
     for name, options in (
         ("json", ("--train", tmp_path / "a.jsonl", "--vector-column", "v")),
         ("npy", ("--train", tmp_path / "a.tsv", "--vectors", tmp_path / "v.npy")),
@@ -165,7 +243,7 @@ def test_a_run_starts_from_a_checkpoint_without_conditions(run, files, tmp_path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("房间\t1\t好\n房间\t1\n", "bad.tsv:2: expected 3 fields (kind, mood, text), received 2"),
+        ("房间\t1\t好\n房间\t1\n", "bad.tsv:2: expected 3 fields (kind, mood, text). Received: 2"),
         ("房间\t1\t \n", "bad.tsv:1: 'text' is empty"),
         ("房间\t3\t好\n", "bad.tsv:1: the mood '3' has no name in --label-names (0, 1)"),
         ("书\t1\t好\n", "bad.tsv:1: unknown kind '书'; known are 房间, 苹果."),
@@ -194,17 +272,28 @@ def test_bad_options_are_one_line_and_leave_nothing(run, files, tmp_path):
     vectors = tmp_path / "v.npy"
     np.save(vectors, np.ones((2, 3)))
     generate = ("generate", "--model", run)
+    plain = ("--train", files / "train.tsv", "--columns", "kind,mood,text", "--output", output)
     for arguments, message in (
         (train_arguments(files, output, "--train", gb), "gb.tsv:1: expected UTF-8"),
         (train_arguments(files, output, "--train", tmp_path / "none.tsv"), "none.tsv: no such file"),
         (train_arguments(files, output, "--text-column", "words"), "the column 'words' must stand once"),
         (train_arguments(files, output, "--label-names", "mood=bad"), "expected column:label=name"),
-        (train_arguments(files, output, "--vectors", vectors), "v.npy: expected 72 rows, one a text, received 2."),
-        (train_arguments(files, output, "--conditioning", "token"), "conditioning must be one of"),
-        (train_arguments(files, output, "--label-dropout", "1"), "label_dropout must lie in [0, 1)"),
+        (train_arguments(files, output, "--vectors", vectors), "a condition is labels or a vector"),
+        (
+            train_arguments(files, output, "--conditioning", "token"),
+            "--conditioning must be one of norm, prefix, none. Received: 'token'.",
+        ),
+        (train_arguments(files, output, "--label-dropout", "1"), "--label-dropout must lie in [0, 1)"),
         (train_arguments(files, output, "--epochs", "0"), "--epochs must be at least 1"),
         (train_arguments(files, output, "--checkpoint", other), "x"),
         (train_arguments(files, run), "holds a run already"),
+        (train_arguments(files, tmp_path), "a new run goes into a new or empty folder"),
+        (train_arguments(files, output, "--valid-vectors", vectors), "--valid-vectors goes with --vectors and --valid"),
+        (train_arguments(files, output, "--vector-column", "v"), "a condition is labels or a vector"),
+        (("train", *plain, "--vectors", vectors), "v.npy: expected 72 rows, one a text. Received: 2."),
+        (("train", "--train", gb, "--output", output), "nothing to write under: give --label-columns"),
+        ((*generate, "--vector", vectors, "--output", vectors), "is read, too, and would be lost"),
+        (("evaluate", "--model", "similarity", "--data", gb), "holds a SentenceEncoder, expected a Conditional"),
         (train_arguments(files, output, "--resume"), "no interrupted run here"),
         ((*generate, "--condition", "mood=fine"), "unknown mood 'fine'; known are bad, good."),
         ((*generate, "--condition", "mood"), "--condition: expected column=label"),
@@ -213,7 +302,7 @@ def test_bad_options_are_one_line_and_leave_nothing(run, files, tmp_path):
         ((*generate, "--top-p", "2"), "top_p must be above 0 and at most 1"),
         ((*generate, "--count", "0"), "--count must be at least 1"),
         ((*generate, "--prompt", "房间很好" * 5), "the prompt has 20 tokens"),
-        (("generate", "--model", "segmenter"), "not a conditional generator"),
+        (("generate", "--model", "segmenter"), "holds a Segmenter, expected a ConditionalGenerator"),
         (("evaluate", "--model", run, "--data", other), "no such file"),
     ):
         result = call(script, *arguments)

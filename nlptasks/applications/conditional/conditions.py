@@ -81,7 +81,7 @@ class Conditions:
             return np.array([self._label_ids(one) for one in given], "int32")
         return np.array([self._vector(one) for one in given], "float32")
 
-    def _label_ids(self, given):
+    def _label_ids(self, given: Condition) -> list[int]:
         if not isinstance(given, Mapping):
             raise ValueError(f"expected labels by column ({', '.join(self.labels)}). Received: {given!r:.60}.")
         for column, label in given.items():
@@ -89,14 +89,14 @@ class Conditions:
                 raise ValueError(f"unknown condition {column!r}; known are {', '.join(self.labels)}.")
             if label is not None and label not in self.labels[column]:
                 raise ValueError(f"unknown {column} {label!r}; known are {', '.join(self.labels[column])}.")
-        of = ((names, given.get(column)) for column, names in self.labels.items())
-        return [0 if label is None else 1 + names.index(label) for names, label in of]
+        chosen = ((names, given.get(column)) for column, names in self.labels.items())
+        return [0 if label is None else 1 + names.index(label) for names, label in chosen]
 
-    def _vector(self, given):
+    def _vector(self, given: Condition) -> np.ndarray:
         if isinstance(given, Mapping):
             if given:
                 raise ValueError(f"expected a vector of {self.vector_size} numbers. Received: labels {dict(given)}.")
-            return np.zeros(self.vector_size)
+            return np.zeros(self.vector_size or 0)
         vector = np.asarray(given, "float32")
         if vector.shape != (self.vector_size,) or not np.isfinite(vector).all():
             raise ValueError(f"expected a vector of {self.vector_size} finite numbers. Received: shape {vector.shape}.")

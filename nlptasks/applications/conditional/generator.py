@@ -7,9 +7,10 @@ Legend: B batch, T position, J label column, C size of a condition.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -17,20 +18,17 @@ from keras import ops
 
 from nlptasks.applications.conditional.conditions import Condition, Conditions
 from nlptasks.applications.conditional.samples import ConditionalBatch, cut_texts, lm_arrays
-from nlptasks.applications.encoder_head import (
-    EncoderWithHead,
-    check_fit,
-    load_application,
-    read_settings,
-    save_application,
-)
-from nlptasks.backend.programs import compile_function
+from nlptasks.applications.conditional.training import GeneratorOptions, conditioned_texts, train_generator
+from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
+from nlptasks.applications.storage import load_application, read_settings, save_application
+from nlptasks.backend import compile_function
 from nlptasks.core.transformer import Transformer
 from nlptasks.generate import Generator, Sampling
 from nlptasks.generate.constraints import forbid
-from nlptasks.generate.search import Search
+from nlptasks.generate.search import Hypothesis, Search
 from nlptasks.text import Tokenizer
 from nlptasks.text.batches import length_sorted_batches
+from nlptasks.train.experiment import run_folder
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,16 @@ class ConditionalGenerator:
         model: from `conditional_model`.
         tokenizer: with the vocabulary of the model.
         conditions: what the texts are conditioned on.
-        max_length: most tokens of `[CLS]`, label tokens, text and `[SEP]`.
+        seq_length: most tokens of `[CLS]`, label tokens, text and `[SEP]`.
 
     Raises:
         ValueError: the parts do not fit together.
     """
 
-    task = "conditional_generation"
+    task: ClassVar[str] = "conditional_generation"
 
-    def __init__(self, model: EncoderWithHead, tokenizer: Tokenizer, conditions: Conditions, max_length: int = 128):
-        check_fit(model.transformer, tokenizer, max_length)
+    def __init__(self, model: EncoderWithHead, tokenizer: Tokenizer, conditions: Conditions, seq_length: int = 128):
+        check_fit(model.transformer, tokenizer, seq_length)
         if model.transformer.config.layer_norm_cond_size != conditions.size:
             raise ValueError(
                 f"The model has layer_norm_cond_size={model.transformer.config.layer_norm_cond_size}, these conditions "
@@ -80,14 +78,14 @@ class ConditionalGenerator:
                 f'conditioning="prefix" takes {len(conditions.prefix_tokens)} tokens [unused1], [unused2], ... of the '
                 f"vocabulary; {missing[0]} is not there. Add them to it, or use conditioning='norm'."
             )
-        self.model, self.tokenizer, self.conditions, self.max_length = model, tokenizer, conditions, max_length
+        self.model, self.tokenizer, self.conditions, self.seq_length = model, tokenizer, conditions, seq_length
         self._prefix_ids = np.array([tokenizer.vocab[token] for token in conditions.prefix_tokens], "int32")
         tokens = ((i, t) for t, i in tokenizer.vocab.items())
         self._special = [i for i, t in tokens if t.startswith("[") and t.endswith("]") and len(t) > 2]
         self._score = compile_function(lambda batch: self._row_log_probabilities(batch), model)
         self._generator: Generator | None = None
 
-    def condition(self, batch: ConditionalBatch):
+    def condition(self, batch: Mapping[str, Any]) -> Any:
         """The condition vectors `(B, C)` of a batch, float32; zero where there is none. None: no conditional norms."""
         if self.conditions.size is None:
             return None
@@ -100,7 +98,7 @@ class ConditionalGenerator:
             parts.append(ops.cast(table(ids_BJ[:, j]), "float32") * shown_B1)
         return ops.concatenate(parts, axis=-1) if self.conditions.combine == "concat" else sum(parts[1:], parts[0])
 
-    def log_probabilities(self, batch: ConditionalBatch, training: bool = False):
+    def log_probabilities(self, batch: ConditionalBatch, training: bool = False) -> Any:
         """log p of each target token `(B, T)`, float32."""
         transformer = self.model.transformer
         affines = transformer.affines(self.condition(batch))
@@ -108,31 +106,35 @@ class ConditionalGenerator:
         logits_BTV = transformer.token_logits(hidden_BTD, affines)
         return -ops.sparse_categorical_crossentropy(batch["target_ids"], logits_BTV, from_logits=True)
 
-    def loss(self, batch: ConditionalBatch, training: bool = True):
+    def loss(self, batch: ConditionalBatch, training: bool = True) -> Any:
         """Mean cross-entropy over the tokens of the texts and their `[SEP]`: a scalar in nats."""
         weights_BT = batch["target_weights"]
         total = ops.sum(self.log_probabilities(batch, training) * weights_BT)
         return -total / ops.maximum(ops.sum(weights_BT), 1.0)
 
-    def _row_log_probabilities(self, batch):
+    def _row_log_probabilities(self, batch: ConditionalBatch) -> Any:
         return ops.sum(self.log_probabilities(batch) * batch["target_weights"], axis=1)
 
     def encode(self, texts: Sequence[str]) -> tuple[list[np.ndarray], list[bool]]:
         """Token ids of texts, cut at sentence ends, and which were cut; see `cut_texts`."""
-        return cut_texts(self.tokenizer, texts, self.max_length - 1 - self.conditions.num_prefix_tokens)
+        return cut_texts(self.tokenizer, texts, self.seq_length - 1 - self.conditions.num_prefix_tokens)
 
-    def arrays(self, texts: Sequence[Sequence[int]], conditions: np.ndarray | None, count: int) -> ConditionalBatch:
+    def arrays(self, texts: Sequence[np.ndarray], conditions: np.ndarray | None, count: int) -> ConditionalBatch:
         """Encoded texts under `conditions` (from `Conditions.rows`) as arrays of `count` rows."""
-        batch = lm_arrays(self._prefixes(conditions, len(texts)), texts, count, self.max_length)
-        if self.conditions.size is not None:
-            name = "label_ids" if self.conditions.labels else "vectors"
-            batch[name] = np.zeros((count, conditions.shape[1]), conditions.dtype)
-            batch[name][: len(texts)] = conditions
+        batch = lm_arrays(self._prefixes(conditions, len(texts)), texts, count, self.seq_length)
+        if self.conditions.size is None or conditions is None:
+            return batch
+        rows = np.zeros((count, conditions.shape[1]), conditions.dtype)
+        rows[: len(texts)] = conditions
+        if self.conditions.labels:
+            batch["label_ids"] = rows
+        else:
+            batch["vectors"] = rows
         return batch
 
-    def _prefixes(self, conditions, count):
+    def _prefixes(self, conditions: np.ndarray | None, count: int) -> list[list[int]]:
         """[CLS] and the label tokens of each row."""
-        if not len(self._prefix_ids):
+        if conditions is None or not len(self._prefix_ids):
             return [[self.tokenizer.cls_id]] * count
         firsts = np.cumsum([0, *(1 + len(names) for names in self.conditions.labels.values())])[:-1]
         return [[self.tokenizer.cls_id, *self._prefix_ids[firsts + row]] for row in conditions]
@@ -158,11 +160,19 @@ class ConditionalGenerator:
             scores[indices] = ops.convert_to_numpy(self._score(batch))[: len(indices)]
         return scores, lengths
 
-    def generate(self, condition: Condition | None = None, count: int = 1, **options) -> list[str]:
-        """Texts under one condition; `options` are those of `generate_batch`."""
+    def generate(self, condition: Condition | None = None, count: int = 1, **options: Any) -> list[str]:
+        """Texts under one condition, None for none; `options` are those of `generate_batch`."""
         return [
             found.text for found in self.generate_batch([{} if condition is None else condition], count, **options)[0]
         ]
+
+    def predict(self, conditions: Sequence[Condition], **options: Any) -> list[GeneratedText]:
+        """A text under each condition; `options` are those of `generate_batch`.
+
+        Raises:
+            ValueError: as `generate_batch`.
+        """
+        return [texts[0] for texts in self.generate_batch(conditions, 1, **options)]
 
     def generate_batch(
         self,
@@ -219,21 +229,52 @@ class ConditionalGenerator:
             guidance=guidance,
             progress=progress,
         )
-        return [[self._text(prompt, given, one) for one in of] for of in found]
+        return [[self._text(prompt, given, one) for one in texts] for texts in found]
 
-    def _vectors(self, rows):
-        if self.conditions.size is None:
+    def _vectors(self, rows: np.ndarray | None) -> np.ndarray | None:
+        if self.conditions.size is None or rows is None:
             return None
         return ops.convert_to_numpy(self.condition({"label_ids" if self.conditions.labels else "vectors": rows}))
 
-    def _text(self, prompt, given, found):
+    def _text(self, prompt: str, given: Sequence[int], found: Hypothesis) -> GeneratedText:
         whole, start = self.tokenizer.decode([*given, *found.tokens]), self.tokenizer.decode(given)
         text = prompt + whole[len(start) :] if whole.startswith(start) else whole
         return GeneratedText(text, float(found.score), len(found.tokens), found.finished)
 
+    @classmethod
+    def train(
+        cls,
+        texts: Sequence[str],
+        conditions: Sequence[Condition],
+        valid: tuple[Sequence[str], Sequence[Condition]] | None = None,
+        output: str | Path | None = None,
+        **options: Any,
+    ) -> "ConditionalGenerator":
+        """Trains a generator, as `nlptasks conditional train` does; the epoch that finds `valid` likeliest is kept.
+
+            texts, moods = ["很好。", "太差了。"] * 4, [{"mood": "good"}, {"mood": "bad"}] * 4
+            writer = ConditionalGenerator.train(texts, moods, epochs=20, learning_rate=1e-3)
+            writer.generate({"mood": "good"}, count=3)
+
+        Args:
+            texts, conditions: what to learn: texts, and labels by column or a vector of each.
+            valid: texts and conditions that choose the epoch; None: `hold_out_share` of the others.
+            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            **options: fields of `GeneratorOptions`: `checkpoint`, `conditioning`, `epochs`, `learning_rate`, ...
+
+        Raises:
+            UserError, ValueError: options, texts or conditions that do not go together.
+            TrainingInterrupted: after Ctrl-C; `resume=True` goes on.
+        """
+        with run_folder(output) as folder:
+            settings = GeneratorOptions(output=folder, **options)
+            validation = None if valid is None else conditioned_texts(*valid)
+            train_generator(settings, conditioned_texts(texts, conditions), validation)
+            return cls.from_directory(folder)
+
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
-        settings = {"task": self.task, "max_length": self.max_length} | dataclasses.asdict(self.conditions)
+        settings = {"task": self.task, "seq_length": self.seq_length} | dataclasses.asdict(self.conditions)
         save_application(self.model, self.tokenizer, directory, settings)
 
     @classmethod
@@ -243,15 +284,15 @@ class ConditionalGenerator:
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
         """
-        settings = read_settings(directory, cls.task, "conditional")
+        settings = read_settings(directory, cls.task, "conditional", {"max_length": "seq_length"})
         try:
-            max_length = settings.pop("max_length")
+            seq_length = settings.pop("seq_length")
             labels = {column: tuple(names) for column, names in settings.pop("labels").items()}
             conditions = Conditions(labels=labels, **settings)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{directory}: config.json lacks or misnames a setting ({error}).") from None
         model, tokenizer = load_application(directory, lambda config: _tables(conditions), with_mlm="linear")
-        return cls(model, tokenizer, conditions, max_length)
+        return cls(model, tokenizer, conditions, seq_length)
 
 
 def conditional_model(transformer: Transformer, conditions: Conditions) -> EncoderWithHead:
@@ -259,7 +300,7 @@ def conditional_model(transformer: Transformer, conditions: Conditions) -> Encod
     return EncoderWithHead(transformer, _tables(conditions), dropout=0.0)
 
 
-def _tables(conditions):
+def _tables(conditions: Conditions) -> dict[str, keras.layers.Layer]:
     """An embedding of the labels of each column; row 0, no label, is never shown. Vectors start at length 1."""
     if conditions.size is None:
         return {}

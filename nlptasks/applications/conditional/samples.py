@@ -4,14 +4,17 @@ Legend: B batch, T position, J label column, C size of a condition.
 """
 
 import re
-from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
-from nlptasks.applications.encoder_head import WIDTH, ShuffledBatches
+from nlptasks.applications.examples import WIDTH, ShuffledBatches
 from nlptasks.text import Tokenizer
 from nlptasks.text.batches import pad, round_up
+
+if TYPE_CHECKING:
+    from nlptasks.applications.conditional.generator import ConditionalGenerator
 
 _SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）)】\"']*|\.(?=\s|$)")
 
@@ -46,6 +49,7 @@ def cut_texts(tokenizer: Tokenizer, texts: Sequence[str], room: int) -> tuple[li
             raise ValueError(f"text {index} is empty; there is nothing to learn from.")
         cut.append(len(ids) > room)
         if cut[-1]:
+            assert encoding.offsets is not None  # asked for by default
             ends = encoding.offsets[1:-1, 1]
             fits = [np.searchsorted(ends, m.end(), "right") for m in _SENTENCE_END.finditer(text)]
             kept = max((n for n in fits if n < room), default=0)
@@ -54,15 +58,17 @@ def cut_texts(tokenizer: Tokenizer, texts: Sequence[str], room: int) -> tuple[li
     return found, cut
 
 
-def lm_arrays(prefixes: Sequence[Sequence[int]], texts: Sequence[Sequence[int]], count: int, limit: int) -> dict:
-    """`token_ids`, `target_ids` and `target_weights` of texts behind prefixes that are read and not predicted."""
+def lm_arrays(
+    prefixes: Sequence[Sequence[int]], texts: Sequence[Sequence[int] | np.ndarray], count: int, limit: int
+) -> ConditionalBatch:
+    """A batch without conditions, of texts behind prefixes that are read and not predicted."""
     rows = [np.concatenate([prefix, text]) for prefix, text in zip(prefixes, texts, strict=True)]
     width = round_up(max(map(len, rows)) - 1, WIDTH, limit)
-    batch = {
-        "token_ids": pad([row[:-1] for row in rows], width, count),
-        "target_ids": pad([row[1:] for row in rows], width, count),
-        "target_weights": np.zeros((count, width), "float32"),
-    }
+    batch = ConditionalBatch(
+        token_ids=pad([row[:-1] for row in rows], width, count),
+        target_ids=pad([row[1:] for row in rows], width, count),
+        target_weights=np.zeros((count, width), "float32"),
+    )
     for row, (prefix, text) in enumerate(zip(prefixes, texts, strict=True)):
         batch["target_weights"][row, len(prefix) - 1 : len(prefix) - 1 + len(text)] = 1.0
     return batch
@@ -83,7 +89,14 @@ class ConditionalExamples(ShuffledBatches):
         num_cut: texts of which a part is not read.
     """
 
-    def __init__(self, writer, texts, conditions: np.ndarray | None, label_dropout: float = 0.0, seed: int = 0):
+    def __init__(
+        self,
+        writer: "ConditionalGenerator",
+        texts: Sequence[str],
+        conditions: np.ndarray | None,
+        label_dropout: float = 0.0,
+        seed: int = 0,
+    ):
         if not 0.0 <= label_dropout < 1.0:
             raise ValueError(f"label_dropout must lie in [0, 1). Received: label_dropout={label_dropout}.")
         self.writer, self.label_dropout = writer, label_dropout
@@ -93,21 +106,25 @@ class ConditionalExamples(ShuffledBatches):
         super().__init__([len(text) for text in self.texts], seed)
 
     def arrays(self, batch: tuple[int, np.ndarray], batch_size: int) -> ConditionalBatch:
-        """One batch, filled up to `batch_size` rows; `batch` is one of `batches`, with its epoch."""
+        """One of `batches`, filled up to `batch_size` rows."""
         epoch, indices = batch
         conditions = self.conditions
         if conditions is not None:
-            conditions = conditions[indices] * self._shown(epoch, indices, conditions.shape)
+            conditions = conditions[indices] * self._shown(epoch, indices, conditions)
         return self.writer.arrays([self.texts[i] for i in indices], conditions, batch_size)
 
-    def epoch_batches(self, epoch: int, batch_size: int) -> list[tuple[int, np.ndarray]]:
-        """The batches of an epoch."""
-        return [(epoch, indices) for indices in self.batches(epoch, batch_size)]
+    def batches(self, epoch: int, size: int) -> list[tuple[int, np.ndarray]]:
+        """The epoch, which decides what is left out, and the indices of the texts of each batch."""
+        return [(epoch, indices) for indices in super().batches(epoch, size)]
 
-    def _shown(self, epoch, indices, shape):
+    def weight(self, arrays: Mapping[str, np.ndarray]) -> float:
+        """How many tokens are predicted in a batch."""
+        return arrays["target_weights"].sum()
+
+    def _shown(self, epoch: int, indices: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         """0 where a condition, or one label of it, is left out; a function of seed, epoch and text alone."""
-        columns = shape[1] if self.writer.conditions.labels else 1
+        columns = conditions.shape[1] if self.writer.conditions.labels else 1
         random = np.random.default_rng([self.seed, epoch, 1])
-        draws = random.random((shape[0], 1 + columns))[indices] >= self.label_dropout
+        draws = random.random((len(conditions), 1 + columns))[indices] >= self.label_dropout
         shown = draws[:, :1] & draws[:, 1:] if columns > 1 else draws[:, :1]
-        return shown.astype(self.conditions.dtype)
+        return shown.astype(conditions.dtype)

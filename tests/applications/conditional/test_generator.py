@@ -9,7 +9,7 @@ from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.generator import ConditionalGenerator, conditional_model
 from nlptasks.applications.conditional.samples import ConditionalExamples, cut_texts
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
-from nlptasks.backend.programs import compile_function
+from nlptasks.backend import compile_function
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.parity import distance, randomised
 
@@ -146,7 +146,7 @@ def test_a_saved_generator_scores_the_same(summed, tmp_path):
         one.save(folder)
         again = nlptasks.load(folder)
         assert isinstance(again, ConditionalGenerator)
-        assert (again.conditions, again.max_length) == (one.conditions, MAX_LENGTH)
+        assert (again.conditions, again.seq_length) == (one.conditions, MAX_LENGTH)
         given = [np.ones(3), {}] if one.conditions.vector_size else CONDITIONS[:2]
         assert np.array_equal(again.score(TEXTS[:2], given)[0], one.score(TEXTS[:2], given)[0])
 
@@ -172,12 +172,12 @@ def test_texts_are_cut_at_the_end_of_a_sentence():
 def test_label_dropout_leaves_out_all_or_single_labels_and_depends_on_seed_and_epoch_alone(summed):
     texts, rows = TEXTS * 200, np.ones((1000, 2), "int32")
     examples = ConditionalExamples(summed, texts, rows, label_dropout=0.2, seed=3)
-    shown = np.concatenate([examples.arrays(b, 50)["label_ids"] for b in examples.epoch_batches(0, 50)])
+    shown = np.concatenate([examples.arrays(b, 50)["label_ids"] for b in examples.batches(0, 50)])
     # all: 0.2; else each with 0.2: both left out 0.2 + 0.8 * 0.04
     assert abs((shown.sum(axis=1) == 0).mean() - 0.232) < 0.04
     assert abs((shown[:, 0] == 0).mean() - 0.36) < 0.05
     again = ConditionalExamples(summed, texts, rows, label_dropout=0.2, seed=3)
-    pairs = [(a, examples.arrays(a, 50)["label_ids"]) for a in again.epoch_batches(4, 50)[:3]]
+    pairs = [(a, examples.arrays(a, 50)["label_ids"]) for a in again.batches(4, 50)[:3]]
     assert all(np.array_equal(again.arrays(a, 50)["label_ids"], found) for a, found in pairs)
     first, second = (examples.arrays((epoch, np.arange(50)), 50)["label_ids"] for epoch in (0, 1))
     assert not np.array_equal(first, second)

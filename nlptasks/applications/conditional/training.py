@@ -1,0 +1,218 @@
+"""Training a generator of texts under conditions. The options alone import no backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from nlptasks.applications.conditional.conditions import COMBINATIONS, CONDITIONINGS, Condition, Conditions
+from nlptasks.applications.options import EncoderTraining
+from nlptasks.errors import UserError
+from nlptasks.text.conditioned import ConditionedText
+from nlptasks.text.labeled import sort_labels
+from nlptasks.train import progress
+from nlptasks.train.options import require_at_least, require_one_of
+from nlptasks.train.record import open_run
+
+if TYPE_CHECKING:
+    from nlptasks.core.transformer import Transformer
+    from nlptasks.text import Tokenizer
+
+MOST_HELD_OUT = 2000
+
+
+@dataclass(kw_only=True)
+class GeneratorOptions(EncoderTraining):
+    """How a generator of texts under conditions is made and trained."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length", "hold_out": "hold_out_share"}
+
+    learning_rate: float = 1e-4
+    """Adam's highest rate; 1e-4 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
+    num_layers: int = 3
+
+    hold_out_share: float = 0.02
+    """share of the training texts that is held out where there are no validation texts; at most 2000"""
+    conditioning: str = "norm"
+    """norm: written into every LayerNorm; prefix: label tokens before the text; none: left out"""
+    combine: str = "sum"
+    """sum or concat: what becomes of the embeddings of several labels"""
+    label_size: int = 128
+    """size of a label's embedding"""
+    condition_hidden_size: int | None = None
+    """width of a layer between condition and norms; left out, there is none"""
+    condition_hidden_act: str = "linear"
+    """its activation"""
+    label_dropout: float = 0.1
+    """how often a text is shown without its condition, and each of several labels left out"""
+    seq_length: int = 128
+    """most tokens of [CLS] text [SEP]; longer texts are cut at the end of a sentence"""
+
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_one_of(self, conditioning=CONDITIONINGS, combine=COMBINATIONS)
+        require_at_least(self, 4, "seq_length")
+        require_at_least(self, 1, "label_size", "condition_hidden_size")
+        if not 0 <= self.label_dropout < 1:
+            raise UserError("{field:label_dropout} must lie in [0, 1). Received: {value}.", value=self.label_dropout)
+
+
+def train_generator(
+    options: GeneratorOptions, training: Sequence[ConditionedText], validation: Sequence[ConditionedText] | None
+) -> None:
+    """Trains a generator; the epoch with the best likelihood of `validation` is kept in the run directory.
+
+    Args:
+        validation: None: a share of `training` is held out for it.
+
+    Raises:
+        UserError: options or texts that do not go together.
+    """
+    if validation is None:
+        training, validation = held_out(training, options.hold_out_share, options.seed)
+    conditions = conditions_of(training, options)
+    require_known_conditions([*training, *validation], conditions)
+    open_run(options)
+
+    from nlptasks.applications.conditional.evaluation import likelihood
+    from nlptasks.applications.conditional.generator import ConditionalGenerator, conditional_model
+    from nlptasks.applications.conditional.samples import ConditionalExamples
+    from nlptasks.train.experiment import Experiment
+    from nlptasks.train.run import start_run
+
+    start_run(options.seed, options.precision, options.mesh)
+    tokenizer = _tokenizer(options, training, conditions)
+    model = conditional_model(_transformer(options, tokenizer.vocab_size, conditions), conditions)
+    writer = ConditionalGenerator(model, tokenizer, conditions, options.seq_length)
+    rows = conditions.rows(given_conditions(training, conditions))
+    examples = ConditionalExamples(writer, [text.text for text in training], rows, options.label_dropout, options.seed)
+    progress.say(
+        f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}; {shown(conditions)}"
+    )
+    progress.say(
+        f"{len(examples)} texts, {examples.num_cut} of them longer than {options.seq_length} tokens and cut; "
+        f"{len(validation)} texts for validation"
+    )
+    Experiment(options, writer, examples, lambda: likelihood(writer, validation), "log_likelihood").run()
+
+
+def _tokenizer(options: GeneratorOptions, texts: Iterable[ConditionedText], conditions: Conditions) -> Tokenizer:
+    from nlptasks.applications.encoder import make_tokenizer
+    from nlptasks.text import Tokenizer
+
+    tokenizer = make_tokenizer(options, (text.text for text in texts))
+    if not options.from_scratch or options.vocab is not None or not conditions.prefix_tokens:
+        return tokenizer
+    more = {token: tokenizer.vocab_size + i for i, token in enumerate(conditions.prefix_tokens)}
+    return Tokenizer(tokenizer.vocab | more)
+
+
+def _transformer(options: GeneratorOptions, vocab_size: int, conditions: Conditions) -> Transformer:
+    from nlptasks.applications.encoder import make_transformer
+
+    norms: dict[str, Any] = {"layer_norm_cond_size": conditions.size}
+    if conditions.size is not None:
+        norms["layer_norm_cond_hidden_size"] = options.condition_hidden_size
+        norms["layer_norm_cond_hidden_act"] = options.condition_hidden_act
+    return make_transformer(options, vocab_size, options.seq_length, application="lm", with_mlm="linear", **norms)
+
+
+def held_out(
+    texts: Sequence[ConditionedText], share: float, seed: int
+) -> tuple[list[ConditionedText], list[ConditionedText]]:
+    """Texts to train on and to validate on, both in their order.
+
+    Raises:
+        UserError: a share outside (0, 1), or too few texts.
+    """
+    if not 0 < share < 1:
+        raise UserError("{field:hold_out_share} must lie between 0 and 1. Received: {share}.", share=share)
+    count = min(MOST_HELD_OUT, math.ceil(share * len(texts)))
+    if count >= len(texts):
+        raise UserError("{count} training texts are too few to hold one out; give {field:valid}.", count=len(texts))
+    chosen = set(np.random.default_rng(seed).permutation(len(texts))[:count].tolist())
+    return (
+        [text for i, text in enumerate(texts) if i not in chosen],
+        [text for i, text in enumerate(texts) if i in chosen],
+    )
+
+
+def conditions_of(texts: Sequence[ConditionedText], options: GeneratorOptions) -> Conditions:
+    """What training texts are conditioned on: the labels of each column, or vectors.
+
+    Raises:
+        ValueError: they have neither, and `conditioning` is not "none".
+    """
+    columns = dict.fromkeys(column for text in texts for column in text.labels)
+    vector = texts[0].vector if texts else None
+    return Conditions(
+        labels={
+            column: sort_labels(text.labels[column] for text in texts if column in text.labels) for column in columns
+        },
+        vector_size=None if vector is None else len(vector),
+        conditioning=options.conditioning,
+        label_size=options.label_size,
+        combine=options.combine,
+    )
+
+
+def given_conditions(texts: Sequence[ConditionedText], conditions: Conditions) -> list[Condition]:
+    """The condition of each text, as `Conditions.rows` takes it."""
+    return [text.labels if conditions.vector_size is None or text.vector is None else text.vector for text in texts]
+
+
+def require_known_conditions(texts: Sequence[ConditionedText], conditions: Conditions) -> None:
+    """Refuses a text whose condition the model does not know, naming its place."""
+    if conditions.conditioning == "none":
+        return
+    for text in texts:
+        if (text.vector is None) != (conditions.vector_size is None):
+            wanted = "labels" if text.vector is not None else f"vectors of {conditions.vector_size} numbers"
+            raise ValueError(f"{text.place}: this model writes under {wanted}; give those.")
+        try:
+            conditions.rows(given_conditions([text], conditions))
+        except ValueError as error:
+            raise ValueError(f"{text.place}: {error}") from None
+
+
+def conditioned_texts(texts: Sequence[str], conditions: Sequence[Condition]) -> list[ConditionedText]:
+    """Texts with their conditions, as the readers of files give them.
+
+    Args:
+        texts: the texts.
+        conditions: of each text: labels by column, or a vector.
+
+    Raises:
+        UserError: an empty text, or not as many conditions as texts.
+    """
+    if len(texts) != len(conditions) or not len(texts):
+        raise UserError(
+            "each text needs its condition, and at least one is needed. Received: {texts} texts, {conditions} "
+            "conditions.",
+            texts=len(texts),
+            conditions=len(conditions),
+        )
+    found = []
+    for number, (text, condition) in enumerate(zip(texts, conditions, strict=True)):
+        if not text.strip():
+            raise UserError("item {number}: the text is empty; there is nothing to learn.", number=number)
+        labels, vector = {}, None
+        if isinstance(condition, Mapping):
+            labels = {column: label for column, label in condition.items() if label is not None}
+        else:
+            vector = np.asarray(condition, "float32")
+        found.append(ConditionedText(text, labels, vector, f"item {number}"))
+    return found
+
+
+def shown(conditions: Conditions) -> str:
+    """What texts are conditioned on, in a line."""
+    if conditions.vector_size is not None:
+        return f"vectors of {conditions.vector_size} numbers ({conditions.conditioning})"
+    columns = (f"{column}: {len(names)} labels" for column, names in conditions.labels.items())
+    return f"{', '.join(columns) or 'no labels'} ({conditions.conditioning})"
