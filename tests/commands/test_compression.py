@@ -1,5 +1,6 @@
 """The script of compression: three stages in one command, how each resumes, and what it says about mistakes."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,12 +8,14 @@ from safetensors.numpy import load_file
 
 import nlptasks
 import nlptasks.train.loop
+import nlptasks.train.progress
 from nlptasks.applications.classification.classifier import Classifier, classification_model
-from nlptasks.applications.compression import commands
+from nlptasks.applications.compression.training import STAGES, CompressionOptions, compress
 from nlptasks.applications.labeling.labeler import Labeler, labeling_model
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
+from nlptasks.opening import DISTILLABLE, distillable
 from nlptasks.text import Tokenizer, build_character_vocab
 from nlptasks.train.run import start_run
 from tests.applications.labeling.label_cases import BAD, GOOD
@@ -67,7 +70,7 @@ def arguments(files, output, task="classification", data="pairs", *more):
 
 def whole_arguments(files, output, *more):
     """Pairs of texts, from a checkpoint without a head."""
-    pairs = ("--second-text", "second", "--max-length", "15", "--pooling", "mean")
+    pairs = ("--second-text-column", "second", "--seq-length", "15", "--pooling", "mean")
     return arguments(files, output, "classification", "pairs", "--checkpoint", files / "classifier", *pairs, *more)
 
 
@@ -88,7 +91,7 @@ def test_one_command_runs_all_stages_and_leaves_an_ordinary_small_model(run):
         "stage 3 of 3: successor",
     ]
     small, whole = nlptasks.load(output), nlptasks.load(output / "predecessor")
-    assert (small.labels, small.max_length, small.pair, small.pooling) == (("no", "yes"), 15, True, "mean")
+    assert (small.labels, small.seq_length, small.pair, small.pooling) == (("no", "yes"), 15, True, "mean")
     configs = [
         json.loads((path / "config.json").read_text(encoding="utf-8")) for path in (output, output / "predecessor")
     ]
@@ -123,12 +126,12 @@ def test_a_run_interrupted_in_every_stage_ends_as_an_uninterrupted_one(run, file
     output = tmp_path / "run"
     monkeypatch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
     for epochs, stages in ((1, ["1"]), (2, ["1", "2"]), (2, ["2", "3"])):  # the second epoch of each stage
-        monkeypatch.setattr(commands, "progress_bar", stopping(epochs))
+        monkeypatch.setattr(nlptasks.train.progress, "progress_bar", stopping(epochs))
         more = ("--resume",) if output.exists() else ()
         result = call(script, *whole_arguments(files, output, *more))
         assert result.status == 130, result.err
         assert [line.split()[1] for line in result.err.splitlines() if line.startswith("stage")] == stages
-    monkeypatch.setattr(commands, "progress_bar", lambda items, *rest: items)
+    monkeypatch.setattr(nlptasks.train.progress, "progress_bar", lambda items, *rest: items)
     last = call(script, *whole_arguments(files, output, "--resume"))
     assert last.status == 0, last.err
     assert [line for line in last.err.splitlines() if line.startswith("stage")] == ["stage 3 of 3: successor"]
@@ -139,6 +142,76 @@ def test_a_run_interrupted_in_every_stage_ends_as_an_uninterrupted_one(run, file
     done = call(script, *whole_arguments(files, output, "--resume"))
     assert (done.status, done.out) == (0, run[1].out)
     assert "stage" not in done.err
+
+
+def test_python_compresses_as_the_command_does(run, files):
+    output, result = run
+    options = CompressionOptions(
+        task="classification",
+        train=(files / "pairs.jsonl",),
+        valid=files / "pairs.jsonl",
+        checkpoint=str(files / "classifier"),
+        second_text_column="second",
+        seq_length=15,
+        pooling="mean",
+        **{"batch_size": 4, "learning_rate": 1e-2, "seed": 5, "successor_layers": 1},
+        **{f"{stage}_epochs": 2 for stage in STAGES},
+        output=output,
+        resume=True,
+    )
+    found = compress(options)
+    assert [stage.name for stage in found.stages] == list(STAGES)
+    printed = [line.split() for line in result.out.splitlines()[1:]]
+    shown = [[str(s.layers), f"{s.parameters:,}", f"{s.megabytes:.1f}", f"{s.score:.2f}"] for s in found.stages]
+    assert shown == [row[1:] for row in printed]
+    with pytest.raises(ValueError, match=r"^give either checkpoint DIR"):
+        dataclasses.replace(options, checkpoint="none")
+
+
+def test_other_options_are_refused_even_before_the_first_state_and_old_records_are_read(files, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    given = arguments(files, output, "classification", "single", "--predecessor", files / "classifier", "--rate", "1")
+
+    def stop_at_once(items, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+        assert call(script, *given).status == 130
+    assert [path.name for path in output.iterdir()] == ["options.json"]
+    record = json.loads((output / "options.json").read_text(encoding="utf-8"))
+    new = {"seq_length": "max_length", "text_column": "text", "second_text_column": "second_text"}
+    new["label_column"] = "label"
+    older = {new.get(name, name): value for name, value in record.items()} | {"checkpoint": None}
+    for name in ("accumulate", "ema", "patience"):  # younger than version 0.1
+        del older[name]
+    (output / "options.json").write_text(json.dumps(older), encoding="utf-8")
+    other = call(script, *given, "--resume", "--ema", "0.5")
+    assert (other.status, other.err.count("\n")) == (2, 1)
+    assert "was started with ema=None, now ema=0.5" in other.err
+    assert json.loads((output / "options.json").read_text(encoding="utf-8")) == older
+    result = call(script, *given, "--resume", "--checkpoint", "none")
+    assert result.status == 0, result.err
+
+
+@pytest.mark.parametrize("name", DISTILLABLE)
+def test_what_can_be_compressed_says_what_its_directories_say(name):
+    found = distillable(name)
+    assert found.application == name
+    assert {"classification": Classifier, "labeling": Labeler, "reading": Reader}[name].task == found.task
+
+
+def test_averages_accumulation_and_patience_are_honoured(files, tmp_path):
+    output = tmp_path / "run"
+    shared = ("--accumulate", 2, "--ema", 0.5, "--clip-norm", 1, "--decay", "--patience", 1)
+    more = ("--learning-rate", "1e-12", "--successor-epochs", 4)
+    given = arguments(files, output, "labeling", "entities", "--predecessor", files / "labeler", *shared, *more)
+    result = call(script, *given)
+    assert result.status == 0, result.err
+    log = {name: json.loads((output / name / "log.json").read_text(encoding="utf-8")) for name in ("replacement", ".")}
+    assert (len(log["replacement"]), len(log["."])) == (2, 2)  # the schedule of the replacement runs to its end
+    first, last = (load_file(folder / "model.safetensors") for folder in (output / "replacement", output))
+    assert all(abs(first[name] - last[name]).max() < 1e-6 for name in first)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +233,7 @@ def test_labelers_and_readers_are_compressed_from_a_run_of_theirs(files, tmp_pat
     small = nlptasks.load(tmp_path / "run")
     if task == "labeling":
         assert all(NAME[e.start : e.end] == e.text for e in small.label(NAME))
-        assert (small.types, small.max_length) == (("name", "place"), 19)
+        assert (small.types, small.seq_length) == (("name", "place"), 19)
     else:
         assert small.answer("谁？", [NAME]).text in NAME
         assert small.lengths.passage_length == 12
@@ -188,16 +261,17 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(run, files, tmp_path):
         ),
         (given("--predecessor", vocab), "The tokenizer (vocab.txt) has"),
         (given("--predecessor", files / "pair_classifier"), "reads pairs of texts; name the second column"),
-        (given(*ours, "--second-text", "label"), "reads texts; leave --second-text out."),
-        (given(*ours, "--max-length", "17"), "--max-length 17 is not what"),
+        (given(*ours, "--second-text-column", "label"), "reads texts; leave out --second-text-column."),
+        (given(*ours, "--seq-length", "17"), "--seq-length 17 is not what"),
         (given(*ours, "--successor-layers", "2"), "2 layers, 2 successor layers; it can have 1."),
         (given(*ours, "--init", "last"), "init must be one of"),
-        (given(*ours, "--mixing", "dice"), "--mixing must be one of coin, anneal. Received: dice."),
+        (given(*ours, "--mixing", "dice"), "--mixing must be one of coin, anneal. Received: 'dice'."),
         (given(*ours, "--schedule", "step"), "schedule must be one of"),
-        (given(*ours, "--rate", "1.5"), "must lie in [0, 1]"),
+        (given(*ours, "--rate", "1.5"), "--rate must lie in [0, 1]. Received: 1.5."),
+        (given(*ours, "--rate", "0", "--schedule", "constant"), "--schedule constant with --rate 0 trains nothing"),
         (given(*ours, "--rise-share", "0"), "--rise-share must lie above 0"),
         (given(*ours, "--replacement-epochs", "0"), "--replacement-epochs must be at least 1"),
-        (given(*ours, "--replacement-learning-rate", "0"), "learning_rate must be positive"),
+        (given(*ours, "--replacement-learning-rate", "0"), "--replacement-learning-rate must be positive"),
         (given(*ours, task="classify"), "--task must be one of classification, labeling, reading."),
         (given(), "give either --checkpoint DIR (to fine-tune first) or --predecessor RUN_DIR."),
         (given(*ours, "--checkpoint", files / "classifier"), "give either --checkpoint DIR"),
@@ -207,6 +281,12 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(run, files, tmp_path):
             "--replace-embeddings does not go with --task reading",
         ),
         ((*whole, "--resume"), "no interrupted run here"),
+        (given(*ours, "--output", tmp_path), "a new run goes into a new or empty folder"),
+        (given(*ours, "--output", files / "classifier"), "a new run goes into a new or empty folder"),
+        (given(*ours, "--head", "crf"), "--head does not go with --task classification; leave it out."),
+        (given(*ours, "--dropout", "1"), "--dropout must lie in [0, 1). Received: 1.0."),
+        (given(*ours, "--ema", "2"), "--ema must lie between 0 and 1"),
+        (given("--checkpoint", files / "classifier", "--pooling", "max"), "--pooling must be one of first, mean"),
         (whole_arguments(files, run[0]), "holds a run already"),
         (whole_arguments(files, run[0], "--resume", "--rate", "0.6"), "was started with rate=0.5, now rate=0.6"),
     ):

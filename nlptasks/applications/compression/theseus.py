@@ -5,62 +5,45 @@ Legend: B batch, T position, S key position, D hidden, M module (a group of pred
 that replaces it).
 """
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import keras
 from keras import ops
 
+from nlptasks.applications.compression.plan import MIXINGS, initial_layers, module_spans
 from nlptasks.applications.encoder_head import EncoderWithHead
-from nlptasks.backend.programs import run_one
+from nlptasks.backend import run_one
 from nlptasks.checkpoints.weights import assign_weights, export_weights
 from nlptasks.core.transformer import Transformer, added_scores
+from nlptasks.errors import UserError
 
-INITS = ("first", "even")
-MIXINGS = ("coin", "anneal")
-SCHEDULES = ("constant", "linear", "cosine")
 _LAYER = "encoder.layer."
 
 
-def module_spans(num_layers: int, num_successor_layers: int) -> list[range]:
-    """The predecessor's layers that each successor layer replaces, groups of one size in their order.
+class Compressible(Protocol):
+    """An application whose Transformer can be another one.
 
-    Raises:
-        ValueError: the layers cannot be grouped so; the possible numbers are named.
+    Attributes:
+        model: a Transformer, or one with a head.
     """
-    if not 1 <= num_successor_layers < num_layers or num_layers % num_successor_layers:
-        possible = [str(n) for n in range(1, num_layers) if num_layers % n == 0]
-        told = f"it can have {', '.join(possible)}" if possible else "it has one layer only and cannot be compressed"
-        raise ValueError(
-            "The successor's layers must divide the predecessor's, and be fewer. Received: "
-            f"{num_layers} layers, {num_successor_layers} successor layers; {told}."
-        )
-    size = num_layers // num_successor_layers
-    return [range(start, start + size) for start in range(0, num_layers, size)]
+
+    model: Any
+
+    def on_transformer(self, transformer: Transformer) -> Any:
+        """The same application on another transformer of the same hidden size."""
 
 
-def initial_layers(num_layers: int, num_successor_layers: int, init: str) -> list[int]:
-    """Which layer of the predecessor each successor layer starts from.
-
-    Args:
-        init: "first", the lowest ones, as bert4keras' example does; "even", the last one of each group.
-
-    Raises:
-        ValueError: as `module_spans`, and another init.
-    """
-    if init not in INITS:
-        raise ValueError(f"init must be one of {INITS}. Received: init={init!r}.")
-    spans = module_spans(num_layers, num_successor_layers)
-    return [span[-1] for span in spans] if init == "even" else list(range(len(spans)))
-
-
-def make_successor(application, num_layers: int, init: str = "first"):
+def make_successor(application: Compressible, num_layers: int, init: str = "first") -> Any:
     """The same application on fewer layers, which start from its own; everything else is a copy.
 
     Args:
         application: a `Classifier`, `Labeler` or `Reader`.
         num_layers: of the successor.
         init: as in `initial_layers`.
+
+    Returns:
+        An application of the same class, with the same tokenizer and settings.
 
     Raises:
         ValueError: as `initial_layers`.
@@ -113,7 +96,7 @@ class Theseus(keras.Model):
         replace_embeddings: bool = False,
         mixing: str = "coin",
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         old, new = transformer_of(predecessor), transformer_of(successor)
@@ -128,9 +111,9 @@ class Theseus(keras.Model):
                     f"{name}={value!r} and {its[name]!r}."
                 )
         if replace_embeddings and isinstance(predecessor, Transformer):
-            raise ValueError(
+            raise UserError(
                 "The table of embeddings is the output matrix, too, which stays the predecessor's while layers are "
-                "replaced; leave --replace-embeddings out for a sequence-to-sequence model."
+                "replaced; leave {field:replace_embeddings} out for a sequence-to-sequence model."
             )
         self.mixing = mixing
         self.predecessor = predecessor
@@ -148,7 +131,7 @@ class Theseus(keras.Model):
         """How many parts are replaced, each by a draw of its own."""
         return len(self.spans) + (self.successor_embeddings is not None)
 
-    def encode(self, token_ids_BT, segment_ids_BT=None, *, rate, training=None):
+    def encode(self, token_ids_BT: Any, segment_ids_BT: Any = None, *, rate: Any, training: bool | None = None) -> Any:
         """Hidden states `(B, T, D)` of the mixture: at rate 0 the predecessor's, at rate 1 the successor's.
 
         Args:
@@ -158,10 +141,10 @@ class Theseus(keras.Model):
         segment_ids_BT, position_ids_1T, mask_BTS, position = old.layer_inputs(token_ids_BT, segment_ids_BT)
         shares_M = self._shares(rate)
 
-        def embed(layer):
+        def embed(layer: Any) -> Callable[[], tuple]:
             return lambda: (layer(token_ids_BT, segment_ids_BT, position_ids_1T, training=training),)
 
-        def run(blocks, state):
+        def run(blocks: Sequence[Any], state: tuple) -> Callable[[], tuple]:
             return lambda: _run(blocks, state, mask_BTS, position, old.config.residual_attention_scores, training)
 
         if self.successor_embeddings is None:
@@ -175,14 +158,14 @@ class Theseus(keras.Model):
             state = self._mixed(shares_M[number], run(replaced, state), run([block], state))
         return state[0]
 
-    def _shares(self, rate):
+    def _shares(self, rate: Any) -> Any:
         """`(M,)`: how much of each module is the successor's, as a float, or whether it is at all, as a bool."""
         rate = ops.convert_to_tensor(rate, "float32")
         if self.mixing == "anneal":
             return ops.broadcast_to(rate, (self.num_modules,))
         return keras.random.uniform((self.num_modules,), seed=self.seed_generator) < rate
 
-    def _mixed(self, share, old, new):
+    def _mixed(self, share: Any, old: Callable[[], tuple], new: Callable[[], tuple]) -> tuple:
         if self.mixing == "coin":
             return run_one(share, new, old, self._dropout_seeds)
         # this form of the blend is exact at both ends
@@ -190,53 +173,17 @@ class Theseus(keras.Model):
         return tuple((1 - part) * x + part * y for x, y, part in pairs)
 
 
-def _run(blocks, state, mask_BTS, position, residual, training):
+def _run(
+    blocks: Sequence[Any], state: tuple, mask_BTS: Any, position: Any, residual: Any, training: bool | None
+) -> tuple:
     """The hidden states, and what residual attention hands on where the config has it, behind some layers."""
     hidden_BTD, *added = state
     if not residual:
         for block in blocks:
             hidden_BTD = block(hidden_BTD, mask_BTS, position, training=training)
         return (hidden_BTD,)
-    added = added[0] if added else None
+    scores = added[0] if added else None
     for block in blocks:
-        hidden_BTD, _, own = block(hidden_BTD, mask_BTS, position, added, training=training, with_state=True)
-        added = added_scores(residual, added, own)
-    return hidden_BTD, added
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplacementSchedule:
-    """The replacement rate of each training step.
-
-    Attributes:
-        kind: "constant"; "linear", the paper's curriculum min(1, start + (1 - start) step / rise_steps); "cosine", the
-            same rise along half a cosine.
-        start: the rate of the first step, or of all.
-        rise_steps: after so many steps the rate is 1; unused where it is constant.
-
-    Raises:
-        ValueError: another kind, or a number out of its range.
-    """
-
-    kind: str = "linear"
-    start: float = 0.5
-    rise_steps: int = 1
-
-    def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {SCHEDULES}. Received: schedule={self.kind!r}.")
-        if not 0 <= self.start <= 1:
-            raise ValueError(f"the replacement rate must lie in [0, 1]. Received: rate={self.start}.")
-        if self.kind == "constant" and self.start == 0:
-            raise ValueError("a constant replacement rate of 0 trains nothing. Received: schedule='constant', rate=0.")
-        if self.rise_steps < 1:
-            raise ValueError(f"rise_steps must be at least 1. Received: rise_steps={self.rise_steps}.")
-
-    def __call__(self, step: int) -> float:
-        """The rate of a step, counted from 0."""
-        if self.kind == "constant":
-            return self.start
-        share = min(1.0, step / self.rise_steps)
-        if self.kind == "cosine":
-            share = (1 - math.cos(math.pi * share)) / 2
-        return self.start + (1 - self.start) * share
+        hidden_BTD, _, own = block(hidden_BTD, mask_BTS, position, scores, training=training, with_state=True)
+        scores = added_scores(residual, scores, own)
+    return hidden_BTD, scores

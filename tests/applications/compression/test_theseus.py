@@ -10,21 +10,15 @@ from keras import ops
 
 import nlptasks
 from nlptasks.applications.classification.classifier import Classifier, classification_model
-from nlptasks.applications.compression.theseus import (
-    ReplacementSchedule,
-    Theseus,
-    initial_layers,
-    make_successor,
-    module_spans,
-    transformer_of,
-)
+from nlptasks.applications.compression.plan import ReplacementSchedule, initial_layers, module_spans
+from nlptasks.applications.compression.theseus import Theseus, make_successor, transformer_of
 from nlptasks.applications.labeling.labeler import Labeler, labeling_model
 from nlptasks.applications.labeling.samples import LabelingExamples
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.samples import ReadingExamples
-from nlptasks.applications.reading.windows import ReadingLengths, encode_sources, source_ids
+from nlptasks.applications.reading.windows import ReadingLengths, encode_rows
 from nlptasks.applications.seq2seq_loss import target_batch, target_log_probabilities
-from nlptasks.backend.programs import compile_train_step
+from nlptasks.backend import compile_train_step
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text import Passage, Question, Tokenizer, build_character_vocab
 from nlptasks.train.optimizers import make_adam
@@ -67,7 +61,7 @@ def batch_of(app):
         examples = ReadingExamples(questions, app.tokenizer, LENGTHS)
         return dict(examples.arrays(examples.batches(0, 2)[0], 2))
     if isinstance(app, Labeler):
-        examples = LabelingExamples(app.tokenizer, app.max_length, entity_texts(), TYPES, app.head == "crf")
+        examples = LabelingExamples(app.tokenizer, app.seq_length, entity_texts(), TYPES, app.head == "crf")
         return dict(examples.arrays(np.arange(5), 5))
     ids = np.random.default_rng(4).integers(5, app.tokenizer.vocab_size, (B, T)).astype("int32")
     ids[1, 5:] = 0
@@ -356,15 +350,14 @@ def test_a_compressed_reader_decodes_with_its_cache_what_it_computes_without(tmp
     app = application("reading")
     make_successor(app, 3, "even").save(tmp_path)
     small = nlptasks.load(tmp_path)
-    encodings, asked = encode_sources(small.tokenizer, LENGTHS, TEXTS[:1], TEXTS[2:])
-    [[window]] = encodings
-    source = source_ids(window, asked[0])
-    found = small._decoder.decode([[[source]]], [[[window.token_ids[1:-1]]]], 5, 1, False)[0]
+    [row] = encode_rows(small.tokenizer, LENGTHS, [(TEXTS[2], TEXTS[:1])])
+    source = row.source
+    found = small._decoder.decode([row], 5, 1, False)[0]
     assert len(found.tokens) > 0
     ended = len(found.tokens) < LENGTHS.answer_length
     target = [*found.tokens, small.tokenizer.sep_id] if ended else list(found.tokens)
     log_p = ops.convert_to_numpy(target_log_probabilities(small.model, target_batch([source], [target])))[0]
-    assert found.log_probabilities[0, 0] == pytest.approx(log_p[: len(target)].sum(), abs=1e-4)
+    assert found.log_probabilities[0] == pytest.approx(log_p[: len(target)].sum(), abs=1e-4)
 
 
 # Schedules and refusals
@@ -403,5 +396,5 @@ def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="init must be one of"):
         make_successor(app, 2, "last")
     reader = application("reading")
-    with pytest.raises(ValueError, match="leave --replace-embeddings out"):
+    with pytest.raises(ValueError, match="leave replace_embeddings out"):
         Theseus(reader.model, make_successor(reader, 2).model, replace_embeddings=True)
