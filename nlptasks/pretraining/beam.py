@@ -5,6 +5,7 @@ Every worker must see the corpus and the folder of shards under the same paths (
 
 from collections.abc import Sequence
 
+from nlptasks.errors import UserError
 from nlptasks.pretraining.making import ShardMaker
 
 
@@ -24,7 +25,7 @@ def make_with_beam(maker: ShardMaker, numbers: Sequence[int], runner: str, optio
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
-        raise ValueError("--runner needs Apache Beam: pip install 'nlptasks[beam]'.") from None
+        raise UserError("{field:runner} needs Apache Beam: pip install 'nlptasks[beam]'.") from None
     flags = [f"--runner={runner}", *(f"--{option.lstrip('-')}" for option in options)]
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         _ = pipeline | "Shards" >> beam.Create(list(numbers)) | "Spread" >> beam.Reshuffle() | "Make" >> beam.Map(maker)

@@ -19,6 +19,8 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from nlptasks.errors import UserError
+
 MANIFEST, PROGRESS, STATE = "manifest.json", "progress.json", "state"
 UNFINISHED = f"it was not finished: no {MANIFEST}"
 _DIGITS = 8
@@ -125,13 +127,17 @@ class Checkpoints:
                 return step, self._writer.restore(folder / STATE, jax.tree.map(_abstract, like)), progress
             except (ValueError, KeyError, TypeError) as error:
                 what = " ".join(str(error).split())[:200]
-                raise ValueError(
-                    f"{folder}: does not fit this model ({what}); resume with the options of the run, or start anew in "
-                    "another --output."
+                raise UserError(
+                    "{folder}: does not fit this model ({what}); resume with the options of the run, or start anew in "
+                    "another {field:output}.",
+                    folder=folder,
+                    what=what,
                 ) from None
         if len(steps) > unfinished:
-            raise ValueError(
-                f"{self.directory}: none of its {len(steps)} checkpoints is whole; start anew in another --output."
+            raise UserError(
+                "{directory}: none of its {count} checkpoints is whole; start anew in another {field:output}.",
+                directory=self.directory,
+                count=len(steps),
             )
         return None
 

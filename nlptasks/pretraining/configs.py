@@ -1,6 +1,7 @@
 """Sizes to pretrain, and what a step of one costs."""
 
 from nlptasks.core.config import TransformerConfig
+from nlptasks.errors import UserError
 
 # layers, hidden, heads: the BERT models of arXiv 1810.04805 and 1908.08962; the feed-forward part is 4 x hidden
 SIZES = {
@@ -27,8 +28,10 @@ def named_config(name: str, vocab_size: int, seq_length: int, **overrides: objec
     """
     plain = name.removesuffix("+")
     if plain not in SIZES:
-        raise ValueError(
-            f"--config is {', '.join(SIZES)}, one of them with a + for larger keys, or a JSON file. Received: {name!r}."
+        raise UserError(
+            "{field:config} is {sizes}, one of them with a + for larger keys, or a JSON file. Received: {name!r}.",
+            sizes=", ".join(SIZES),
+            name=name,
         )
     layers, hidden, heads = SIZES[plain]
     fields = {

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nlptasks.errors import UserError
 from nlptasks.files import GZIP_MAGIC, PathLike, not_utf8, open_text
+from nlptasks.train.options import require_one_of
 
 TEXT, JSONL = "text", "jsonl"
 FORMATS = ("auto", TEXT, JSONL)
@@ -40,12 +42,7 @@ class CorpusFormat:
     field: str = "text"
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("--format", self.format, FORMATS),
-            ("--documents", self.documents, DOCUMENTS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {value!r}.")
+        require_one_of(self, format=FORMATS, documents=DOCUMENTS)
 
     def of(self, path: PathLike) -> str:
         """text or jsonl."""
@@ -80,7 +77,7 @@ def find_files(patterns: Iterable[PathLike]) -> list[tuple[str, int]]:
         paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
         files = [path for path in paths if os.path.isfile(path)]
         if paths and not files:
-            raise ValueError(f"{pattern}: expected files, received a folder; write {pattern}/*, or the files in it.")
+            raise ValueError(f"{pattern}: expected files. Received: a folder; write {pattern}/*, or the files in it.")
         if not files:
             what = "no file matches" if glob.has_magic(pattern) else "no such file"
             raise FileNotFoundError(f"{pattern}: {what} (working folder {os.getcwd()}); check the spelling.")
@@ -185,15 +182,21 @@ def _json_text(span: Span, place: int, line: str, field: str) -> str:
     try:
         item = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(
-            f"{span.path}:{_line_number(span, place)}: expected one JSON object a line ({error}); for plain text give "
-            f"--format text."
+        raise UserError(
+            "{path}:{line}: expected one JSON object a line ({error}); for plain text give {field:format} text.",
+            path=span.path,
+            line=_line_number(span, place),
+            error=str(error),
         ) from None
     if not isinstance(item, dict) or not isinstance(item.get(field), str):
         found = f"the keys {', '.join(map(repr, item))}" if isinstance(item, dict) else type(item).__name__
-        raise ValueError(
-            f"{span.path}:{_line_number(span, place)}: expected an object with a string at {field!r}, received "
-            f"{found[:200]}; name the key with --field."
+        raise UserError(
+            "{path}:{line}: expected an object with a string at {key!r}. Received: {found}; name the key with "
+            "{field:field}.",
+            path=span.path,
+            line=_line_number(span, place),
+            key=field,
+            found=found[:200],
         )
     return item[field]
 

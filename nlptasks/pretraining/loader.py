@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 from grain.experimental import index_shuffle
 
+from nlptasks.errors import UserError
 from nlptasks.pretraining.objectives import Example, Objective
 from nlptasks.pretraining.shards import ShardSet
 
@@ -54,13 +55,18 @@ class Batches:
 
     def __post_init__(self) -> None:
         if self.batch_size % (self.accumulate * self.process_count):
-            raise ValueError(
-                f"--batch-size must be a multiple of --accumulate x processes, so that all parts are equal. "
-                f"Received: {self.batch_size}, {self.accumulate} x {self.process_count}."
+            raise UserError(
+                "{field:batch_size} must be a multiple of {field:accumulate} x processes, so that all parts are equal. "
+                "Received: {rows}, {parts} x {processes}.",
+                rows=self.batch_size,
+                parts=self.accumulate,
+                processes=self.process_count,
             )
         if not 0 <= self.num_held_out < len(self.rows):
-            raise ValueError(
-                f"--valid-rows must leave rows to train on. Received: {self.num_held_out} of {len(self.rows)} rows."
+            raise UserError(
+                "{field:valid_rows} must leave rows to train on. Received: {held_out} of {rows} rows.",
+                held_out=self.num_held_out,
+                rows=len(self.rows),
             )
 
     def __len__(self) -> int:

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlptasks.errors import UserError
 from nlptasks.files import PathLike, open_text, read_json_object, write_text
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
-from nlptasks.pretraining.packing import COUNTS, SHORTEST_ROW, Packer
+from nlptasks.pretraining.packing import COUNTS, SHORTEST_ROW, Packer, too_short
 from nlptasks.pretraining.shards import FORMAT_VERSION, META_FILE, vocab_fingerprint, write_meta, write_shard
 from nlptasks.pretraining.words import SEGMENTERS, make_word_cutter
 from nlptasks.text import Tokenizer
 from nlptasks.text.vocab import MASK, REQUIRED_TOKENS
+from nlptasks.train.options import require_one_of
+from nlptasks.train.record import require_new_folder
 
 PLAN_FILE, PARTS_FOLDER, SUFFIX = "plan.json", ".parts", ".arrayrecord"
 REPORT_EVERY = 64
@@ -47,12 +50,8 @@ class ShardOptions:
 
     def __post_init__(self) -> None:
         if self.seq_length < SHORTEST_ROW:
-            raise ValueError(
-                f"--seq-length must be at least {SHORTEST_ROW}: a row is [CLS], text and [SEP]. "
-                f"Received: {self.seq_length}."
-            )
-        if self.segmenter not in SEGMENTERS:
-            raise ValueError(f"--segmenter must be one of {', '.join(SEGMENTERS)}. Received: {self.segmenter!r}.")
+            raise too_short(self.seq_length)
+        require_one_of(self, segmenter=SEGMENTERS)
         if self.shard_bytes < 1:
             raise ValueError(f"a shard must hold some text. Received: shard_bytes={self.shard_bytes}.")
         self.corpus_format()
@@ -79,7 +78,7 @@ def open_tokenizer(path: PathLike, lowercase: bool = True) -> Tokenizer:
     if missing := [token for token in (*REQUIRED_TOKENS, MASK) if token not in tokens]:
         raise ValueError(
             f"{file}: a vocabulary for pretraining needs {', '.join(missing)}, which it lacks among {len(tokens)} "
-            f"tokens; add a line for each ([PAD] the first), or make one with train_vocab.py."
+            f"tokens; add a line for each ([PAD] the first), or make one with `nlptasks pretraining vocab`."
         )
     return Tokenizer.from_directory(path) if path.is_dir() else Tokenizer(path, lowercase)
 
@@ -131,26 +130,28 @@ class ShardMaker:
         """Prepare the folder; returns the numbers of the shards that are still to be made.
 
         Args:
-            overwrite: throw away what stands there.
+            overwrite: throw the shards away that stand there.
 
         Raises:
-            ValueError: shards of something else stand there.
+            ValueError: shards of something else stand there, or anything but shards.
         """
         path = self.directory / PLAN_FILE
         plan = self._plan()
-        if overwrite:
+        begun = path.is_file()
+        if not begun:
+            require_new_folder(self.directory)
+        elif overwrite:
             self._clear()
-        elif path.is_file():
-            if differing := _differences(read_json_object(path), plan):
-                raise ValueError(
-                    f"{self.directory}: holds shards made with other settings ({differing}); give another --output, or "
-                    f"--overwrite to replace them."
-                )
-        elif (self.directory / META_FILE).exists():
-            raise ValueError(f"{self.directory}: holds a {META_FILE} without {PLAN_FILE}; give another --output.")
-        self.tokenizer.save(self.directory)
-        if not path.is_file():
+        elif differing := _differences(read_json_object(path), plan):
+            raise UserError(
+                "{directory}: holds shards made with other settings ({differing}); give another {field:output}, or "
+                "{field:overwrite} to replace them.",
+                directory=self.directory,
+                differing=differing,
+            )
+        if overwrite or not begun:  # first of all: it says whose folder this is
             write_text(path, json.dumps(plan, ensure_ascii=False, indent=1) + "\n")
+        self.tokenizer.save(self.directory)
         self.remove_temporary_files()
         found = self._finished()
         missing = [number for number in range(len(self.units)) if number not in found]
@@ -217,8 +218,7 @@ class ShardMaker:
         return found
 
     def _clear(self) -> None:
-        for name in (META_FILE, PLAN_FILE):
-            (self.directory / name).unlink(missing_ok=True)
+        (self.directory / META_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.directory / PARTS_FOLDER, ignore_errors=True)
         for path in self.directory.glob(f"shard-*{SUFFIX}"):
             path.unlink()

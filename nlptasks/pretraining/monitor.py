@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nlptasks.errors import UserError
 from nlptasks.files import atomic_path, write_text
 
 LOG, CURVE = "log.csv", "curve.png"
@@ -169,7 +170,7 @@ def _event_writer(directory, first_step):
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise ValueError("--tensorboard needs tensorboardX: pip install tensorboardX.") from None
+        raise UserError("{field:tensorboard} needs tensorboardX: pip install tensorboardX.") from None
     return SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1 if first_step else None)
 
 

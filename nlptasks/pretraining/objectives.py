@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nlptasks.errors import UserError
 from nlptasks.pretraining.shards import Row
 from nlptasks.text.batches import round_up
+from nlptasks.text.vocab import CLS, MASK, PAD, SEP, UNK
 
 OBJECTIVES = ("mlm", "lm", "unilm")
 ATTENTION = {"mlm": "bidirectional", "lm": "causal", "unilm": "unilm"}
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIALS = (PAD, UNK, CLS, SEP, MASK)
 MASKED, KEPT = 0.8, 0.1  # shares of the chosen tokens; the rest becomes random tokens (arXiv 1810.04805)
 
 Example = dict[str, np.ndarray]
@@ -54,11 +56,11 @@ class Objective:
         if self.name not in OBJECTIVES:
             raise ValueError(f"an objective is one of {', '.join(OBJECTIVES)}. Received: {self.name!r}.")
         if not 0 < self.mask_rate < 1:
-            raise ValueError(f"--mask-rate must lie between 0 and 1. Received: {self.mask_rate}.")
+            raise UserError("{field:mask_rate} must lie between 0 and 1. Received: {rate}.", rate=self.mask_rate)
         if missing := [token for token in SPECIALS if token not in self.vocab]:
             raise ValueError(f"the vocabulary lacks {', '.join(missing)}; add them, [PAD] as the first token.")
-        if self.vocab["[PAD]"] != 0:
-            raise ValueError(f"[PAD] must be token 0 of the vocabulary. Received: {self.vocab['[PAD]']}.")
+        if self.vocab[PAD] != 0:
+            raise ValueError(f"[PAD] must be token 0 of the vocabulary. Received: {self.vocab[PAD]}.")
         ordinary = [i for token, i in self.vocab.items() if not (token.startswith("[") and token.endswith("]"))]
         object.__setattr__(self, "_ordinary", np.array(sorted(ordinary), "int32"))
         if not ordinary:
@@ -128,7 +130,7 @@ class Objective:
     @property
     def unpredicted_ids(self) -> list[int]:
         """Tokens that are never a target: [SEP] closes rows where the next token is predicted."""
-        return [self.vocab[token] for token in SPECIALS if self.name == "mlm" or token != "[SEP]"]
+        return [self.vocab[token] for token in SPECIALS if self.name == "mlm" or token != SEP]
 
     @property
     def _special_ids(self):
@@ -178,9 +180,11 @@ def parse_mixture(text: str) -> dict[str, float]:
         except ValueError:
             value = -1.0
         if name not in OBJECTIVES or name in weights or not 0 < value < float("inf"):
-            raise ValueError(
-                f"--objective takes {', '.join(OBJECTIVES)}, or several with positive weights (mlm=2,unilm=1). "
-                f"Received: {text!r}."
+            raise UserError(
+                "{field:objective} takes {objectives}, or several with positive weights (mlm=2,unilm=1). "
+                "Received: {text!r}.",
+                objectives=", ".join(OBJECTIVES),
+                text=text,
             )
         weights[name] = value
     total = sum(weights.values())

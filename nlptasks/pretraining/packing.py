@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from nlptasks.errors import UserError
 from nlptasks.pretraining.shards import DOCUMENT_START, WORD_START, Row, encode_row, id_bytes_for
 from nlptasks.pretraining.tokens import LineTokenizer
 from nlptasks.pretraining.words import WordCutter
@@ -47,6 +48,15 @@ def _break_sentences(text: str) -> str:
     return _SENTENCE_END.sub(r"\g<0>\n", text)
 
 
+def too_short(seq_length: int) -> UserError:
+    """The error for rows that hold no text."""
+    return UserError(
+        "{field:seq_length} must be at least {least}: a row is [CLS], text and [SEP]. Received: {seq_length}.",
+        least=SHORTEST_ROW,
+        seq_length=seq_length,
+    )
+
+
 class Packer:
     """Makes the records of one shard out of documents, in order.
 
@@ -64,9 +74,7 @@ class Packer:
 
     def __init__(self, tokenizer: Tokenizer, cut_words: WordCutter, seq_length: int):
         if seq_length < SHORTEST_ROW:
-            raise ValueError(
-                f"--seq-length must be at least {SHORTEST_ROW}: a row is [CLS], text and [SEP]. Received: {seq_length}."
-            )
+            raise too_short(seq_length)
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
         self._room = seq_length - 2
         self._encode, self._cut_words = LineTokenizer(tokenizer), cut_words

@@ -1,7 +1,7 @@
 """The loop of a pretraining run: steps, held-out rows, checkpoints, and what happens when something goes wrong."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nlptasks.core.attention import MultiHeadAttention
 from nlptasks.core.transformer import Transformer
+from nlptasks.errors import DivergedError
 from nlptasks.pretraining.checkpoints import Checkpoints
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.pretraining.objectives import Example
@@ -36,6 +37,31 @@ class RunSettings:
     """bad steps that are left out and counted before the run stops"""
 
 
+@dataclass(kw_only=True)
+class Progress:
+    """Where a run stands beside its arrays; every checkpoint holds it as one JSON object with these keys."""
+
+    options: Mapping[str, Any]
+    """what makes the run what it is, compared when it goes on"""
+    workers: int
+    """processes that prepare batches, whose state `data` is"""
+    step: int = 0
+    """steps done"""
+    skipped: int = 0
+    """bad steps left out"""
+    seconds: float = 0.0
+    pending: Sequence[Mapping[str, float]] = ()
+    """metrics of the steps since the last row of the log"""
+    first: int = 0
+    """the step that `data` is counted from"""
+    data: Any = None
+    """Grain's state; None: at `first`"""
+
+    def count_from_here(self, workers: int) -> None:
+        """Another number of workers has another kind of state: its batches begin with the next step."""
+        self.workers, self.first, self.data = workers, self.step, None
+
+
 def run_steps(
     step_function: Callable,
     model: Transformer,
@@ -45,7 +71,7 @@ def run_steps(
     settings: RunSettings,
     checkpoints: Checkpoints,
     monitor: Monitor,
-    progress: dict[str, Any],
+    progress: Progress,
     mesh: Mesh | None = None,
 ) -> State:
     """Runs until `settings.num_steps` and returns the state.
@@ -54,21 +80,21 @@ def run_steps(
         step_function: what `make_step` returns.
         batches: Grain's iterator; its state goes into every checkpoint.
         held_out: the batches `(B, ...)` of rows to validate on.
-        progress: what else goes into a checkpoint; `step` and `skipped` say where the run stands.
+        progress: where the run stands; brought up to date at every checkpoint.
 
     Raises:
         TrainingInterrupted: SIGTERM or Ctrl-C; the state is saved.
-        FloatingPointError: a bad step too many; it names the step.
+        DivergedError: a bad step too many; it names the step.
     """
     step_function = compile_step(step_function, state)
     validate = _validation(model, held_out, mesh)
-    sharding, step, waiting = batch_sharding(mesh), progress["step"], None
+    sharding, step, waiting = batch_sharding(mesh), progress.step, None
     first, anyone = step, _Agreement(step)
 
     def save():
-        progress.update(step=step, data=_plain(batches.get_state()))
-        progress.update(skipped=monitor.skipped, seconds=monitor.seconds, pending=monitor.pending)
-        checkpoints.save(step, state, progress)
+        progress.step, progress.data = step, _plain(batches.get_state())
+        progress.skipped, progress.seconds, progress.pending = monitor.skipped, monitor.seconds, monitor.pending
+        checkpoints.save(step, state, vars(progress))
 
     with StopRequested() as stop:
         while step < settings.num_steps:
@@ -102,9 +128,11 @@ def _judge(step, metrics, settings, monitor):
         monitor.skipped += 1
         what = f"step {step}: loss {values['loss']:.4g}, gradient norm {values['gradient_norm']:.4g}"
         if monitor.skipped > settings.skip_bad_steps:
-            raise FloatingPointError(
-                f"{what}: not finite, or a spike; the step was not applied. Resume with a lower --learning-rate or "
-                f"--precision float32, or let --skip-bad-steps leave out more than {settings.skip_bad_steps}."
+            raise DivergedError(
+                "{what}: not finite, or a spike; the step was not applied. Resume with a lower {field:learning_rate} "
+                "or {field:precision} float32, or let {field:skip_bad_steps} leave out more than {most}.",
+                what=what,
+                most=settings.skip_bad_steps,
             )
         monitor.say(f"{what}: left out ({monitor.skipped} of at most {settings.skip_bad_steps}).")
     monitor.add(step, values, settings.learning_rate.at(step - 1 - monitor.skipped))

@@ -67,8 +67,9 @@ def decode_row(record: bytes, id_bytes: int) -> Row:
     length, rest = divmod(len(record) - 1, id_bytes + 1)
     if rest or length < 2 or record[0] != FORMAT_VERSION:
         raise ValueError(
-            f"expected a record of version {FORMAT_VERSION} with {id_bytes + 1} bytes a token, received {len(record)} "
-            f"bytes that start with {record[:1].hex() or 'nothing'}; make the shards again with make_shards.py."
+            f"expected a record of version {FORMAT_VERSION} with {id_bytes + 1} bytes a token. Received: {len(record)} "
+            f"bytes that start with {record[:1].hex() or 'nothing'}; make the shards again with "
+            f"`nlptasks pretraining shards`."
         )
     token_ids = np.frombuffer(record, f"<u{id_bytes}", length, 1).astype("int32")
     flags = np.frombuffer(record, "uint8", length, 1 + length * id_bytes)
@@ -122,14 +123,14 @@ def read_meta(directory: PathLike) -> dict[str, Any]:
     path = Path(directory) / META_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file, so the shards are missing or unfinished; run make_shards.py with this --output "
-            f"(again): it goes on where it stopped."
+            f"{path}: no such file, so the shards are missing or unfinished; run `nlptasks pretraining shards` for "
+            f"this folder (again): it goes on where it stopped."
         )
     meta = read_json_object(path)
     if meta.get("format_version") != FORMAT_VERSION:
         raise ValueError(
-            f"{path}: expected shards of format version {FORMAT_VERSION}, received {meta.get('format_version')!r}; "
-            f"make them again with make_shards.py."
+            f"{path}: expected shards of format version {FORMAT_VERSION}. Received: {meta.get('format_version')!r}; "
+            f"make them again with `nlptasks pretraining shards`."
         )
     return meta
 
@@ -141,7 +142,7 @@ class ShardSet:
     read.
 
     Args:
-        directory: what make_shards.py has written.
+        directory: what `nlptasks pretraining shards` has written.
         vocab: the vocabulary of the model (token to id, or the path of a vocab.txt), to be compared with that of the
             shards; None: not compared.
         skip_unreadable: leave shards out that are missing, have another size or (with `check_digests`) other bytes,
@@ -182,7 +183,9 @@ class ShardSet:
                 self.shards.append(shard)
         self._ends = list(accumulate(shard["rows"] for shard in self.shards))
         if not self._ends or not self._ends[-1]:
-            raise ValueError(f"{self.directory}: holds no readable row; make the shards again with make_shards.py.")
+            raise ValueError(
+                f"{self.directory}: holds no readable row; make the shards again with `nlptasks pretraining shards`."
+            )
         self._id_bytes = id_bytes_for(self.vocab_size)
         self._readers: dict[int, Any] = {}
         self._process = os.getpid()
@@ -259,7 +262,7 @@ class ShardSet:
     def _unreadable(self, shard: Mapping[str, Any], what: str) -> str:
         return (
             f"{self.directory / shard['name']}: unreadable shard ({what}); copy it again, or delete it and run the "
-            f"same make_shards.py again, which makes what is missing, or skip unreadable shards."
+            f"same `nlptasks pretraining shards` again, which makes what is missing, or skip unreadable shards."
         )
 
     def _check_vocab(self, vocab):

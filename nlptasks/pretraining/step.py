@@ -1,6 +1,6 @@
 """The compiled training step: a pure function of a state and a batch, on any mesh of devices.
 
-`pretrain.py` runs it and `check_topology.py` compiles the same function for machines that are not there. JAX only.
+`training.py` runs it and `fitting.py` compiles the same function for machines that are not there. JAX only.
 
 Legend: A parts of a step, B rows of a part (over all processes), T position, D hidden, M targets, V vocabulary.
 """

@@ -12,6 +12,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nlptasks.backend.mesh import AXES
+from nlptasks.errors import UserError
 from nlptasks.pretraining.objectives import Objective
 from nlptasks.pretraining.step import State, batch_sharding
 
@@ -56,9 +57,12 @@ def topology_mesh(name: str, sizes: Mapping[str, int] | None) -> tuple[Mesh, dic
         ) from None
     sizes = dict(sizes or {"data": len(devices), "model": 1})
     if len(devices) != sizes["data"] * sizes["model"]:
-        raise ValueError(
-            f"--mesh must have as many places as the topology has devices. Received: data={sizes['data']},"
-            f"model={sizes['model']} for the {len(devices)} devices of {name}."
+        raise UserError(
+            "{field:mesh} must have as many places as the topology has devices. Received: data={data},model={model} "
+            "for the {count} devices of {name}.",
+            **sizes,
+            count=len(devices),
+            name=name,
         )
     return Mesh(np.array(devices).reshape(sizes["data"], sizes["model"]), AXES), sizes
 

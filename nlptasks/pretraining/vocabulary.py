@@ -8,6 +8,7 @@ trainer of the `tokenizers` library.
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from nlptasks.errors import UserError
 from nlptasks.text import build_character_vocab
 from nlptasks.text.vocab import MASK, REQUIRED_TOKENS
 from nlptasks.text.wordpiece import has_rare_character
@@ -39,11 +40,13 @@ def train_vocab(
         ValueError: no room for the special tokens, or no text.
     """
     if vocab_size <= len(SPECIAL_TOKENS):
-        raise ValueError(
-            f"--vocab-size must be over {len(SPECIAL_TOKENS)}, the number of special tokens. Received: {vocab_size}."
+        raise UserError(
+            "{field:vocab_size} must be over {specials}, the number of special tokens. Received: {vocab_size}.",
+            specials=len(SPECIAL_TOKENS),
+            vocab_size=vocab_size,
         )
     if min_frequency < 1:
-        raise ValueError(f"--min-frequency must be at least 1. Received: {min_frequency}.")
+        raise UserError("{field:min_frequency} must be at least 1. Received: {given}.", given=min_frequency)
     specials = len(REQUIRED_TOKENS) + 1  # those that come with the characters
     room = vocab_size - len(SPECIAL_TOKENS) + specials
     characters = list(build_character_vocab(texts(), min_frequency, room, lowercase))[specials:]

@@ -42,7 +42,7 @@ def run_all(work: Work, items: Iterable[Any], processes: int, report: Report) ->
                 except (EOFError, ConnectionResetError):
                     raise ChildProcessError(
                         f"a worker process died at item {busy[pipe]} (killed, perhaps because memory ran out); run the "
-                        f"same command again, with fewer --processes: it goes on with what is missing."
+                        f"same command again, with fewer processes: it goes on with what is missing."
                     ) from None
                 if kind == "report":
                     report(value)

@@ -113,9 +113,9 @@ def test_the_unigram_baseline_is_what_counting_gives():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"accumulate": 5}, "--batch-size must be a multiple of --accumulate x processes"),
-        ({"process_count": 7}, "--batch-size must be a multiple of --accumulate x processes"),
-        ({"num_held_out": ROWS}, "--valid-rows must leave rows to train on. Received: 103 of 103 rows"),
+        ({"accumulate": 5}, "batch_size must be a multiple of accumulate x processes"),
+        ({"process_count": 7}, "batch_size must be a multiple of accumulate x processes"),
+        ({"num_held_out": ROWS}, "valid_rows must leave rows to train on. Received: 103 of 103 rows"),
     ],
 )
 def test_batches_that_do_not_divide_are_refused(changes, message):

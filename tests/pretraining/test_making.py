@@ -146,11 +146,23 @@ def test_a_finished_folder_is_left_as_it_is_and_a_lost_shard_is_made_again(made,
     assert json.loads(run(corpus, texts, out, "--json").out)["shards_made"] == 0
     lost = out / "shard-00002.arrayrecord"
     lost.unlink()
-    with pytest.raises(ValueError, match=r"shard-00002\.arrayrecord: unreadable shard .*same make_shards\.py again"):
+    with pytest.raises(
+        ValueError, match=r"shard-00002\.arrayrecord: unreadable shard .*same `nlptasks pretraining shards` again"
+    ):
         ShardSet(out)
     assert json.loads(run(corpus, texts, out, "--processes", 1, "--json").out)["shards_made"] == 1
     assert_same_folder(out, made[0])
     assert [path for path in before if path.stat().st_mtime_ns != before[path]] == [lost]
+
+
+def test_shards_are_written_over_nothing_else(corpus, texts, tmp_path):
+    """A model's vocabulary, say; `--overwrite` replaces shards alone."""
+    (tmp_path / "vocab.txt").write_text("[PAD]")
+    for more in ((), ("--overwrite",)):
+        result = run(corpus, texts, tmp_path, *more)
+        assert result.status == 2
+        assert "holds vocab.txt already; a new run goes into a new or empty folder" in result.err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("vocab.txt", "[PAD]")]
 
 
 def test_other_settings_over_a_folder_are_refused_unless_it_shall_be_replaced(corpus, texts, tmp_path):
@@ -210,7 +222,7 @@ def test_an_error_in_a_worker_is_one_line_and_leaves_no_file(corpus, tmp_path):
     for processes in (1, 2):
         result = call(SHARDS, *words, "--shard-megabytes", 0.00004, "--processes", processes, "--segmenter", "none")
         assert result.status == 2
-        assert ".jsonl:2: expected an object with a string at 'text', received the keys 'title'; name" in result.err
+        assert ".jsonl:2: expected an object with a string at 'text'. Received: the keys 'title'; name" in result.err
         assert "Traceback" not in result.err
         assert list((tmp_path / "out").glob("*shard*")) == []
         assert not (tmp_path / "out" / META_FILE).exists()
@@ -229,7 +241,7 @@ def test_a_corpus_of_blank_lines_is_empty(corpus, tmp_path):
         (["--seq-length", 7], "--seq-length must be at least 8: a row is [CLS], text and [SEP]. Received: 7."),
         (["--segmenter", "ltp"], "--segmenter must be one of jieba, fcn, none. Received: 'ltp'."),
         (["--processes", 0], "--processes must be at least 1. Received: 0."),
-        (["--shard-megabytes", 0], "a shard must hold some text. Received: shard_bytes=0."),
+        (["--shard-megabytes", 0], "--shard-megabytes must be positive. Received: 0.0."),
         (["--documents", "page"], "--documents must be one of line, blank-line. Received: 'page'."),
         (["--input", "nothing/*.txt"], "nothing/*.txt: no file matches"),
         (["--vocab", "nothing.txt"], "nothing.txt: no such file"),
@@ -269,7 +281,7 @@ def test_a_killed_worker_is_told(corpus, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, path], capture_output=True, encoding="utf-8", check=False, env=environment)
     assert "a worker process died at item" in done.stdout, done.stderr
-    assert "with fewer --processes: it goes on with what is missing" in done.stdout
+    assert "with fewer processes: it goes on with what is missing" in done.stdout
 
 
 def die(item, report):

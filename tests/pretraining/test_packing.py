@@ -189,7 +189,7 @@ def test_random_text_is_split_as_character_by_character():
 
 
 def test_a_row_without_room_for_text_is_refused(tokenizer):
-    with pytest.raises(ValueError, match=r"--seq-length must be at least 8: .* Received: 7\."):
+    with pytest.raises(ValueError, match=r"^seq_length must be at least 8: .* Received: 7\."):
         Packer(tokenizer, make_word_cutter("none"), 7)
 
 

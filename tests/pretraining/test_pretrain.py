@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import keras
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from safetensors.numpy import load_file
 
 from nlptasks.loading import build_transformer_model
 from nlptasks.pretraining.monitor import Monitor
+from nlptasks.pretraining.run import Progress
 from nlptasks.text.vocab import save_vocab
 from tests.commands.scripts import call, load_script
 from tests.pretraining.shard_cases import random_rows, small_vocab, write_shards
@@ -29,20 +29,6 @@ CONFIG = {
     "max_position_embeddings": 23, "type_vocab_size": 2, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1, "initializer_range": 0.1,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs_are_compiled_once(tmp_path_factory):
-    values = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    former = {name: getattr(jax.config, name) for name in values}
-    for name, value in values.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in former.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(autouse=True)
@@ -239,9 +225,9 @@ def test_a_mixture_averages_and_goes_on_from_a_model(script, inputs, finished, t
     ("more", "message"),
     [
         (("--objective", "bert"), "--objective takes mlm, lm, unilm"),
-        (("--optimizer", "sgd"), "--optimizer is adamw or lamb"),
+        (("--optimizer", "sgd"), "--optimizer must be one of adamw, lamb"),
         (("--schedule", "10"), "--schedule takes steps and multipliers, as in 10000=1,100000=0"),
-        (("--precision", "float8"), "--precision is one of float32, bfloat16"),
+        (("--precision", "float8"), "--precision must be one of float32, bfloat16"),
         (("--mesh", "data=3"), "--batch-size must be a multiple of --accumulate x the data places"),
         (("--mesh", "data=8,model=2"), "has 16 places. Received: 8 devices"),
         (("--mesh", "data=1,model=4"), "the mesh must divide the heads. Received: model=4, num_heads=2"),
@@ -272,6 +258,36 @@ def test_other_options_than_the_runs_are_refused(script, inputs, finished):
     result = call(script, *arguments(inputs, finished[0], "--resume", "--seed", 4))
     assert result.status == 2
     assert "the run was started with seed=0, now seed=4" in result.err
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_run_writes_over_nothing(script, inputs, finished, tmp_path):
+    """Not over the model that it starts from, nor over any other file."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        shutil.copy(finished[0] / name, model)
+    for output, more in ((model, ("--checkpoint", model)), (model, ()), (inputs / "shards", ()), (inputs, ())):
+        before = contents(output)
+        result = call(script, *arguments(inputs, output, *more))
+        assert result.status == 2
+        assert "already; a new run goes into a new or empty folder: give another --output." in result.err
+        assert contents(output) == before
+    result = call(script, *arguments(inputs, model / "vocab.txt"))
+    assert (result.status, "vocab.txt: cannot be a folder" in result.err) == (2, True)
+
+
+def test_a_checkpoint_of_the_first_version_is_read():
+    """Its progress as version 0.1.0 wrote it."""
+    stored = {"step": 7, "skipped": 1, "seconds": 2.5, "pending": [{"loss": 3.0}], "first": 2, "data": {"last": 6}}
+    stored |= {"options": {"seed": 0}, "workers": 0}
+    progress = Progress(**stored)
+    assert json.loads(json.dumps(vars(progress))) == stored
+    progress.count_from_here(2)
+    assert vars(progress) == stored | {"workers": 2, "first": 7, "data": None}
 
 
 def test_shards_that_do_not_fit_the_model_are_refused(script, inputs, finished, tmp_path):

@@ -87,7 +87,7 @@ def test_a_decoded_record_is_the_row(id_bytes, vocab_size):
 
 @pytest.mark.parametrize("record", [b"", b"\1", b"\1" + bytes(7), b"\2" + bytes(9), b"\1" + bytes(3)])
 def test_a_record_of_another_format_is_refused(record):
-    with pytest.raises(ValueError, match=r"expected a record of version 1 with 3 bytes a token, received \d+ bytes"):
+    with pytest.raises(ValueError, match=r"expected a record of version 1 with 3 bytes a token. Received: \d+ bytes"):
         decode_row(record, 2)
 
 
@@ -142,13 +142,15 @@ def test_a_set_is_told_by_its_contents_not_by_its_place(folder, tmp_path_factory
 
 def test_shards_without_meta_are_unfinished(folder):
     (folder / META_FILE).unlink()
-    with pytest.raises(FileNotFoundError, match=r"meta\.json: no such file, .* unfinished; run make_shards\.py with"):
+    with pytest.raises(
+        FileNotFoundError, match=r"meta\.json: no such file, .* unfinished; run `nlptasks pretraining shards` for"
+    ):
         ShardSet(folder)
 
 
 def test_shards_of_another_format_are_refused(folder):
     write_meta(folder, read_meta(folder) | {"format_version": 7})
-    with pytest.raises(ValueError, match=r"meta\.json: expected shards of format version 1, received 7; make"):
+    with pytest.raises(ValueError, match=r"meta\.json: expected shards of format version 1. Received: 7; make"):
         ShardSet(folder)
 
 

@@ -195,7 +195,7 @@ def test_fused_attention_makes_the_same_losses():
 def test_meshes_that_cannot_be_are_refused():
     assert parse_mesh("model=2,data=4") == {"data": 4, "model": 2}
     for text in ("", "data", "data=0", "rows=2", "data=2,data=2", "data=-1"):
-        with pytest.raises(ValueError, match="--mesh takes sizes by axis"):
+        with pytest.raises(ValueError, match="mesh takes sizes by axis"):
             parse_mesh(text)
     with pytest.raises(ValueError, match=r"has 64 places. Received: \d+ devices"):
         MeshDistribution({"data": 32, "model": 2})

@@ -81,6 +81,14 @@ def test_the_same_corpus_gives_the_same_vocabulary(made, corpus, tmp_path):
         assert (tmp_path / f"{seed}.txt").read_bytes() == made[0].read_bytes()
 
 
+def test_the_corpus_is_not_overwritten(tmp_path):
+    (tmp_path / "corpus.txt").write_text("天天天天")
+    result = call(SCRIPT, "--input", tmp_path / "*.txt", "--output", tmp_path / "corpus.txt")
+    assert result.status == 2
+    assert "corpus.txt: is a file of the corpus and would be overwritten; give another --output." in result.err
+    assert (tmp_path / "corpus.txt").read_text() == "天天天天"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nlptasks
+from nlptasks.pretraining.packing import split_sentences
 from nlptasks.pretraining.words import JiebaWords, make_word_cutter
 from nlptasks.text import read_json_lines
 from tests.pretraining.corpora import ODD, make_documents
@@ -36,15 +37,53 @@ def expected_flags(lines, cut):
 
 
 def assert_equal_to_jieba(cutter, lines):
-    found, at = cutter("\n".join(lines)), 0
-    for line in lines:
-        assert found[at : at + len(line)].tolist() == starts_of(jieba.lcut(line)), line
-        at += len(line) + 1
-    assert at == len(found) + 1
+    found = cutter("\n".join(lines))
+    words = [[*jieba.cut(line), "\n"] for line in lines]
+    ends = np.cumsum([len(word) for cut in words for word in cut])
+    expected = np.zeros(ends[-1], bool)
+    expected[[0, *ends[:-1]]] = True
+    if not np.array_equal(found, expected[:-1]):
+        at = 0
+        for line, cut in zip(lines, words, strict=True):
+            assert found[at : at + len(line)].tolist() == starts_of(cut[:-1]), line
+            at += len(line) + 1
+        raise AssertionError("line ends are words")
 
 
 def test_words_are_those_of_jieba(jieba_words):
     assert_equal_to_jieba(jieba_words, lines_of([*make_documents(150, 3), *ODD]))
+
+
+def mixed_lines(count, seed):
+    """Lines of pieces of the invented documents, rare words, characters at random, alphabets and marks."""
+    choose = random.Random(seed)
+    texts = "".join(make_documents(400, seed))
+    words = [*jieba.dt.FREQ][:: len(jieba.dt.FREQ) // 20_000]
+    han, odd = [chr(i) for i in range(0x4E00, 0x9FD6)], "".join(ODD).replace("\n", "")
+    latin = "aB1.%+#&_- ，。、9Zx"
+
+    def piece():
+        kind = choose.randrange(8)
+        if kind < 3:
+            start = choose.randrange(len(texts) - 12)
+            return texts[start : start + choose.randrange(1, 12)]
+        if kind < 5:
+            return choose.choice(words)
+        if kind < 7:
+            return "".join(choose.choices(han if kind == 5 else latin, k=choose.randrange(1, 6)))
+        start = choose.randrange(len(odd) - 6)
+        return odd[start : start + choose.randrange(1, 6)]
+
+    return ["".join(piece() for _ in range(choose.randrange(1, 4))) for _ in range(count)]
+
+
+def test_words_of_100_000_lines_are_those_of_jieba(jieba_words):
+    """Invented sentences and mixtures, each once; short lines, so that jieba itself is done soon."""
+    sentences = dict.fromkeys(line for text in make_documents(4_000, 17) for line in split_sentences(text))
+    lines = list(dict.fromkeys([*sentences, *mixed_lines(105_000, 19)]))[:100_000]
+    assert len(lines) == 100_000
+    for start in range(0, len(lines), 2000):  # about as many as a batch holds
+        assert_equal_to_jieba(jieba_words, lines[start : start + 2000])
 
 
 def test_random_characters_are_cut_as_jieba_cuts_them(jieba_words):
@@ -71,9 +110,9 @@ def test_words_of_public_text_are_those_of_jieba(jieba_words, public_data):
     lines = []
     for name in ("wiki", "poetry", "weekly", "laws"):
         texts = (item["text"] for item in read_json_lines(public_data / "text" / f"{name}.jsonl.gz", ["text"]))
-        for text, _ in zip(texts, range(40), strict=False):
+        for text, _ in zip(texts, range(400), strict=False):
             lines += text[:2000].split("\n")
-    assert sum(map(len, lines)) > 50_000
+    assert sum(map(len, lines)) > 200_000
     assert_equal_to_jieba(jieba_words, lines)
 
 
@@ -83,12 +122,18 @@ def test_words_of_the_segmenter_are_its_words():
     assert make_word_cutter("fcn")("\n".join(lines)).tolist() == expected_flags(lines, segmenter.segment)
 
 
+def test_another_jieba_is_refused(monkeypatch):
+    monkeypatch.setattr(jieba, "__version__", "0.43.0")
+    with pytest.raises(ValueError, match=r"segmenter jieba finds words as jieba 0\.42 does\. Received: jieba 0\.43\.0"):
+        make_word_cutter("jieba")
+
+
 def test_without_a_segmenter_every_character_is_a_word():
     np.testing.assert_array_equal(make_word_cutter("none")("天气ab"), [True] * 4)
 
 
 def test_an_unknown_segmenter_is_refused():
-    with pytest.raises(ValueError, match=r"--segmenter must be one of jieba, fcn, none\. Received: 'ltp'\."):
+    with pytest.raises(ValueError, match=r"^segmenter must be one of jieba, fcn, none\. Received: 'ltp'\."):
         make_word_cutter("ltp")
 
 

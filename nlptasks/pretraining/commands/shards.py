@@ -14,21 +14,22 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from nlptasks.applications.options import require_positive
 from nlptasks.console import say
-from nlptasks.pretraining.beam import make_with_beam
-from nlptasks.pretraining.making import ShardMaker, ShardOptions, open_tokenizer
 from nlptasks.pretraining.workers import run_all
+from nlptasks.train.options import Options, require_at_least, require_positive
+
+if TYPE_CHECKING:
+    from nlptasks.pretraining.making import ShardMaker
 
 LOCAL = "local"
 
 
 @dataclass(kw_only=True)
-class MakeShards:
+class MakeShards(Options):
     """Make shards."""
 
     input: tuple[str, ...]
@@ -64,8 +65,16 @@ class MakeShards:
     beam_option: tuple[str, ...] = ()
     """further options for Beam, name=value"""
 
+    def check(self) -> None:
+        """Refuses values that are wrong by themselves or contradict each other."""
+        super().check()
+        require_at_least(self, 1, "processes")
+        require_positive(self, "shard_megabytes")
+
     def run(self) -> None:
-        require_positive(self, "processes")
+        """Makes the shards that are missing, and says what stands in them."""
+        from nlptasks.pretraining.making import ShardMaker, ShardOptions, open_tokenizer
+
         options = ShardOptions(
             seq_length=self.seq_length,
             segmenter=self.segmenter,
@@ -83,10 +92,12 @@ class MakeShards:
         if self.runner == LOCAL:
             self._make(maker, todo)
         else:
+            from nlptasks.pretraining.beam import make_with_beam
+
             make_with_beam(maker, todo, self.runner, self.beam_option)
         self._summarise(maker.finish(), time.perf_counter() - start, len(todo))
 
-    def _make(self, maker: ShardMaker, todo: list[int]) -> None:
+    def _make(self, maker: "ShardMaker", todo: list[int]) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as shall compute
         processes = self.processes or _usable_cores()
         done = len(maker.units) - len(todo)

@@ -5,15 +5,15 @@
 Files, formats and documents are read as by `shards`; see pretraining/README.md.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nlptasks.console import progress_bar
+from nlptasks.errors import UserError
 from nlptasks.files import require_writable
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
-from nlptasks.pretraining.vocabulary import SPECIAL_TOKENS, train_vocab
-from nlptasks.text import save_vocab
 
 UNIT_BYTES = 1 << 24
 
@@ -38,9 +38,18 @@ class TrainVocab:
     """keep upper case and accents"""
 
     def run(self) -> None:
+        """Reads the corpus twice and writes the vocabulary."""
         require_writable(self.output)
-        form = CorpusFormat(format=self.format, field=self.field)
-        units = plan_units(find_files(self.input), UNIT_BYTES)
+        form, files = CorpusFormat(format=self.format, field=self.field), find_files(self.input)
+        if self.output.exists() and any(os.path.samefile(path, self.output) for path, _ in files):
+            raise UserError(
+                "{output}: is a file of the corpus and would be overwritten; give another {field:output}.",
+                output=self.output,
+            )
+        from nlptasks.pretraining.vocabulary import SPECIAL_TOKENS, train_vocab
+        from nlptasks.text import save_vocab
+
+        units = plan_units(files, UNIT_BYTES)
 
         def texts() -> Iterator[str]:
             for unit in progress_bar(units, "reading"):
