@@ -5,7 +5,7 @@ Public names are resolved on first use: importing the package imports no backend
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "build_transformer_model": "nlptasks.loading",

@@ -3,6 +3,10 @@
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlptasks.console import Command
 
 APPLICATIONS = {
     "reading": ("nlptasks.applications.reading.commands", "answers to questions out of several passages"),
@@ -19,23 +23,28 @@ SHORT_FORMS = {"segment": ("segmentation", "segment")}
 """first words that stand for two"""
 
 
+COMPLETION = "--print-completion"
+"""first word that asks for a script of completion: followed by bash, zsh or tcsh"""
+
+
 def usage() -> str:
     """The map of all commands."""
     lines = ["usage: nlptasks APPLICATION VERB [OPTIONS]", "", "applications:"]
     lines += [f"  {word:16}{about}" for word, (_, about) in APPLICATIONS.items()]
     lines += ["", "short forms:"]
     lines += [f"  {word:16}nlptasks {' '.join(words)}" for word, words in SHORT_FORMS.items()]
-    lines += ["", "nlptasks APPLICATION --help lists its verbs; nlptasks APPLICATION VERB --help their options."]
+    lines += ["", f"nlptasks {COMPLETION} bash (or zsh, tcsh) writes a script that completes commands."]
+    lines += ["nlptasks APPLICATION --help lists its verbs; nlptasks APPLICATION VERB --help their options."]
     return "\n".join(lines)
 
 
-def parse(arguments: Sequence[str]) -> object:
+def parse(arguments: Sequence[str]) -> "Command":
     """The command that a command line names, with its options.
 
     Raises:
         SystemExit: the line is wrong, or asks for help.
     """
-    from nlptasks import console
+    from nlptasks import aliases, console
 
     word, *rest = arguments
     if word in SHORT_FORMS:
@@ -44,12 +53,9 @@ def parse(arguments: Sequence[str]) -> object:
     if word not in APPLICATIONS:
         console.say(f"error: {word}: no such application; one of {', '.join([*APPLICATIONS, *SHORT_FORMS])}.")
         raise SystemExit(console.USAGE)
+    word, *rest = aliases.translate([word, *rest], console.say)
     module = importlib.import_module(APPLICATIONS[word][0])
-    if hasattr(module, "VERBS"):
-        commands = module.load(rest[:1] if rest and rest[0] in module.VERBS else list(module.VERBS))
-    else:
-        commands = module.COMMANDS
-    return console.parse(commands, module.__doc__.splitlines()[0], rest, f"nlptasks {word}")
+    return console.parse(module.COMMANDS, (module.__doc__ or "").splitlines()[0], rest, f"nlptasks {word}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,8 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(usage() + "\n")
         return 0
     from nlptasks import console
+    from nlptasks.backend.startup import quiet_backends
 
+    if arguments[0] == COMPLETION:
+        console.print_completion(_all_commands(), arguments[1:])
+    quiet_backends()
     return console.run(parse(arguments))
+
+
+def _all_commands() -> dict[str, Any]:
+    """By first word: the verbs of an application with their commands, or the command of a short form."""
+    found = {word: importlib.import_module(module).COMMANDS for word, (module, _) in APPLICATIONS.items()}
+    return found | {short: found[word][verb] for short, (word, verb) in SHORT_FORMS.items()}
 
 
 def script(*words: str) -> Callable[[Sequence[str] | None], int]:

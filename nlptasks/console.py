@@ -4,13 +4,16 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn, Protocol, Union
 
-from tqdm import tqdm
-
+from nlptasks.backend.startup import set_environment
 from nlptasks.errors import UserError, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
+from nlptasks.train.options import Options, unchecked
+from nlptasks.train.progress import progress_bar, say
+
+__all__ = ["Command", "parse", "progress_bar", "run", "say"]
 
 OK, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
 
@@ -18,7 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 class Command(Protocol):
-    """A dataclass: its fields are its options, its docstring the help, `run` does the job."""
+    """A dataclass: its fields are its options, its docstring the help, `run` does the job.
+
+    Where it has a method `environment`, the environment variables that this returns (`dict[str, str]`) are set before
+    `run`; its module then imports Keras in functions only.
+    """
 
     def run(self) -> None:
         """Does the job."""
@@ -33,10 +40,39 @@ def parse(commands: Mapping[str, type] | type, description: str, arguments: Sequ
     import tyro
 
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    shared = {"prog": program, "description": description, "args": list(arguments), "config": config}
-    if isinstance(commands, type):
-        return tyro.cli(commands, **shared)
-    return tyro.extras.subcommand_cli_from_dict(dict(commands), **shared)
+    shared: dict[str, Any] = {"prog": program, "description": description, "args": list(arguments), "config": config}
+    with unchecked():  # `run` says what is wrong in one line
+        if isinstance(commands, type):
+            return tyro.cli(commands, **shared)
+        return tyro.extras.subcommand_cli_from_dict(dict(commands), **shared)
+
+
+def print_completion(commands: Mapping[str, Mapping[str, type] | type], shells: Sequence[str]) -> NoReturn:
+    """Writes a shell script that completes every command to standard output.
+
+    Args:
+        commands: by first word: a command, or its verbs with their commands.
+        shells: one name: bash, zsh or tcsh.
+
+    Raises:
+        SystemExit: always, with the status.
+    """
+    import tyro
+
+    def application(verbs: Mapping[str, type]) -> Callable[[object], object]:
+        def choose(command: object) -> object:
+            return command
+
+        members = tuple(Annotated[each, tyro.conf.subcommand(verb)] for verb, each in verbs.items())
+        choose.__annotations__["command"] = Union[members] if len(members) > 1 else members[0]  # noqa: UP007 - made here
+        return choose
+
+    words = {word: each if isinstance(each, type) else application(each) for word, each in commands.items()}
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
+    tyro.extras.subcommand_cli_from_dict(
+        words, prog="nlptasks", args=["--tyro-print-completion", *shells], config=config
+    )
+    raise SystemExit(OK)
 
 
 def run(command: Command) -> int:
@@ -45,6 +81,10 @@ def run(command: Command) -> int:
     What the user can mend (a `ValueError` or a file error) is one line on standard error and status 2.
     """
     try:
+        if isinstance(command, Options):
+            command.check()
+        if hasattr(command, "environment"):
+            set_environment(command.environment())
         command.run()
         sys.stdout.flush()
     except TrainingInterrupted:
@@ -56,7 +96,7 @@ def run(command: Command) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is quiet too
         return BROKEN_PIPE
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError) as error:
         logger.debug("details", exc_info=True)
         say(f"error: {_one_line(error)}")
         return USAGE
@@ -67,13 +107,3 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join((error.render(flag_of) if isinstance(error, UserError) else str(error)).split())
-
-
-def say(message: str) -> None:
-    """Progress and logs go to standard error; standard output is for results."""
-    tqdm.write(message, file=sys.stderr)
-
-
-def progress_bar(items: Iterable, description: str = "", total: int | None = None, initial: int = 0) -> tqdm:
-    """A bar on standard error."""
-    return tqdm(items, desc=description, total=total, initial=initial, file=sys.stderr, mininterval=0.5)

@@ -1,9 +1,13 @@
 """The way in to what is ready to use: `load`. It imports what the application needs, and no backend for a segmenter."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar, overload
 
+from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
+from nlptasks.train.contracts import Application, Distillable
 
 BUNDLED = {name: Path(__file__).parent / "bundled" / name for name in ("segmenter", "similarity")}
 """the models that come with the package"""
@@ -15,22 +19,42 @@ _APPLICATIONS = {
     "conditional_generation": ("nlptasks.applications.conditional.generator", "ConditionalGenerator"),
     "sequence_labeling": ("nlptasks.applications.labeling.labeler", "Labeler"),
 }
+_DISTILLABLES = {
+    "classification": ("nlptasks.applications.classification.distilling", "DistillableClassifier"),
+    "labeling": ("nlptasks.applications.labeling.distilling", "DistillableLabeler"),
+    "reading": ("nlptasks.applications.reading.distilling", "DistillableReader"),
+}
+DISTILLABLE = tuple(_DISTILLABLES)
+"""the applications whose models can be compressed"""
 _CONFIGS = ("config.json", "bert_config.json")
 
 
-def load(directory: str | Path):
+_Expected = TypeVar("_Expected", bound=Application)
+
+
+@overload
+def load(directory: str | Path) -> Any: ...
+@overload
+def load(directory: str | Path, expect: type[_Expected]) -> _Expected: ...
+
+
+def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
     """The application saved in `directory`, ready to use.
 
     A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `SentenceEncoder` `.encode(texts)`
-    and `.most_similar(query)`, a `Classifier` `.classify(text)` and `.predict(texts)`, a `Labeler` `.label(text)` and
-    `.predict(texts)`, a `ConditionalGenerator` `.generate(condition)`.
+    and `.most_similar(query)`, a `Classifier` `.classify(text)`, a `Labeler` `.label(text)`, a `ConditionalGenerator`
+    `.generate(condition)`; each has `.predict(items)` for many.
+
+        segmenter = nlptasks.load("segmenter")
+        segmenter.segment("今天天气很好")
 
     Args:
         directory: what a training run has written, or the name of a model that comes with the package: "segmenter",
             "similarity".
+        expect: the class that it must be of, `nlptasks.Reader`, say.
 
     Raises:
-        ValueError, FileNotFoundError: one line; the directory holds no application of this library.
+        UserError, FileNotFoundError: one line; the directory holds no application of this library, or another one.
     """
     path = BUNDLED.get(str(directory), Path(directory))
     if not path.exists():
@@ -41,12 +65,38 @@ def load(directory: str | Path):
     settings = read_json_object(_config_file(path)).get("nlptasks", {})
     task = settings.get("task") if isinstance(settings, dict) else None
     if task not in _APPLICATIONS:
-        raise ValueError(
-            f"{path}: holds no application of this library (task {task!r}; known: {', '.join(_APPLICATIONS)}). "
-            "Load a bare network with nlptasks.build_transformer_model."
+        raise UserError(
+            "{path}: holds no application of this library (task {task!r}; known: {known}). Load a bare network with "
+            "nlptasks.build_transformer_model.",
+            path=path,
+            task=task,
+            known=", ".join(_APPLICATIONS),
         )
     module, name = _APPLICATIONS[task]
+    if expect is not None and task != expect.task:
+        wanted, wanted_name = _APPLICATIONS[expect.task]
+        raise UserError(
+            "{path}: holds a {name}, expected a {wanted}; give a directory that `nlptasks {application} train` has "
+            "written.",
+            path=path,
+            name=name,
+            wanted=wanted_name,
+            application=wanted.split(".")[2],
+        )
     return getattr(importlib.import_module(module), name).from_directory(path)
+
+
+def distillable(application: str) -> Callable[[Any], Distillable]:
+    """What compression needs of an application.
+
+    Args:
+        application: one of `DISTILLABLE`.
+
+    Returns:
+        A class, made from `applications.distilling.DistillingOptions`.
+    """
+    module, name = _DISTILLABLES[application]
+    return getattr(importlib.import_module(module), name)
 
 
 def _config_file(path: Path) -> Path:

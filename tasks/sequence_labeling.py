@@ -1,4 +1,4 @@
-"""Sequence labelling: train, score and use a model that finds the entities of texts.
+"""Sequence labeling: train, score and use a model that finds the entities of texts.
 
     python tasks/sequence_labeling.py train --train A.jsonl --valid B.jsonl --checkpoint DIR --output runs/ner
     python tasks/sequence_labeling.py evaluate --model runs/ner --data test.jsonl

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlptasks.applications.segmentation.config import save_segmenter
+from nlptasks.applications.segmentation.storage import save_segmenter
 from nlptasks.command import main
 from tests.applications.segmentation.segmentation_cases import (
     PECULIAR,
@@ -92,7 +92,7 @@ def test_spaces_stand_between_characters_where_most_are_ascii(model, segmenter):
 def test_a_bad_line_far_down_is_named_by_its_number(model):
     data = b"ab\n" * 100_000 + b"\xff\n"
     err = run("--model", model, data=data, expected=2)[1]
-    assert err.startswith("error: standard input:100001: expected UTF-8, received byte 0xff at byte offset 300000;")
+    assert err.startswith("error: standard input:100001: expected UTF-8. Received: byte 0xff at byte offset 300000;")
 
 
 def test_processes_and_files_change_nothing(model, tmp_path):
@@ -185,7 +185,7 @@ def test_bytes_that_are_not_utf8_are_named_and_the_lines_before_come_out(model, 
         out, err = run("--model", model, "--processes", processes, path, expected=2)
         assert out.decode().replace(" ", "") == "今天\n我们\n"
         assert err.startswith(
-            f"error: {path}:3: expected UTF-8, received byte 0xb1 at byte offset 14; convert the file"
+            f"error: {path}:3: expected UTF-8. Received: byte 0xb1 at byte offset 14; convert the file"
         )
         assert err.count("\n") == 1
     assert "standard input:1: expected UTF-8" in run("--model", model, data=b"\xff", expected=2)[1]
@@ -195,7 +195,7 @@ def test_bytes_that_are_not_utf8_are_named_and_the_lines_before_come_out(model, 
     ("arguments", "message"),
     [
         (("nothing.txt",), "error: nothing.txt: no such file"),
-        (("tests",), "error: tests: expected a file, received a folder"),
+        (("tests",), "error: tests: expected a file. Received: a folder"),
         (("--standard", "ctb"), "error: the standard must be one of first, second, third. Received: 'ctb'."),
         (("--processes", "0"), "error: --processes must be at least 1. Received: 0."),
         (("--user-dict", "nothing.txt"), "error: nothing.txt: no such file"),
@@ -248,3 +248,22 @@ def test_random_segmenters_of_the_tests_are_what_was_saved(segmenter):
     texts = TEXT.splitlines()
     same = np.mean([a == b for a, b in zip(random_segmenter().segment(texts), segmenter.segment(texts), strict=True)])
     assert same > 0.5
+
+
+def test_a_shell_completes_applications_verbs_and_options(tmp_path):
+    script = tmp_path / "completion.bash"
+    done = subprocess.run([*COMMAND[:-1], "--print-completion", "bash"], cwd=ROOT, capture_output=True, check=True)
+    script.write_bytes(done.stdout)
+
+    def completed(*words):
+        line = " ".join(words)
+        code = (
+            f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; "
+            'COMP_POINT=${#COMP_LINE}; set -- $(complete -p nlptasks); $3; echo "${COMPREPLY[@]}"'
+        )
+        return subprocess.run(["bash", "-c", code], capture_output=True, encoding="utf-8", check=True).stdout.split()
+
+    assert completed("nlptasks", "cl") == ["classification"]
+    assert completed("nlptasks", "pretraining", "sh") == ["shards"]
+    assert completed("nlptasks", "classification", "train", "--seq") == ["--seq-length"]
+    assert "--tags" in completed("nlptasks", "segment", "--ta")
