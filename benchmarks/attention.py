@@ -33,7 +33,7 @@ def programs(config) -> dict:
     import keras
     from keras import ops
 
-    from nlptasks.backend.programs import compile_function, compile_train_step
+    from nlptasks.backend import compile_function, compile_train_step
     from nlptasks.core import Transformer
 
     model = Transformer(config)

@@ -29,7 +29,7 @@ from nlptasks.files import write_text
 from nlptasks.metrics.classification import score_labels
 from nlptasks.metrics.entities import score_entities
 from nlptasks.text.entities import EntityText, read_entities
-from nlptasks.text.labelled import Columns, read_labelled
+from nlptasks.text.labeled import Columns, read_labeled
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1, 2, 3)
@@ -53,28 +53,28 @@ TASKS = {
         "classification/chnsenticorp_train.tsv",
         "classification/chnsenticorp_dev.tsv",
         ("--columns", "label", "text"),
-        (*CLASSIFIER, "--max-length", "96", "--epochs", "2", "--batch-size", "32"),
+        (*CLASSIFIER, "--seq-length", "96", "--epochs", "2", "--batch-size", "32"),
     ),
     "iflytek": Task(
         "iflytek, 119 classes",
         "classification/iflytek_train.jsonl",
         "classification/iflytek_dev.jsonl",
         (),
-        (*CLASSIFIER, "--max-length", "128", "--epochs", "6", "--batch-size", "32"),
+        (*CLASSIFIER, "--seq-length", "128", "--epochs", "6", "--batch-size", "32"),
     ),
     "lcqmc": Task(
         "LCQMC pairs, 2 classes",
         "similarity/lcqmc_dev.tsv",
         None,
-        ("--columns", "a", "b", "label", "--text", "a", "--second-text", "b"),
-        (*CLASSIFIER, "--max-length", "64", "--epochs", "5", "--batch-size", "32"),
+        ("--columns", "a", "b", "label", "--text-column", "a", "--second-text-column", "b"),
+        (*CLASSIFIER, "--seq-length", "64", "--epochs", "5", "--batch-size", "32"),
     ),
     "cluener": Task(
         "CLUENER, 10 types",
         "sequence_labeling/cluener_train.jsonl",
         "sequence_labeling/cluener_dev.jsonl",
         (),
-        (*SCRATCH, "--learning-rate", "2e-3", "--max-length", "64", "--epochs", "4", "--batch-size", "64"),
+        (*SCRATCH, "--learning-rate", "2e-3", "--seq-length", "64", "--epochs", "4", "--batch-size", "64"),
     ),
 }
 HEADS = ("crf", "global-pointer", "efficient-global-pointer")
@@ -135,7 +135,7 @@ def classification_baseline(name: str, files: dict[str, Path]) -> dict:
     pair = "--second-text" in TASKS[name].columns
     names = {"chnsenticorp": ("label", "text"), "iflytek": None, "lcqmc": ("text", "second", "label")}[name]
     columns = Columns(second_text="second" if pair else None, names=names)
-    parts = {part: read_labelled(path, columns) for part, path in files.items()}
+    parts = {part: read_labeled(path, columns) for part, path in files.items()}
     vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=2)
     train = parts["train"]
     vectorizer.fit([text.text for text in train] + ([text.second_text for text in train] if pair else []))

@@ -24,7 +24,7 @@ DATA = "classification/online_shopping_10_cats.tsv"
 HELD_OUT = {"valid": 1000, "test": 3000}
 MODELS = {"conditional norms": "norm", "label tokens": "prefix", "no condition": "none"}
 TRAINING = (
-    "--checkpoint none --max-length 64 --hidden-size 192 --num-layers 3 --num-heads 6 --ffn-size 768 --min-count 3 "
+    "--checkpoint none --seq-length 64 --hidden-size 192 --num-layers 3 --num-heads 6 --ffn-size 768 --min-count 3 "
     "--epochs 3 --batch-size 32 --learning-rate 1e-3 --warmup-share 0.05 --decay --clip-norm 1"
 )
 COLUMNS = (

@@ -71,6 +71,7 @@ def ours(folder: Path, dtype: str, repeats: int, gpu: bool) -> dict:
 
     from nlptasks import build_transformer_model
     from nlptasks.applications.reading.voting import AnswerDecoder
+    from nlptasks.applications.reading.windows import Row
     from nlptasks.generate import BeamSearch, Generator, Greedy, forbid
 
     model = build_transformer_model(folder, folder, application="lm", with_mlm="linear").stored_as(dtype)
@@ -87,8 +88,8 @@ def ours(folder: Path, dtype: str, repeats: int, gpu: bool) -> dict:
         build_transformer_model(folder, folder, application="unilm", with_mlm="linear").stored_as(dtype), NEVER
     )
     ids = passages()
-    rows, texts = ([[row] for row in part.tolist()] for part in (ids, ids[:, 1:-22]))
-    [answer], found["times"][READER] = timed(lambda: decoder.decode([rows], [texts], NEW), repeats)
+    rows = [Row(0, p, 0, source.tolist(), source[1:-22], offsets=None) for p, source in enumerate(ids)]
+    [answer], found["times"][READER] = timed(lambda: decoder.decode(rows, NEW), repeats)
     found["tokens"][READER] = [answer.tokens]
     found["logits"] = ops.convert_to_numpy(model([sources(1), sources(1) * 0]))[0, -1].astype(float).tolist()
     found["matmul"] = matmul_rate(dtype, model)
@@ -99,7 +100,7 @@ def matmul_rate(dtype: str, model) -> float:
     """Floating-point operations a second of a large matrix product on this backend."""
     from keras import ops
 
-    from nlptasks.backend.programs import compile_function
+    from nlptasks.backend import compile_function
 
     size = 3072
     a = ops.cast(np.random.default_rng(3).normal(size=(size, size)), dtype)

@@ -36,14 +36,14 @@ TASKS = {
         "text_classification.py",
         ("classification/chnsenticorp_train.tsv", "classification/chnsenticorp_dev.tsv"),
         ("--columns", "label", "text"),
-        ("--max-length", "64", "--epochs", "2", "--pooling", "mean"),
+        ("--seq-length", "64", "--epochs", "2", "--pooling", "mean"),
         "accuracy",
     ),
     "CLUENER, entity F1": (
         "sequence_labeling.py",
         ("sequence_labeling/cluener_train.jsonl", "sequence_labeling/cluener_dev.jsonl"),
         (),
-        ("--max-length", "64", "--epochs", "3"),
+        ("--seq-length", "64", "--epochs", "3"),
         "f1",
     ),
 }
@@ -51,9 +51,9 @@ TASKS = {
 
 def training_texts(data: Path) -> list[str]:
     """The training texts of both tasks, without their labels."""
-    from nlptasks.text.labelled import Columns, read_labelled
+    from nlptasks.text.labeled import Columns, read_labeled
 
-    sentiment = read_labelled(data / TASKS["ChnSentiCorp, accuracy"][1][0], Columns(names=("label", "text")))
+    sentiment = read_labeled(data / TASKS["ChnSentiCorp, accuracy"][1][0], Columns(names=("label", "text")))
     lines = (data / TASKS["CLUENER, entity F1"][1][0]).read_text(encoding="utf-8").splitlines()
     return [text.text for text in sentiment] + [json.loads(line)["text"] for line in lines]
 
@@ -84,7 +84,7 @@ def pretrain(directory: Path, variant: str, seed: int, steps: int, data: Path) -
     import keras
     from keras import ops
 
-    from nlptasks.backend.programs import compile_train_step
+    from nlptasks.backend import compile_train_step
     from nlptasks.checkpoints.huggingface import save_directory
     from nlptasks.core import Transformer, TransformerConfig
     from nlptasks.core.layers import at_positions

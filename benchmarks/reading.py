@@ -78,7 +78,7 @@ def answering_speed(readers: dict, questions: list[tuple[str, list[str]]], repea
     for _ in range(1 + repeats):
         for way, (method, beam_size) in WAYS.items():
             started = time.perf_counter()
-            readers[method].answer_batch(questions, beam_size=beam_size)
+            readers[method].predict(questions, beam_size=beam_size)
             times[way].append(time.perf_counter() - started)
     return {way: len(questions) / float(np.median(of[1:])) for way, of in times.items()}
 
@@ -95,8 +95,8 @@ def small_speed(data: Path, runs: dict[str, Path]) -> dict[str, float]:
 
 def base_reader(method: str, answer_length: int):
     """A reader of BERT-base size that never ends an answer, so that every one takes the same work."""
-    from nlptasks.applications.reading.reader import METHODS as ATTENTION
     from nlptasks.applications.reading.reader import Reader
+    from nlptasks.applications.reading.training import METHODS as ATTENTION
     from nlptasks.applications.reading.windows import ReadingLengths
     from nlptasks.checkpoints.configs import config_from_json
     from nlptasks.core import Transformer
@@ -169,7 +169,7 @@ def introduction(runs: dict[str, Path]) -> list[str]:
         "those scored.",
         "",
         "```",
-        f"python tasks/reading_comprehension.py train {TRAINING} \\",
+        f"nlptasks reading train {TRAINING} \\",
     ]
     for method, special in METHODS.items():
         log = json.loads((runs[method] / "log.json").read_text(encoding="utf-8"))
@@ -178,7 +178,7 @@ def introduction(runs: dict[str, Path]) -> list[str]:
             f"    {special} --output runs/{method}  # {log[-1]['training_seconds'] / 60:.0f} minutes; "
             f"best epoch {best['epoch']}"
         )
-    evaluate = f"python tasks/reading_comprehension.py evaluate --model runs/seq2seq --data {DRCD} --baselines {TRAIN}"
+    evaluate = f"nlptasks reading evaluate --model runs/seq2seq --data {DRCD} --baselines {TRAIN}"
     return [*lines, evaluate, "```", ""]
 
 

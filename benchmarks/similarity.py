@@ -36,9 +36,9 @@ GROUP_COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 def retrieval(data: Path, runs: Path) -> Iterator[str]:
     """Top-k on groups_dev.tsv by loss, alone and blended, beside lexical scores and the mean of embeddings."""
     import nlptasks
-    from nlptasks.applications.similarity.encoder import GruModel
-    from nlptasks.applications.similarity.samples import read_groups
+    from nlptasks.applications.similarity.gru import GruModel
     from nlptasks.metrics.similarity import score_retrieval
+    from nlptasks.text.groups import read_groups
     from nlptasks.text.lexical import LexicalIndex
 
     groups = read_groups([data / "groups_dev.tsv"])
@@ -113,10 +113,11 @@ def siamese(data: Path, epochs: int = 8) -> Iterator[str]:
 
     from nlptasks.applications.similarity.gru_runtime import GruRuntime
     from nlptasks.applications.similarity.network import GruEncoder
-    from nlptasks.applications.similarity.samples import GroupExamples, read_groups
-    from nlptasks.backend.programs import compile_train_step
+    from nlptasks.applications.similarity.samples import GroupExamples
+    from nlptasks.backend import compile_train_step
     from nlptasks.metrics.similarity import score_retrieval
     from nlptasks.text.characters import CharacterVocab
+    from nlptasks.text.groups import read_groups
     from nlptasks.train.optimizers import make_adam
     from nlptasks.train.run import start_run
 
@@ -173,8 +174,8 @@ def siamese(data: Path, epochs: int = 8) -> Iterator[str]:
 def pairs(data: Path, model: Path) -> Iterator[str]:
     """AUC, accuracy and Spearman on the pair files."""
     import nlptasks
-    from nlptasks.applications.similarity.samples import read_pairs
     from nlptasks.metrics.similarity import score_pairs
+    from nlptasks.text.groups import read_pairs
     from nlptasks.text.lexical import LexicalIndex
 
     encoder = nlptasks.load(model)
@@ -193,7 +194,7 @@ def pairs(data: Path, model: Path) -> Iterator[str]:
 def speed(data: Path, model: str) -> Iterator[str]:
     """Sentences encoded a second, from text to vectors."""
     import nlptasks
-    from nlptasks.applications.similarity.samples import read_groups
+    from nlptasks.text.groups import read_groups
 
     encoder = nlptasks.load(model)
     sentences = read_groups([data / "groups_train.tsv"]).sentences
@@ -235,7 +236,7 @@ def _steps_of(count: int, rows: int, batch_size: int) -> str:
     """The row of one number of groups."""
     from nlptasks.applications.similarity.network import GruEncoder
     from nlptasks.applications.similarity.table import SampledClassifier
-    from nlptasks.backend.programs import compile_train_step
+    from nlptasks.backend import compile_train_step
     from nlptasks.train.optimizers import make_adam
 
     random = np.random.default_rng(1)

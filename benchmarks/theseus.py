@@ -23,12 +23,12 @@ import numpy as np
 from record import surroundings
 
 from nlptasks.files import write_text
-from nlptasks.text.labelled import Columns, LabelledText, read_labelled
+from nlptasks.text.labeled import Columns, LabeledText, read_labeled
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1, 2, 3)
 LAYERS, SUCCESSOR_LAYERS = 4, 2
-MODEL = ("--hidden-size", "96", "--num-heads", "4", "--ffn-size", "384", "--max-length", "64", "--pooling", "mean")
+MODEL = ("--hidden-size", "96", "--num-heads", "4", "--ffn-size", "384", "--seq-length", "64", "--pooling", "mean")
 TRAINING = ("--batch-size", "32", "--warmup-share", "0.1", "--decay", "--clip-norm", "1")
 RATE, LAST_RATE = "1e-3", "3e-4"
 TEMPERATURE = 2.0
@@ -130,59 +130,49 @@ def train_student(
 
     import nlptasks
     from nlptasks.applications.classification.classifier import ClassificationExamples
+    from nlptasks.applications.classification.training import ClassifierOptions
     from nlptasks.applications.compression.theseus import make_successor
-    from nlptasks.train.loop import train
-    from nlptasks.train.optimizers import make_adam
+    from nlptasks.train.experiment import Experiment
     from nlptasks.train.run import start_run
 
     start_run(seed)
     old = nlptasks.load(teacher)
     student = make_successor(old, SUCCESSOR_LAYERS)
     training, validation = (read_part(task, files[part]) for part in ("train", "valid"))
-    examples = ClassificationExamples(student, [t.text for t in training], [t.labels for t in training], seed)
     found = old.predict([text.text for text in training]) if distilled else []
     log_p = np.array([[np.log(max(one.scores[label], 1e-30)) for label in old.labels] for one in found], "float32")
 
-    def arrays(indices: np.ndarray) -> dict:
-        batch = dict(examples.arrays(indices, 32))
-        if distilled:
+    class Taught(ClassificationExamples):
+        def arrays(self, indices: np.ndarray, batch_size: int) -> dict:
+            batch = dict(super().arrays(indices, batch_size))
             soft = np.exp(log_p[indices] / TEMPERATURE)
             batch["teacher"] = np.zeros_like(batch["targets"])
             batch["teacher"][: len(indices)] = soft / soft.sum(axis=1, keepdims=True)
-        return batch
+            return batch
 
-    def loss(batch: dict):
-        if not distilled:
-            return student.loss(batch)
+    def taught_loss(batch: dict):
         logits_BC = student.logits(batch["token_ids"], batch["segment_ids"], training=True)
         hard_B = ops.categorical_crossentropy(batch["targets"], logits_BC, from_logits=True)
         soft_B = ops.categorical_crossentropy(batch["teacher"], logits_BC / TEMPERATURE, from_logits=True)
         loss_B = 0.5 * hard_B + 0.5 * TEMPERATURE**2 * soft_B
         return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
 
-    steps = epochs * -(-len(examples) // 32)
-    train(
-        student.model,
-        make_adam(float(RATE), steps, 0.1, True, 1.0),
-        loss,
-        epoch_batches=lambda epoch: examples.batches(epoch, 32),
-        make_batch=arrays,
-        epochs=epochs,
-        validate=lambda: {"accuracy": accuracy(student, validation)},
-        score_name="accuracy",
-        save_best=lambda: student.save(run),
-        directory=run,
-        options={"epochs": epochs, "seed": seed, "distilled": distilled},
-        resume=True,
-    )
+    kind = Taught if distilled else ClassificationExamples
+    examples = kind(student, [text.text for text in training], [text.labels for text in training], seed)
+    if distilled:
+        student.loss = taught_loss
+    steps = {"epochs": epochs, "batch_size": 32, "learning_rate": float(RATE)}
+    steps |= {"warmup_share": 0.1, "decay": True, "clip_norm": 1.0}
+    options = ClassifierOptions(output=run, resume=(run / "options.json").is_file(), seed=seed, **steps)
+    Experiment(options, student, examples, lambda: {"accuracy": accuracy(student, validation)}, "accuracy").run()
 
 
-def read_part(task: Task, path: Path) -> list[LabelledText]:
+def read_part(task: Task, path: Path) -> list[LabeledText]:
     """The texts of a file with their labels."""
-    return read_labelled(path, Columns(names=task.names or None))
+    return read_labeled(path, Columns(names=task.names or None))
 
 
-def accuracy(classifier, texts: list[LabelledText]) -> float:
+def accuracy(classifier, texts: list[LabeledText]) -> float:
     """Percent of the texts whose label is found."""
     found = classifier.predict([text.text for text in texts])
     return 100 * statistics.mean(one.labels == text.labels for one, text in zip(found, texts, strict=True))
@@ -319,7 +309,7 @@ def step_table(
 ) -> list[str]:
     """Time of a stage-2 step relative to the predecessor's fine-tuning step, at rate 0.5."""
     import nlptasks.applications.compression.theseus as library
-    from nlptasks.backend.programs import compile_train_step
+    from nlptasks.backend import compile_train_step
     from nlptasks.train.optimizers import make_adam
 
     whole = make()

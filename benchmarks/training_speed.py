@@ -111,7 +111,7 @@ def nlptasks(folder: Path, dtype: str, repeats: int) -> dict:
 
     from nlptasks import build_transformer_model
     from nlptasks.applications.encoder_head import EncoderWithHead
-    from nlptasks.backend.programs import compile_function, compile_train_step
+    from nlptasks.backend import compile_function, compile_train_step
     from nlptasks.train.optimizers import make_adam
     from nlptasks.train.run import start_run
 
