@@ -6,7 +6,7 @@
 
 Each fault is put into a copy of the working tree. First the tests that are named for it run, then those of
 `make quick`, on the backend of the break. Prints a line a break; the status is 1 when one is caught by nothing, or
-fewer than QUICK_AT_LEAST by `make quick`. Not a part of `make test`: it takes an hour on two cores.
+fewer than QUICK_AT_LEAST by `make quick`. Not a part of `make test`: each break runs tests of its own.
 `test_breaks.py` holds that the texts to replace still stand in the sources once.
 """
 
