@@ -515,6 +515,7 @@ def copy_tree(target: Path) -> None:
 def first_failure(tree: Path, backend: str, tests: tuple[str, ...]) -> str | None:
     """The first test that fails in a tree, "(collection)" where they cannot even begin; None: all pass."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "-rfE", *tests]
+    command += ["--ignore", "tests/test_breaks.py"]  # it fails for every break, since the text is gone
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "jax_programs")}
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, encoding="utf-8", check=False)
