@@ -22,6 +22,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -616,9 +617,9 @@ class Speed(Shared):
 COMMANDS = {"train": Train, "export": Export, "evaluate": Evaluate, "pack": Pack, "speed": Speed}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command of the line; returns its exit status."""
-    return run(parse(COMMANDS, __doc__, sys.argv[1:], Path(__file__).name))
+    return run(parse(COMMANDS, __doc__, sys.argv[1:] if arguments is None else arguments, Path(__file__).name))
 
 
 if __name__ == "__main__":
