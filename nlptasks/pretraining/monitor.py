@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nlptasks.errors import UserError
-from nlptasks.files import atomic_path, write_text
+from nlptasks.files import write_text
+from nlptasks.train.curve import Line, draw_panels
 
 LOG, CURVE = "log.csv", "curve.png"
 COLUMNS = (
@@ -175,20 +176,14 @@ def _event_writer(directory, first_step):
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss and accuracy by step, training and held out, as a PNG."""
-    import matplotlib
+    """Draws loss and accuracy by step, training and held out, as a PNG."""
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    def points(column: str, style: str) -> Line:
+        found = [(row["step"], row[column]) for row in rows if column in row]
+        return [step for step, _ in found], [value for _, value in found], style
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for axis, name, title in ((axes[0], "loss", "nats a target"), (axes[1], "accuracy", "targets found")):
-        for column, label, style in ((name, "training", "-"), (f"valid_{name}", "held out", "o-")):
-            points = [(row["step"], row[column]) for row in rows if column in row]
-            if points:
-                axis.plot(*zip(*points, strict=True), style, label=label, markersize=3)
-        axis.set(title=title, xlabel="step")
-        axis.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)
+    panels = {
+        title: {"training": points(name, "-"), "held out": points(f"valid_{name}", "o-")}
+        for title, name in (("nats a target", "loss"), ("targets found", "accuracy"))
+    }
+    draw_panels(panels, "step", path)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STATE, LOG, CURVE = "resume.safetensors", "log.json", "curve.png"
 SAVE_SECONDS = 600  # a killed run loses no more than this
+DRAW_SECONDS = 30  # drawing takes as long as many steps of a small model
 
 
 def run_epochs(run: Experiment) -> list[dict[str, Any]]:
@@ -50,12 +51,14 @@ def run_epochs(run: Experiment) -> list[dict[str, Any]]:
     def save() -> None:
         save_state(state, model, optimizer, progress)
 
+    drawn = time.monotonic()
     with StopRequested() as stop:
         while progress.epoch < run.epochs and not _is_past_patience(run, progress):
             batches = _grouped(run.examples.batches(progress.epoch, run.size), run.options.accumulate)
             _run_epoch(run, step, batches, progress, stop, save)
             if stop.requested:
                 save()
+                _draw(progress, run.folder)
                 raise TrainingInterrupted
             with averaged_weights(model, optimizer):
                 scores = run.validated()
@@ -65,6 +68,10 @@ def run_epochs(run: Experiment) -> list[dict[str, Any]]:
                     if run.keep == "best":
                         run.trained.save(run.folder)
             save()
+            if time.monotonic() - drawn > DRAW_SECONDS:
+                _draw(progress, run.folder)
+                drawn = time.monotonic()
+    _draw(progress, run.folder)
     if run.keep == "last":
         with averaged_weights(model, optimizer):
             run.trained.save(run.folder)
@@ -149,4 +156,8 @@ def _finish_epoch(progress: Progress, batches: int, scores: dict[str, float], di
     progress.history.append(row | {"training_seconds": round(progress.seconds, 1)})
     progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
     write_text(directory / LOG, json.dumps(progress.history, indent=1, ensure_ascii=False) + "\n")
-    draw_curve(progress.history, directory / CURVE)
+
+
+def _draw(progress: Progress, directory: Path) -> None:
+    if progress.history:
+        draw_curve(progress.history, directory / CURVE)
