@@ -20,6 +20,8 @@ from nlptasks.checkpoints.packing import (
 )
 from tests.test_house_rules import modules_after
 
+pytestmark = pytest.mark.once
+
 R, C = 61, 89
 BUNDLED = next(iter(sorted(Path(nlptasks.__file__).parent.glob("*/segmenter/model.safetensors"))))
 

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 import nlptasks
 import nlptasks.train.progress
 from nlptasks import build_transformer_model
+from nlptasks.applications.reading import commands
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.metrics.reading import score_reading
@@ -92,6 +93,24 @@ def run(files, tmp_path_factory) -> Path:
     assert f"16 questions; answers by passage: kept {kept}, cut 0, lost 0, empty {len(passages) - kept}\n" in result.err
     assert f"{output}: ready for evaluate, answer and predict" in result.err
     return output
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opened_once(run):
+    """The reader of the run, whose decoding compiles at its first answer, is one object for all commands."""
+    readers = {}
+    directory = Path(run)
+
+    def load(path, expect):
+        if Path(path) != directory:
+            return nlptasks.load(path, expect)
+        if directory not in readers:
+            readers[directory] = nlptasks.load(path, expect)
+        return readers[directory]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "load", load)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import pytest
 
 from nlptasks.core import TransformerConfig
 
+pytestmark = pytest.mark.once
+
 SIZES = {"vocab_size": 11, "hidden_size": 12, "num_layers": 1, "num_heads": 3, "ffn_size": 5}
 
 

@@ -11,7 +11,7 @@ C, MOST, WIDTH = 3, 9, 24
 
 @pytest.fixture(scope="module")
 def model():
-    return built_to_end("causal", bias=1.0, layer_norm_cond_size=C)
+    return built_to_end("causal", bias=1.0, layer_norm_cond_size=C, num_layers=1)
 
 
 @pytest.fixture(scope="module")

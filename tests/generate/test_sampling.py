@@ -33,7 +33,15 @@ def expected(temperature, top_k, top_p):
     return q / q.sum()
 
 
-@pytest.mark.parametrize("few", [2, 256])  # below and above the size of the nucleus: both ways to find it
+@pytest.fixture(scope="module", params=[2, 256])  # below and above the size of the nucleus: both ways to find it
+def few(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling_module, "FEW_CANDIDATES", request.param)
+        compiled.cache_clear()
+        yield
+    compiled.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p"),
     [
@@ -46,9 +54,7 @@ def expected(temperature, top_k, top_p):
         (1, 9, 1),
     ],
 )
-def test_draws_follow_the_truncated_distribution(temperature, top_k, top_p, few, monkeypatch):
-    monkeypatch.setattr(sampling_module, "FEW_CANDIDATES", few)
-    compiled.cache_clear()
+def test_draws_follow_the_truncated_distribution(temperature, top_k, top_p, few):
     search = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, count=DRAWS, seed=11)
     logits = np.broadcast_to(np.log(P) + 1.7, (1, NODES, V))
     [drawn], _ = run(search, logits, 1)
@@ -83,7 +89,8 @@ def test_a_draw_depends_on_seed_row_and_step_only(settings):
     together = drawn(3, list(range(8)))
     for row in range(8):
         assert drawn(3, [row]) == [together[row]]
-        assert drawn(1, [row]) == [together[row][:1]]
+        if not settings:
+            assert drawn(1, [row]) == [together[row][:1]]
     assert drawn(3, list(range(8)), seed=8) != together
     assert len({str(tokens) for of in together for tokens in of}) > 8
 

@@ -17,6 +17,8 @@ from nlptasks.applications.labeling.samples import (
 from nlptasks.text.entities import Entity, EntityText
 from tests.applications.labeling.label_cases import TYPES, entity_texts, tokenizer
 
+pytestmark = pytest.mark.once
+
 
 def test_entities_go_through_tokens_and_come_back_as_the_same_pieces_of_the_text():
     texts = [

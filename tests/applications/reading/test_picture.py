@@ -9,6 +9,8 @@ from nlptasks.applications.reading.windows import normalise
 from tests.applications.reading import test_masked
 from tests.applications.reading.test_reader import PASSAGES, questions, reader
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module", params=["seq2seq", "mlm"])
 def some_reader(request):

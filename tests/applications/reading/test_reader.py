@@ -22,7 +22,7 @@ LENGTHS = ReadingLengths(passage_length=40, question_length=12, answer_length=9)
 
 def reader(seed=3, **changes):
     tokenizer = Tokenizer(build_character_vocab([normalise(text.replace("龘", "")) for text in PASSAGES]))
-    sizes = {"vocab_size": tokenizer.vocab_size, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "ffn_size": 24}
+    sizes = {"vocab_size": tokenizer.vocab_size, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "ffn_size": 24}
     config = TransformerConfig(**(sizes | {"max_positions": LENGTHS.total, "attention": "unilm"} | changes))
     model = Transformer(config, with_mlm="linear")
     model.build()
@@ -83,11 +83,16 @@ def test_case_full_width_and_unknown_characters_come_back_as_they_were():
 
 
 def test_answers_do_not_depend_on_what_else_is_asked(some_reader):
-    asked = questions(6)  # each number of passages is a program of its own
+    asked = questions(12)
+    assert {len(passages) for _, passages in asked} == {1, 2, 3}
     together = some_reader.predict(asked, rows=5)
+    compared = 0
     for (question, passages), answer in zip(asked, together, strict=True):
-        alone = some_reader.answer(question, passages)
-        assert (alone.text, alone.score) == (answer.text, pytest.approx(answer.score, abs=1e-4))
+        if len(passages) == 2:  # each number of passages would be a program of its own
+            alone = some_reader.answer(question, passages)
+            assert (alone.text, alone.score) == (answer.text, pytest.approx(answer.score, abs=1e-4))
+            compared += 1
+    assert compared >= 3
 
 
 def test_a_question_whose_passages_all_drop_out_has_an_empty_answer(some_reader):

@@ -14,6 +14,8 @@ from nlptasks.applications.reading.windows import (
 from nlptasks.applications.seq2seq_loss import target_batch
 from nlptasks.text import Passage, Question, Tokenizer, build_character_vocab
 
+pytestmark = pytest.mark.once
+
 TEXTS = ["小明在北京、上海工作；他喜欢NBA 和足球，也爱下棋。", "谁喜欢足球？", "城里有三座桥和一条河。"]
 
 

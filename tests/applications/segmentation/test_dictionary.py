@@ -11,6 +11,8 @@ from nlptasks.applications.segmentation.dictionary import ALWAYS, JIEBA_WEIGHT, 
 from nlptasks.applications.segmentation.segmenter import SEARCHED
 from tests.applications.segmentation.segmentation_cases import PECULIAR, random_segmenter, random_texts, spans
 
+pytestmark = pytest.mark.once
+
 
 def write(path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

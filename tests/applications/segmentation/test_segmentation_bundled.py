@@ -8,6 +8,8 @@ from nlptasks.opening import BUNDLED
 from nlptasks.text.segmented import read_segmented
 from tests.applications.segmentation.segmentation_cases import random_texts, sentences
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def segmenter():

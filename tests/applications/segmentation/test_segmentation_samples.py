@@ -25,6 +25,8 @@ from nlptasks.applications.segmentation.vocab import (
 from nlptasks.text.units import code_points, split_units
 from tests.applications.segmentation.segmentation_cases import random_parts, sentences
 
+pytestmark = pytest.mark.once
+
 
 def some_examples(**fields):
     samples = [(*gold_tags(words), i % 3) for i, words in enumerate(sentences())]

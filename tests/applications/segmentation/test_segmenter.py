@@ -11,6 +11,8 @@ from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.storage import save_segmenter
 from tests.applications.segmentation.segmentation_cases import random_parts, random_segmenter, random_texts, sentences
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("preset", ["default", "original"])
 def test_the_words_of_ten_thousand_texts_make_the_texts_again(rng, preset):

@@ -8,6 +8,8 @@ import pytest
 from nlptasks.applications.segmentation import viterbi
 from nlptasks.applications.segmentation.viterbi import FIRST_FROM, SECOND_FROM, TAGS, best_words, decode
 
+pytestmark = pytest.mark.once
+
 LEGAL = {"ss", "sb", "bm", "be", "mm", "me", "es", "eb"}
 
 

@@ -12,6 +12,8 @@ from nlptasks.applications.similarity.index import SentenceIndex
 from tests.applications.similarity.similarity_cases import SENTENCES, gru_arrays, random_encoder
 from tests.text.test_lexical import plain_bm25
 
+pytestmark = pytest.mark.once
+
 
 def test_vectors_have_length_one_and_similarity_is_their_cosine():
     encoder = random_encoder()

@@ -11,6 +11,8 @@ from nlptasks.opening import BUNDLED
 from nlptasks.text.groups import read_groups
 from tests.test_house_rules import modules_after
 
+pytestmark = pytest.mark.once
+
 SAMPLE = Path(__file__).parents[3] / "data" / "similarity_sample.tsv"
 
 
