@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -112,6 +112,7 @@ JAX_ONLY = tuple(
     f"nlptasks.pretraining.{name}"
     for name in ("assembly", "checkpoints", "fitting", "run", "step", "topology", "training")
 )
+LONGEST_FILE = 350  # lines of a library file
 UNSAFE_MODULES = ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 UNSAFE_CALLS = ("eval", "exec", "torch.load", "enable_unsafe_deserialization", "yaml.load", "read_pickle")
 UNSAFE_ARGUMENTS = {"allow_pickle": True, "safe_mode": False, "weights_only": False, "shell": True}
@@ -244,6 +245,22 @@ def test_scripts_import_no_other_script_and_no_backend():
     for path, text in sources("tasks"):
         for name, line, _ in imports_of(text):
             assert not starts_with(name, "tasks", *BACKENDS, *(stems - {path.stem})), f"{path}:{line}: {name}"
+
+
+def too_long(files: Iterable[tuple[Path, str]]) -> list[str]:
+    """The files that have more than LONGEST_FILE lines."""
+    lengths = {path: len(text.splitlines()) for path, text in files}
+    return [f"{path}: {length} lines" for path, length in lengths.items() if length > LONGEST_FILE]
+
+
+def test_no_library_file_is_longer_than_one_reads_in_a_sitting():
+    found = list(sources("nlptasks"))
+    assert len(found) > 100
+    assert too_long(found) == []
+
+
+def test_a_file_that_is_too_long_is_found():
+    assert too_long([(Path("a.py"), "x\n" * 350), (Path("b.py"), "x\n" * 351)]) == ["b.py: 351 lines"]
 
 
 # What an import costs

@@ -15,7 +15,8 @@ from nlptasks.applications.compression.plan import MIXINGS, initial_layers, modu
 from nlptasks.applications.encoder_head import EncoderWithHead
 from nlptasks.backend import run_one
 from nlptasks.checkpoints.weights import assign_weights, export_weights
-from nlptasks.core.transformer import Transformer, added_scores
+from nlptasks.core.blocks import added_scores
+from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 
 _LAYER = "encoder.layer."
