@@ -15,8 +15,12 @@ from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from keras import ops
 
+from nlptasks.backend.programs import current_values
 from nlptasks.core.transformer import Transformer
 
+Batch = Mapping[str, jax.Array]
+"""the arrays of an `Example`, `(A, B, ...)`, or `(B, ...)` where it is a part"""
+Metrics = dict[str, jax.Array]
 _MEMORY = 0.99  # of the running mean of losses that a spike is measured against
 
 
@@ -29,6 +33,10 @@ class State(NamedTuple):
     optimizer: list[jax.Array]
     usual_loss: jax.Array
     """running mean of the losses of good steps, 0 before the first; float32 ()"""
+
+
+Step = Callable[[State, Batch], tuple[State, Metrics]]
+Evaluation = Callable[[list[jax.Array], list[jax.Array], Batch], tuple[jax.Array, jax.Array, jax.Array]]
 
 
 def state_of(model: Transformer, optimizer: keras.optimizers.Optimizer) -> State:
@@ -47,7 +55,7 @@ def state_of(model: Transformer, optimizer: keras.optimizers.Optimizer) -> State
     )
 
 
-def loss_sums(model: Transformer, part: Mapping[str, jax.Array], training: bool):
+def loss_sums(model: Transformer, part: Batch, training: bool) -> tuple[jax.Array, jax.Array]:
     """Over the targets of `(B, ...)` arrays: the sum of -log p and the number of targets found, float32 scalars.
 
     Logits are computed at the targets only: `(B, M, V)`.
@@ -66,9 +74,7 @@ def loss_sums(model: Transformer, part: Mapping[str, jax.Array], training: bool)
     return jnp.sum(loss_BM * weights_BM), jnp.sum(hits_BM * weights_BM)
 
 
-def make_step(
-    model: Transformer, optimizer: keras.optimizers.Optimizer, spike: float | None = None
-) -> Callable[[State, Mapping[str, jax.Array]], tuple[State, dict[str, jax.Array]]]:
+def make_step(model: Transformer, optimizer: keras.optimizers.Optimizer, spike: float | None = None) -> Step:
     """`step(state, batch) -> (state, metrics)`, to be compiled, with the state donated.
 
     A batch has arrays `(A, B, ...)`. Losses and gradients are summed over all parts and all devices and divided by the
@@ -80,70 +86,102 @@ def make_step(
     Metrics, float32 scalars: `loss` (nats a target), `accuracy`, `targets`, `tokens` (not padding),
     `gradient_norm`, `bad` (0 or 1).
     """
-    trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
+    add_up = _make_sums(model)
 
-    def sums(trainable_values, other_values, part):
-        mapping = list(zip(trainable + others, [*trainable_values, *other_values], strict=True))
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss, hits = loss_sums(model, part, training=True)
-        now = [scope.get_current_value(variable) for variable in others]
-        return loss, ([old if new is None else new for new, old in zip(now, other_values, strict=True)], hits)
-
-    differentiated = jax.value_and_grad(sums, has_aux=True)
-
-    def step(state, batch):
-        parts = batch["token_ids"].shape[0]
-
-        def add_part(carry, part):
-            other_values, loss, hits, gradients = carry
-            (more, (other_values, found)), new = differentiated(state.trainable, other_values, part)
-            gradients = [a + b for a, b in zip(gradients, new, strict=True)]
-            return (other_values, loss + more, hits + found, gradients), None
-
-        zero = jnp.zeros((), "float32")
-        if parts == 1:
-            part = {name: array[0] for name, array in batch.items()}
-            (loss, (other_values, hits)), gradients = differentiated(state.trainable, state.others, part)
-        else:
-            start = (state.others, zero, zero, [jnp.zeros_like(value) for value in state.trainable])
-            (other_values, loss, hits, gradients), _ = jax.lax.scan(add_part, start, dict(batch))
+    def step(state: State, batch: Batch) -> tuple[State, Metrics]:
+        sums = add_up(state, batch)
         targets = jnp.maximum(jnp.sum(batch["target_weights"]), 1.0)
-        loss, gradients = loss / targets, [g / targets.astype(g.dtype) for g in gradients]
+        loss, gradients = sums.loss / targets, [g / targets.astype(g.dtype) for g in sums.gradients]
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype("float32"))) for g in gradients))
         bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm))
         if spike is not None:
             bad |= (state.usual_loss > 0) & (loss > spike * state.usual_loss)
-        new_trainable, new_optimizer = optimizer.stateless_apply(state.optimizer, gradients, state.trainable)
-        usual = jnp.where(state.usual_loss > 0, _MEMORY * state.usual_loss + (1 - _MEMORY) * loss, loss)
-
-        def unless_bad(new, old):
-            return [jnp.where(bad, b, a) for a, b in zip(new, old, strict=True)]
-
-        state = State(
-            unless_bad(new_trainable, state.trainable),
-            other_values,
-            unless_bad(new_optimizer, state.optimizer),
-            jnp.where(bad, state.usual_loss, usual),
-        )
+        state = _next_state(state, sums.others, optimizer, gradients, loss, bad)
         tokens = jnp.sum(batch["token_ids"] != 0).astype("float32")
-        metrics = {"loss": loss, "accuracy": hits / targets, "targets": targets, "tokens": tokens}
+        metrics = {"loss": loss, "accuracy": sums.hits / targets, "targets": targets, "tokens": tokens}
         return state, metrics | {"gradient_norm": norm, "bad": bad.astype("float32")}
 
     return step
 
 
+class _Sums(NamedTuple):
+    """Over the parts of a batch: the random state after them, and the sums of losses, targets found and gradients."""
+
+    others: list[jax.Array]
+    loss: jax.Array
+    hits: jax.Array
+    gradients: list[jax.Array]
+
+
+def _make_sums(model: Transformer) -> Callable[[State, Batch], _Sums]:
+    """`add_up(state, batch)`: computes the parts of a batch one after the other."""
+    trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
+
+    def part_loss(
+        trainable_values: list[jax.Array], other_values: list[jax.Array], part: Batch
+    ) -> tuple[jax.Array, tuple[list[jax.Array], jax.Array]]:
+        mapping = list(zip(trainable + others, [*trainable_values, *other_values], strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            loss, hits = loss_sums(model, part, training=True)
+        return loss, (list(current_values(scope, others, other_values)), hits)
+
+    differentiated = jax.value_and_grad(part_loss, has_aux=True)
+
+    def add_up(state: State, batch: Batch) -> _Sums:
+        def add_part(sums: _Sums, part: Batch) -> tuple[_Sums, None]:
+            (loss, (other_values, hits)), new = differentiated(state.trainable, sums.others, part)
+            gradients = [a + b for a, b in zip(sums.gradients, new, strict=True)]
+            return _Sums(other_values, sums.loss + loss, sums.hits + hits, gradients), None
+
+        if batch["token_ids"].shape[0] == 1:
+            part = {name: array[0] for name, array in batch.items()}
+            (loss, (other_values, hits)), gradients = differentiated(state.trainable, state.others, part)
+            return _Sums(other_values, loss, hits, gradients)
+        zero = jnp.zeros((), "float32")
+        start = _Sums(state.others, zero, zero, [jnp.zeros_like(value) for value in state.trainable])
+        sums, _ = jax.lax.scan(add_part, start, dict(batch))
+        return sums
+
+    return add_up
+
+
+def _next_state(
+    state: State,
+    others: list[jax.Array],
+    optimizer: keras.optimizers.Optimizer,
+    gradients: list[jax.Array],
+    loss: jax.Array,
+    bad: jax.Array,
+) -> State:
+    """The state after a step: updated by the gradients, or as it was, with the new random state, where it is bad."""
+    new_trainable, new_optimizer = optimizer.stateless_apply(state.optimizer, gradients, state.trainable)
+    usual = jnp.where(state.usual_loss > 0, _MEMORY * state.usual_loss + (1 - _MEMORY) * loss, loss)
+
+    def unless_bad(new: list[jax.Array], old: list[jax.Array]) -> list[jax.Array]:
+        return [jnp.where(bad, b, a) for a, b in zip(new, old, strict=True)]
+
+    return State(
+        unless_bad(new_trainable, state.trainable),
+        others,
+        unless_bad(new_optimizer, state.optimizer),
+        jnp.where(bad, state.usual_loss, usual),
+    )
+
+
 def batch_sharding(mesh: jax.sharding.Mesh | None) -> NamedSharding | None:
-    """Of `(A, B, ...)` arrays: B is cut along "data"."""
+    """How arrays `(A, B, ...)` lie on a mesh: B is cut along "data". None without a mesh."""
     return None if mesh is None else NamedSharding(mesh, PartitionSpec(None, "data"))
 
 
-def compile_step(step: Callable, state: State) -> Callable:
-    """The step as a program that writes its state where the old one was, cut as it was; one a shape of batch."""
+def compile_step(step: Step, state: State) -> Step:
+    """The step as compiled programs, one for each shape of batch. The new state is written where the old one was, and
+    is cut over the devices as it was.
+    """
     shardings = jax.tree.map(lambda array: array.sharding, state)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-    programs = {}
+    programs: dict[tuple, jax.stages.Compiled] = {}
 
-    def run(state, batch):
+    def run(state: State, batch: Batch) -> tuple[State, Metrics]:
         shapes = tuple((name, array.shape) for name, array in sorted(batch.items()))
         if shapes not in programs:
             # compiled here and not by a call, which would do so twice: Keras' arrays and the step's own are cut alike
@@ -161,11 +199,13 @@ def on_mesh(batch: Mapping[str, np.ndarray], sharding: NamedSharding | None) -> 
     return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
 
 
-def make_evaluation(model: Transformer) -> Callable:
+def make_evaluation(model: Transformer) -> Evaluation:
     """`evaluate(trainable, others, part)`, to be compiled: `loss_sums` without dropout, and the sum of weights."""
     variables = [*model.trainable_variables, *model.non_trainable_variables]
 
-    def evaluate(trainable_values, other_values, part):
+    def evaluate(
+        trainable_values: list[jax.Array], other_values: list[jax.Array], part: Batch
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         mapping = list(zip(variables, [*trainable_values, *other_values], strict=True))
         with keras.StatelessScope(state_mapping=mapping):
             return *loss_sums(model, part, training=False), jnp.sum(part["target_weights"])
