@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
@@ -141,7 +141,8 @@ def build_model(options: "Pretrain", rows: ShardSet, objectives: list[Objective]
     """
     attention = objectives[0].attention if len(objectives) == 1 else "unilm"
     rates = {"dropout": options.dropout, "attention_dropout": options.attention_dropout}
-    overrides = {name: rate for name, rate in rates.items() if rate is not None} | {"attention": attention}
+    overrides: dict[str, Any] = {name: rate for name, rate in rates.items() if rate is not None}
+    overrides["attention"] = attention
     own_config = Path(options.config) if options.config.endswith(".json") else None
     if options.checkpoint is not None:
         given = own_config or options.checkpoint
@@ -191,7 +192,7 @@ def _fuse_attention(model: Transformer, seq_length: int) -> None:
 
 def make_optimizer(options: "Pretrain", rate: PiecewiseLinear) -> keras.optimizers.Optimizer:
     """LAMB, or AdamW, which is LAMB that adapts no weight."""
-    settings = {"global_clipnorm": options.clip_norm, "use_ema": options.ema is not None}
+    settings: dict[str, Any] = {"global_clipnorm": options.clip_norm, "use_ema": options.ema is not None}
     if options.ema is not None:
         settings["ema_momentum"] = options.ema
     unadapted = UNDECAYED if options.optimizer == "lamb" else ("",)

@@ -85,7 +85,8 @@ class Checkpoints:
         if self._failure:
             raise self._failure.pop()
 
-    def _seal(self, folder, progress):
+    def _seal(self, folder: epath.Path, progress: str) -> None:
+        """Waits for the arrays, writes the rest, the manifest last, and deletes checkpoints beyond `keep`."""
         try:
             self._writer.wait_until_finished()
             (folder / PROGRESS).write_text(progress)
@@ -141,7 +142,7 @@ class Checkpoints:
             )
         return None
 
-    def _agreed(self, folder):
+    def _agreed(self, folder: epath.Path) -> str | None:
         """What is wrong with a checkpoint; all processes go by what the first one sees."""
         problem = damage(folder) if jax.process_index() == 0 else ""
         if jax.process_count() == 1:
@@ -152,22 +153,22 @@ class Checkpoints:
         code = np.frombuffer((problem or "").encode()[:400].ljust(400), "uint8").copy()
         return multihost_utils.broadcast_one_to_all(code).tobytes().decode(errors="replace").strip() or None
 
-    def _folder(self, step):
+    def _folder(self, step: int) -> epath.Path:
         return self.directory / f"{step:0{_DIGITS}}"
 
 
-def _abstract(array):
+def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
-def _replace(path, text):
+def _replace(path: epath.Path, text: str) -> None:
     """Writes a small file whole or not at all."""
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(text)
     temporary.rename(path)
 
 
-def _files(folder):
+def _files(folder: epath.Path) -> list[str]:
     """Every file below a folder but the manifest, as relative names, in order."""
     found, waiting = [], [folder]
     while waiting:
@@ -179,7 +180,7 @@ def _files(folder):
     return sorted(found)
 
 
-def _digest(path):
+def _digest(path: epath.Path) -> str:
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

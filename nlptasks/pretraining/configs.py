@@ -1,5 +1,7 @@
 """Sizes to pretrain, and what a step of one costs."""
 
+from typing import Any
+
 from nlptasks.core.config import TransformerConfig
 from nlptasks.errors import UserError
 
@@ -15,7 +17,7 @@ LARGER_KEYS = 128
 """key_size of the sizes with a "+" (low-rank bottleneck, arXiv 2002.07028), in place of 64"""
 
 
-def named_config(name: str, vocab_size: int, seq_length: int, **overrides: object) -> TransformerConfig:
+def named_config(name: str, vocab_size: int, seq_length: int, **overrides: Any) -> TransformerConfig:
     """`tiny`, `mini`, `small`, `base` or `large`; with a `+` behind it, heads with larger keys.
 
     Args:
@@ -34,7 +36,7 @@ def named_config(name: str, vocab_size: int, seq_length: int, **overrides: objec
             name=name,
         )
     layers, hidden, heads = SIZES[plain]
-    fields = {
+    fields: dict[str, Any] = {
         "vocab_size": vocab_size,
         "hidden_size": hidden,
         "num_layers": layers,

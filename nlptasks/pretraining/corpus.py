@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from nlptasks.errors import UserError
 from nlptasks.files import GZIP_MAGIC, PathLike, not_utf8, open_text
@@ -72,8 +73,8 @@ def find_files(patterns: Iterable[PathLike]) -> list[tuple[str, int]]:
         ValueError: a folder, an empty corpus.
     """
     found: dict[str, int] = {}
-    patterns = [os.fspath(pattern) for pattern in patterns]
-    for pattern in patterns:
+    names = [os.fspath(pattern) for pattern in patterns]
+    for pattern in names:
         paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
         files = [path for path in paths if os.path.isfile(path)]
         if paths and not files:
@@ -83,7 +84,7 @@ def find_files(patterns: Iterable[PathLike]) -> list[tuple[str, int]]:
             raise FileNotFoundError(f"{pattern}: {what} (working folder {os.getcwd()}); check the spelling.")
         found.update((os.path.normpath(path), os.path.getsize(path)) for path in files)
     if not sum(found.values()):
-        raise ValueError(f"the corpus is empty: {len(found)} files of 0 bytes ({', '.join(patterns)[:200]}).")
+        raise ValueError(f"the corpus is empty: {len(found)} files of 0 bytes ({', '.join(names)[:200]}).")
     return sorted(found.items())
 
 
@@ -148,17 +149,17 @@ def _lines(span: Span, past_end: bool = False) -> Iterator[tuple[int, str]]:
     with open(span.path, "rb") as file:
         offset = _first_line(file, span.start)
         file.seek(offset)
-        while (offset < span.end or past_end) and (line := file.readline()):
-            text = line.removeprefix(_BOM) if not offset else line
+        while (offset < span.end or past_end) and (read := file.readline()):
+            text = read.removeprefix(_BOM) if not offset else read
             try:
                 yield offset, text.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
-                at = error.start + len(line) - len(text)
-                raise not_utf8(span.path, _line_number(span, offset), line[at], offset + at) from None
-            offset += len(line)
+                at = error.start + len(read) - len(text)
+                raise not_utf8(span.path, _line_number(span, offset), read[at], offset + at) from None
+            offset += len(read)
 
 
-def _first_line(file, start: int) -> int:
+def _first_line(file: BinaryIO, start: int) -> int:
     """Where the first line starts that starts at `start` or behind it."""
     if not start:
         return 0

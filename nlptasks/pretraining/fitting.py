@@ -1,5 +1,6 @@
 """Whether a training step fits onto devices that are not there, and how large a batch does. JAX only."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from nlptasks.backend.mesh import check_heads, parse_mesh, use_mesh
 from nlptasks.core.transformer import Transformer
 from nlptasks.pretraining.configs import named_config, step_flops
 from nlptasks.pretraining.objectives import ATTENTION, SPECIALS, Objective
-from nlptasks.pretraining.step import State, make_step, state_of
+from nlptasks.pretraining.step import State, Step, make_step, state_of
 from nlptasks.pretraining.topology import GIB, Compiled, compile_for, memory_of_device, topology_mesh
 from nlptasks.train.optimizers import UNDECAYED, Lamb, PiecewiseLinear
 from nlptasks.train.progress import say
@@ -53,7 +54,7 @@ def check_topologies(options: "Check") -> Iterator[dict[str, Any]]:
 
 
 def check_topology(
-    options: "Check", name: str, sizes: dict[str, int] | None, model: Transformer, state: State, step: Callable
+    options: "Check", name: str, sizes: dict[str, int] | None, model: Transformer, state: State, step: Step
 ) -> dict[str, Any]:
     """What came out for one topology, see `check_topologies`."""
     mesh, sizes = topology_mesh(name, sizes)
@@ -139,7 +140,7 @@ def largest_batch(compile_rows: CompileRows, memory: float, unit: int) -> int:
     fits, fitting = unit, used(unit)
     if fitting > memory:
         return 0
-    tried, beyond = 2 * unit, float("inf")
+    tried, beyond = 2 * unit, sys.maxsize
     while fits < tried < beyond:
         now = used(tried)
         if now > memory:

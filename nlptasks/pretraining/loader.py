@@ -17,7 +17,7 @@ from grain.experimental import index_shuffle
 
 from nlptasks.errors import UserError
 from nlptasks.pretraining.objectives import Example, Objective
-from nlptasks.pretraining.shards import ShardSet
+from nlptasks.pretraining.shards import Row, ShardSet
 
 _HELD_OUT, _OBJECTIVE = 0x6E6C70, 0x746173  # streams of random numbers that have nothing to do with each other
 _ROUNDS = 4  # of the shuffle; what Grain itself takes
@@ -42,7 +42,7 @@ class Batches:
         ValueError: a batch that does not divide into A parts for all processes, or too few rows.
     """
 
-    rows: ShardSet | Sequence
+    rows: ShardSet | Sequence[Row]
     objectives: Sequence[Objective]
     shares: Sequence[float]
     batch_size: int
@@ -100,13 +100,14 @@ class Batches:
         place = index_shuffle(place, max_index=count - 1, seed=int(seed), rounds=_ROUNDS)
         return epoch, _apart(place + self.num_held_out, total)
 
-    def _drawn(self, number):
+    def _drawn(self, number: int) -> tuple[Row, np.random.Generator]:
+        """The row of an example, and the random numbers that it is made with."""
         epoch, row = self.row_number(number)
         return self.rows[row], np.random.default_rng((self.seed, epoch, row))
 
 
 def held_out_batches(
-    rows: ShardSet | Sequence, objective: Objective, count: int, batch_size: int, seed: int = 0
+    rows: ShardSet | Sequence[Row], objective: Objective, count: int, batch_size: int, seed: int = 0
 ) -> Iterator[Example]:
     """The rows held out, always masked alike, as arrays `(B, ...)`; rows of weight 0 fill the last batch up."""
     examples = []
@@ -120,7 +121,7 @@ def held_out_batches(
             examples = []
 
 
-def _apart(place, total):
+def _apart(place: int, total: int) -> int:
     """The row at a place of an order that no option changes; its first places are held out."""
     return index_shuffle(place, max_index=total - 1, seed=_HELD_OUT, rounds=_ROUNDS)
 
@@ -151,7 +152,7 @@ def read_ahead(
 
 
 def unigram_baseline(
-    rows: ShardSet | Sequence, objective: Objective, num_held_out: int, sample: int = 2000
+    rows: ShardSet | Sequence[Row], objective: Objective, num_held_out: int, sample: int = 2000
 ) -> dict[str, float]:
     """What knowing only how often tokens occur gives on the held-out rows' targets: `perplexity` and `accuracy`.
 

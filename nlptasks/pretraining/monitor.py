@@ -3,13 +3,16 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nlptasks.errors import UserError
 from nlptasks.files import write_text
 from nlptasks.train.curve import Line, draw_panels
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 LOG, CURVE = "log.csv", "curve.png"
 COLUMNS = (
@@ -86,7 +89,7 @@ class Monitor:
             return
         elapsed = max(time.monotonic() - self._since, 1e-9)
 
-        def mean(name):
+        def mean(name: str) -> float:
             good = [m for m in self.pending if not m["bad"]]
             return sum(m[name] * m["targets"] for m in good) / max(1.0, sum(m["targets"] for m in good))
 
@@ -127,34 +130,34 @@ class Monitor:
         if self.directory is not None and self.rows:
             draw_curves(self.rows, self.directory / CURVE)
 
-    def _write(self, row):
+    def _write(self, row: Mapping[str, float]) -> None:
         if self.directory is None:
             return
         self.rows.append(row)
         with open(self.directory / LOG, "a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(_rounded(row))
-        for name, value in row.items() if self._events is not None else ():
-            if name != "step" and math.isfinite(value):
-                self._events.add_scalar(name, value, row["step"])
+        if self._events is not None:
+            for name, value in row.items():
+                if name != "step" and math.isfinite(value):
+                    self._events.add_scalar(name, value, row["step"])
 
 
-def _rounded(row):
+def _rounded(row: Mapping[str, float]) -> dict[str, int | str]:
     return {n: value if isinstance(value, int) else f"{value:.8g}" for n, value in row.items()}
 
 
-def _write_rows(path, rows):
+def _write_rows(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
     lines = [",".join(COLUMNS)]
-    for row in rows:
-        row = _rounded(row)
+    for row in map(_rounded, rows):
         lines.append(",".join(str(row.get(name, "")) for name in COLUMNS))
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+def _rows_until(path: Path, step: int) -> list[Mapping[str, float]]:
     """The rows of a former session up to a step; a line that a kill cut off is left out."""
     if not path.is_file() or not step:
         return []
-    rows = []
+    rows: list[Mapping[str, float]] = []
     with open(path, encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             try:
@@ -167,7 +170,7 @@ def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _event_writer(directory, first_step):
+def _event_writer(directory: Path, first_step: int) -> "SummaryWriter":
     try:
         from tensorboardX import SummaryWriter
     except ImportError:

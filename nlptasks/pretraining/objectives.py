@@ -6,8 +6,9 @@ stored once, and every epoch masks it anew.
 Legend: L tokens of a row, T width of the arrays, M targets an example.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,16 @@ Example = dict[str, np.ndarray]
 """int32 `token_ids (T,)`, `target_positions (M,)`, `target_ids (M,)`, float32 `target_weights (M,)` (0 where there are
 fewer targets than M); int32 `segment_ids (T,)` where the objective has two; int32 `document_ids (T,)` where documents
 do not see each other."""
+
+
+class _Parts(NamedTuple):
+    """What an objective makes of a row, without padding: three arrays `(L,)`, and positions and ids of the targets."""
+
+    token_ids: np.ndarray
+    segment_ids: np.ndarray
+    document_ids: np.ndarray
+    positions: np.ndarray
+    targets: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +62,8 @@ class Objective:
     mask_rate: float = 0.15
     isolate_documents: bool = False
     segments: bool = False
+    _ordinary: np.ndarray = field(init=False, repr=False, compare=False)
+    """ids of the tokens that may be put in at random"""
 
     def __post_init__(self) -> None:
         if self.name not in OBJECTIVES:
@@ -80,23 +93,23 @@ class Objective:
 
     def example(self, row: Row, random: np.random.Generator) -> Example:
         """Arrays of one row; the same numbers of `random` make the same example."""
-        make: Callable = {"mlm": self._masked, "lm": self._causal, "unilm": self._split}[self.name]
-        shown, segments, documents, positions, targets = make(row, random)
+        make = {"mlm": self._masked, "lm": self._causal, "unilm": self._split}[self.name]
+        parts = make(row, random)
         example = {
-            "token_ids": _padded(shown, self.seq_length),
-            "target_positions": _padded(positions, self.num_targets),
-            "target_ids": _padded(targets, self.num_targets),
-            "target_weights": _padded(np.ones(len(positions), "float32"), self.num_targets),
+            "token_ids": _padded(parts.token_ids, self.seq_length),
+            "target_positions": _padded(parts.positions, self.num_targets),
+            "target_ids": _padded(parts.targets, self.num_targets),
+            "target_weights": _padded(np.ones(len(parts.positions), "float32"), self.num_targets),
         }
         if self.name == "unilm" or self.segments:
-            example["segment_ids"] = _padded(segments, self.seq_length)
+            example["segment_ids"] = _padded(parts.segment_ids, self.seq_length)
         if self.isolate_documents:
             # padding counts to the last document, so that no row of the mask is empty
-            example["document_ids"] = np.full(self.seq_length, documents[-1], "int32")
-            example["document_ids"][: len(documents)] = documents
+            example["document_ids"] = np.full(self.seq_length, parts.document_ids[-1], "int32")
+            example["document_ids"][: len(parts.document_ids)] = parts.document_ids
         return example
 
-    def _masked(self, row, random):
+    def _masked(self, row: Row, random: np.random.Generator) -> _Parts:
         ids, length = row.token_ids, len(row.token_ids)
         positions = chosen_positions(row, self.mask_rate, self.num_targets, random, self._special_ids)
         draw = random.random(len(positions))
@@ -104,16 +117,17 @@ class Objective:
         shown[positions[draw < MASKED]] = self.vocab["[MASK]"]
         changed = positions[draw >= MASKED + KEPT]
         shown[changed] = self._ordinary[random.integers(0, len(self._ordinary), len(changed))]
-        return shown, np.zeros(length, "int32"), np.cumsum(row.document_starts), positions, ids[positions]
+        return _Parts(shown, np.zeros(length, "int32"), np.cumsum(row.document_starts), positions, ids[positions])
 
-    def _causal(self, row, random):
+    def _causal(self, row: Row, random: np.random.Generator) -> _Parts:
         documents = np.cumsum(row.document_starts)
         positions = np.arange(len(row.token_ids) - 1)
         if self.isolate_documents:  # nothing before it says how a document begins
             positions = positions[documents[1:] == documents[:-1]]
-        return row.token_ids, np.ones(len(documents), "int32"), documents, positions, row.token_ids[positions + 1]
+        targets = row.token_ids[positions + 1]
+        return _Parts(row.token_ids, np.ones(len(documents), "int32"), documents, positions, targets)
 
-    def _split(self, row, random):
+    def _split(self, row: Row, random: np.random.Generator) -> _Parts:
         ids, starts, documents = row.token_ids, row.word_starts, np.cumsum(row.document_starts)
         if len(ids) == self.seq_length:  # room for the [SEP] put in
             ids, starts, documents = (np.delete(x, -2) for x in (ids, starts, documents))
@@ -125,7 +139,7 @@ class Objective:
         positions = np.arange(split, len(shown) - 1)
         if self.isolate_documents:
             positions = positions[documents[positions + 1] == documents[positions]]
-        return shown, segments, documents, positions, shown[positions + 1]
+        return _Parts(shown, segments, documents, positions, shown[positions + 1])
 
     @property
     def unpredicted_ids(self) -> list[int]:
@@ -133,12 +147,12 @@ class Objective:
         return [self.vocab[token] for token in SPECIALS if self.name == "mlm" or token != SEP]
 
     @property
-    def _special_ids(self):
+    def _special_ids(self) -> np.ndarray:
         return np.array([self.vocab[token] for token in SPECIALS])
 
 
 def chosen_positions(
-    row: Row, rate: float, most: int, random: np.random.Generator, special_ids: Sequence[int]
+    row: Row, rate: float, most: int, random: np.random.Generator, special_ids: Sequence[int] | np.ndarray
 ) -> np.ndarray:
     """Positions of whole words in random order until `rate` of the tokens are chosen, ascending, at most `most`.
 
@@ -147,20 +161,20 @@ def chosen_positions(
     """
     ordinary = ~np.isin(row.token_ids, special_ids)
     words = np.cumsum(row.word_starts | ~ordinary)
-    numbers, words = np.unique(words[ordinary], return_inverse=True)  # words of ordinary tokens, from 0
+    numbers, owners = np.unique(words[ordinary], return_inverse=True)  # of each ordinary token its word, from 0
     if not len(numbers):
         return np.zeros(0, "int64")
     order = random.permutation(len(numbers))
-    sizes = np.bincount(words)[order]
+    sizes = np.bincount(owners)[order]
     ends = np.cumsum(sizes)
     taken = (ends - sizes / 2 < max(1.0, rate * int(ordinary.sum()))) & (ends <= most)
     taken[0] = sizes[0] <= most
     chosen = np.zeros(len(numbers), "bool")
     chosen[order[taken]] = True
-    return np.flatnonzero(ordinary)[chosen[words]]
+    return np.flatnonzero(ordinary)[chosen[owners]]
 
 
-def _padded(values, length):
+def _padded(values: np.ndarray, length: int) -> np.ndarray:
     array = np.zeros(length, "float32" if values.dtype.kind == "f" else "int32")
     array[: len(values)] = values
     return array

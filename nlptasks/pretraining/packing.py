@@ -140,7 +140,7 @@ class Packer:
         flags[last] |= WORD_START  # what is left of the word is one of its own
         return last
 
-    def _record(self, ids, flags):
+    def _record(self, ids: np.ndarray, flags: np.ndarray) -> bytes:
         self.counts["rows"] += 1
         token_ids = np.concatenate([[self._cls], ids, [self._sep]])
         flags = np.concatenate([[_FLAGS], flags, [WORD_START]])

@@ -18,7 +18,7 @@ from nlptasks.errors import DivergedError
 from nlptasks.pretraining.checkpoints import Checkpoints
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.pretraining.objectives import Example
-from nlptasks.pretraining.step import State, batch_sharding, compile_step, make_evaluation, on_mesh
+from nlptasks.pretraining.step import Metrics, State, Step, batch_sharding, compile_step, make_evaluation, on_mesh
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted
 from nlptasks.train.optimizers import PiecewiseLinear
 
@@ -63,7 +63,7 @@ class Progress:
 
 
 def run_steps(
-    step_function: Callable,
+    step_function: Step,
     model: Transformer,
     state: State,
     batches: grain.DatasetIterator,
@@ -91,7 +91,7 @@ def run_steps(
     sharding, step, waiting = batch_sharding(mesh), progress.step, None
     first, anyone = step, _Agreement(step)
 
-    def save():
+    def save() -> None:
         progress.step, progress.data = step, _plain(batches.get_state())
         progress.skipped, progress.seconds, progress.pending = monitor.skipped, monitor.seconds, monitor.pending
         checkpoints.save(step, state, vars(progress))
@@ -121,7 +121,7 @@ def run_steps(
     return state
 
 
-def _judge(step, metrics, settings, monitor):
+def _judge(step: int, metrics: Metrics, settings: RunSettings, monitor: Monitor) -> None:
     """Takes the metrics of a step, which waits for the devices, and stops the run where it is bad."""
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if values["bad"]:
@@ -138,7 +138,9 @@ def _judge(step, metrics, settings, monitor):
     monitor.add(step, values, settings.learning_rate.at(step - 1 - monitor.skipped))
 
 
-def _validation(model, held_out, mesh):
+def _validation(
+    model: Transformer, held_out: Callable[[], Iterator[Example]], mesh: Mesh | None
+) -> Callable[[State], tuple[float, float]] | None:
     """`validate(state) -> (loss, accuracy)` over the held-out rows, or None where there are none."""
     if next(iter(held_out()), None) is None:
         return None
@@ -146,7 +148,7 @@ def _validation(model, held_out, mesh):
     sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
     index, count = jax.process_index(), jax.process_count()
 
-    def validate(state):
+    def validate(state: State) -> tuple[float, float]:
         totals = np.zeros(3)
         for batch in held_out():
             rows = len(batch["token_ids"]) // count
@@ -164,10 +166,10 @@ class _Agreement:
     They ask each other every few seconds, which the slowest one's time of a step turns into steps.
     """
 
-    def __init__(self, step):
+    def __init__(self, step: int) -> None:
         self._last, self._next, self._asked = step, step + 1, time.monotonic()
 
-    def __call__(self, requested, step):
+    def __call__(self, requested: bool, step: int) -> bool:
         if jax.process_count() == 1:
             return requested
         if step < self._next:
@@ -180,7 +182,7 @@ class _Agreement:
         return bool(found[:, 0].any())
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Grain's state as JSON holds it."""
     return value.decode("ascii") if isinstance(value, bytes) else value
 
@@ -197,8 +199,9 @@ def everywhere(arrays: list[jax.Array]) -> list[np.ndarray]:
     """Arrays that are cut over devices as whole ones, in every process."""
     if all(array.is_fully_addressable for array in arrays):
         return [np.asarray(array) for array in arrays]
-    mesh = arrays[0].sharding.mesh
-    whole = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    sharding = arrays[0].sharding
+    assert isinstance(sharding, NamedSharding)  # nothing but a mesh cuts arrays over processes
+    whole = jax.jit(lambda x: x, out_shardings=NamedSharding(sharding.mesh, PartitionSpec()))
     return [np.asarray(whole(array).addressable_data(0)) for array in arrays]
 
 

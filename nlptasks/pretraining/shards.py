@@ -16,12 +16,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from nlptasks.files import PathLike, atomic_path, read_json_object, write_text
 from nlptasks.text import Tokenizer, load_vocab
+
+if TYPE_CHECKING:
+    from array_record.python.array_record_module import ArrayRecordReader
 
 FORMAT_VERSION = 1
 META_FILE = "meta.json"
@@ -187,7 +190,7 @@ class ShardSet:
                 f"{self.directory}: holds no readable row; make the shards again with `nlptasks pretraining shards`."
             )
         self._id_bytes = id_bytes_for(self.vocab_size)
-        self._readers: dict[int, Any] = {}
+        self._readers: dict[int, ArrayRecordReader] = {}
         self._process = os.getpid()
 
     def tokenizer(self) -> Tokenizer:
@@ -234,7 +237,7 @@ class ShardSet:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_readers": {}}
 
-    def _reader(self, number: int):
+    def _reader(self, number: int) -> "ArrayRecordReader":
         from array_record.python.array_record_module import ArrayRecordReader
 
         if self._process != os.getpid():  # the readers' threads stayed in the process that forked
@@ -265,7 +268,7 @@ class ShardSet:
             f"same `nlptasks pretraining shards` again, which makes what is missing, or skip unreadable shards."
         )
 
-    def _check_vocab(self, vocab):
+    def _check_vocab(self, vocab: Mapping[str, int] | PathLike) -> None:
         where = "the vocabulary" if isinstance(vocab, Mapping) else vocab
         vocab = vocab if isinstance(vocab, Mapping) else load_vocab(vocab)
         theirs, ours = vocab_fingerprint(vocab), self.meta["vocab_fingerprint"]

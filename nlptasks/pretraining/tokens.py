@@ -6,6 +6,7 @@ stands between them (Latin words, numbers) goes through WordPiece, and each such
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,7 @@ class LineTokenizer:
             ids, begins = ids[order], begins[order]
         return Tokens(ids, begins, self._is_continuation.take(ids))
 
-    def _runs(self, text, starts, ends):
+    def _runs(self, text: str, starts: Sequence[int], ends: Sequence[int]) -> tuple[list[int], list[int]]:
         """Ids and beginnings of the tokens of all runs."""
         runs = [text[start:end] for start, end in zip(starts, ends, strict=True)]
         if len(self._known) > REMEMBERED:
@@ -79,6 +80,7 @@ class LineTokenizer:
         known = self._known
         new = [run for run in dict.fromkeys(runs) if run not in known]
         for run, encoding in zip(new, self.tokenizer.encode_batch(new), strict=True):
+            assert encoding.offsets is not None  # asked for by default
             known[run] = encoding.token_ids[1:-1].tolist(), encoding.offsets[1:-1, 0].tolist()
         ids: list[int] = []
         begins: list[int] = []

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from nlptasks.backend.mesh import AXES
 from nlptasks.errors import UserError
 from nlptasks.pretraining.objectives import Objective
-from nlptasks.pretraining.step import State, batch_sharding
+from nlptasks.pretraining.step import State, Step, batch_sharding
 
 GIB = 1 << 30
 # GiB of a chip (two devices up to v4) by the generation that a topology names first, as the maker states it
@@ -75,7 +75,7 @@ def memory_of_device(name: str, mesh: Mesh) -> float | None:
     return None if memory is None else memory * chips / len(devices)
 
 
-def compile_for(step: Callable, state: State, objective: Objective, rows: int, accumulate: int, mesh: Mesh) -> Compiled:
+def compile_for(step: Step, state: State, objective: Objective, rows: int, accumulate: int, mesh: Mesh) -> Compiled:
     """Compiles the step for a mesh and says what came out.
 
     Args:
@@ -84,7 +84,7 @@ def compile_for(step: Callable, state: State, objective: Objective, rows: int, a
         rows: of a step, over all devices.
     """
 
-    def there(array):
+    def there(array: jax.Array) -> jax.ShapeDtypeStruct:
         spec = array.sharding.spec if isinstance(array.sharding, NamedSharding) else PartitionSpec()
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=NamedSharding(mesh, spec))
 
@@ -96,9 +96,9 @@ def compile_for(step: Callable, state: State, objective: Objective, rows: int, a
         # the program as the TPU compiler itself writes it down: jaxlib cannot read every program of libtpu's
         compiled = lowered.compile({"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
         text = "".join(path.read_text() for path in Path(folder).glob("*.after_optimizations.txt"))
-    if not text:
-        raise RuntimeError("the compiler has written no program down; this version of libtpu cannot be used here.")
     memory = compiled.memory_analysis()
+    if not text or memory is None:
+        raise RuntimeError("the compiler has written no program down; this version of libtpu cannot be used here.")
     used = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     used += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return Compiled(
@@ -128,7 +128,7 @@ def abstract_batch(
     }
 
 
-def _counted(text, names):
+def _counted(text: str, names: Sequence[str]) -> dict[str, int]:
     """How often each instruction stands in a compiled program (the start of an asynchronous pair counts)."""
     found = {name: len(re.findall(rf"(?<![\w%-]){name}(?:-start)?(?:\.\d+)?\(|\"{name}\"", text)) for name in names}
     return {name: count for name, count in found.items() if count}

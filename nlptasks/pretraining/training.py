@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from nlptasks.pretraining.commands.train import Pretrain
 
 # what may differ between a run and its continuation; the model stands in the record whole, in place of its config
-CHANGEABLE = ("output", "resume", "shards", "checkpoint", "mesh", "save_every", "keep", "log_every", "num_workers")
+CHANGEABLE: tuple[str, ...] = (
+    "output",
+    "resume",
+    "shards",
+    "checkpoint",
+    "mesh",
+    "save_every",
+    "keep",
+    "log_every",
+    "num_workers",
+)
 CHANGEABLE += ("skip_bad_steps", "spike", "tensorboard", "distributed", "coordinator", "num_processes", "process_id")
 CHANGEABLE += ("deterministic", "check_digests", "peak_tflops", "learning_rate", "valid_every", "precision", "config")
 

@@ -215,7 +215,7 @@ class UnknownWords:
             flags[starts] = True
             self._cut(code_points(text), starts, ends - starts, flags)
 
-    def _cut(self, codes, starts, lengths, flags):
+    def _cut(self, codes: np.ndarray, starts: np.ndarray, lengths: np.ndarray, flags: np.ndarray) -> None:
         """Viterbi over all runs in lock-step: step t of the runs that are longer than t."""
         order = np.argsort(-lengths, kind="stable")
         starts, lengths = starts[order], lengths[order]
@@ -236,7 +236,7 @@ class UnknownWords:
             ended = (state[:k] == _E) | (state[:k] == _S)  # the word before ended, so one starts at t
             flags[starts[:k][ended] + t] = True
 
-    def _advance(self, score, emission):
+    def _advance(self, score: np.ndarray, emission: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The scores (4, runs) one character on, and whether each came from the second state that it may."""
         moved, second = np.empty_like(emission), np.empty(emission.shape, bool)
         for state in range(4):

@@ -3,20 +3,23 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TypeVar
 
 Report = Callable[[int], None]
-Work = Callable[[Any, Report], Any]
-"""work(item, report) -> result; must be picklable"""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def run_all(work: Work, items: Iterable[Any], processes: int, report: Report) -> Iterator[tuple[Any, Any]]:
+def run_all(
+    work: Callable[[Item, Report], Result], items: Iterable[Item], processes: int, report: Report
+) -> Generator[tuple[Item, Result], None, None]:
     """`(item, work(item, report))` of every item as it is finished.
 
     Args:
+        work: what is done with an item; it can be pickled, and so can items and results.
         processes: how many work at a time; 1: this one does.
         report: receives what the workers report.
 
@@ -31,12 +34,13 @@ def run_all(work: Work, items: Iterable[Any], processes: int, report: Report) ->
         return
     waiting = items[::-1]
     with _workers(work, min(processes, len(items))) as pipes:
-        busy = {}
+        busy: dict[Connection, Item] = {}
         for pipe in pipes:
             busy[pipe] = waiting.pop()
             pipe.send(busy[pipe])
         while busy:
-            for pipe in wait(list(busy)):
+            ready = wait(list(busy))
+            for pipe in [pipe for pipe in busy if pipe in ready]:
                 try:
                     kind, value = pipe.recv()
                 except (EOFError, ConnectionResetError):
@@ -57,7 +61,7 @@ def run_all(work: Work, items: Iterable[Any], processes: int, report: Report) ->
 
 
 @contextlib.contextmanager
-def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
+def _workers(work: Callable[[Item, Report], Result], count: int) -> Iterator[list[Connection]]:
     """The pipes of so many processes, which end with the block."""
     context = get_context("spawn")
     processes, pipes = [], []
@@ -83,7 +87,7 @@ def _workers(work: Work, count: int) -> Iterator[list[Connection]]:
             process.join()
 
 
-def _serve(work: Work, pipe: Connection) -> None:
+def _serve(work: Callable[[Item, Report], Result], pipe: Connection) -> None:
     """Works on what the pipe brings until it is closed or SIGTERM comes."""
     signal.signal(signal.SIGTERM, _leave)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as shall compute

@@ -26,8 +26,8 @@ from nlptasks.text.batches import pad, round_up
 
 
 def masked_batch(
-    sources: Sequence[Sequence[int]],
-    answers: Sequence[Sequence[int]],
+    sources: Sequence[Sequence[int] | np.ndarray],
+    answers: Sequence[Sequence[int] | np.ndarray],
     lengths: ReadingLengths,
     mask_id: int,
     batch_size: int | None = None,
@@ -48,7 +48,7 @@ def masked_batch(
 
 
 def _masked(
-    sources: Sequence[Sequence[int]], masks: int, mask_id: int, count: int, limit: int
+    sources: Sequence[Sequence[int] | np.ndarray], masks: int, mask_id: int, count: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Token ids `(count, T)`, segment ids `(count, T)` and places of the masks `(count, masks)`, behind each source."""
     starts = np.array([len(source) for source in sources] + [1] * (count - len(sources)))

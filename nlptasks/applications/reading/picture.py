@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.applications.reading.reader import Answer, Evidence, Reader
-from nlptasks.applications.reading.windows import encode_rows, normalise
+from nlptasks.applications.reading.windows import encode_rows, normalise, offsets_of
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:50em;margin:2em auto;line-height:1.8}"
@@ -40,7 +40,7 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
         looked_TS = np.mean([ops.convert_to_numpy(ops.cast(m, "float32"))[0].mean(axis=0) for m in maps], axis=0)
         of_tokens = looked_TS[first : first + max(1, len(ids)), 1 : 1 + len(row.text)].mean(axis=0)
         weights = np.zeros(len(passages[evidence.passage]), "float32")
-        for (start, end), weight in zip(row.offsets, of_tokens, strict=True):
+        for (start, end), weight in zip(offsets_of(row), of_tokens, strict=True):
             weights[start:end] = weight
         found.append(weights)
     return found
@@ -68,9 +68,10 @@ def draw_answer(reader: Reader, question: str, passages: Sequence[str], answer: 
 
 
 def _shaded(passage: str, weights: np.ndarray, evidence: Evidence) -> str:
-    largest, spans = max(float(weights.max()), 1e-12), []
+    largest, start, end = max(float(weights.max()), 1e-12), evidence.start, evidence.end
+    spans = []
     for i, (char, weight) in enumerate(zip(passage, weights, strict=True)):
-        inside = evidence.start is not None and evidence.start <= i < evidence.end
+        inside = start is not None and end is not None and start <= i < end
         shade = f"background:rgba(220,60,40,{weight / largest:.2f})"
         spans.append(
             f"<span{' class=piece' if inside else ''} style='{shade}' title='{weight:.4f}'>{escape(char)}</span>"

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from nlptasks.applications.encoder_head import check_vocabulary
 from nlptasks.applications.reading.masked import MaskedAnswerDecoder
 from nlptasks.applications.reading.training import METHODS, MODES, ReaderOptions, train_reader
 from nlptasks.applications.reading.voting import AnswerDecoder, DecodedAnswer
-from nlptasks.applications.reading.windows import ReadingLengths, Row, encode_rows
+from nlptasks.applications.reading.windows import ReadingLengths, Row, encode_rows, offsets_of
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_loss
 from nlptasks.applications.storage import load_transformer, read_settings, save_application
 from nlptasks.core.transformer import Transformer
@@ -74,7 +74,7 @@ class Reader:
         UserError: model, tokenizer and lengths do not fit together.
     """
 
-    task = "reading_comprehension"
+    task: ClassVar[str] = "reading_comprehension"
 
     def __init__(
         self,
@@ -258,6 +258,6 @@ def _find(tokens: Sequence[int], row: Row) -> tuple[int | None, int | None]:
         windows = np.lib.stride_tricks.sliding_window_view(row.text, len(tokens))
         starts = np.flatnonzero((windows == np.asarray(tokens)).all(axis=1))
         if len(starts):
-            first = starts[0]
-            return int(row.offsets[first][0]), int(row.offsets[first + len(tokens) - 1][1])
+            first, offsets = starts[0], offsets_of(row)
+            return int(offsets[first][0]), int(offsets[first + len(tokens) - 1][1])
     return None, None

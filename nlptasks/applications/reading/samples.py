@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nlptasks.applications.reading.masked import masked_batch
-from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalise
+from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalise, offsets_of
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch
 from nlptasks.errors import UserError
 from nlptasks.text import Passage, Question, Tokenizer
@@ -122,7 +122,7 @@ class ReadingExamples:
         ]
         answers = [
             answer
-            for owner, passage, of_passage in zip(owners, passages, windows, strict=True)
+            for owner, passage, of_passage in zip(owners.tolist(), passages, windows, strict=True)
             for answer in self._target_texts(questions[owner], passage, [text for _, text in of_passage])
         ]
         self._targets = self._target_ids(answers)
@@ -140,9 +140,9 @@ class ReadingExamples:
         again = encode_windows(tokenizer, lengths, [texts[i] for i in full])
         for i, of_passage in zip(full, again, strict=True):
             # the first window begins where the text does
-            starts = [0, *(int(window.offsets[1][0]) for window in of_passage[1:])]
+            starts = [0, *(int(offsets_of(window)[1][0]) for window in of_passage[1:])]
             found[i] = [
-                (window.token_ids, texts[i][start : window.offsets[-2][1]])
+                (window.token_ids, texts[i][start : offsets_of(window)[-2][1]])
                 for window, start in zip(of_passage, starts, strict=True)
             ]
         return found
@@ -255,7 +255,7 @@ def _practice(sample: Sample, random: np.random.Generator) -> Sample:
 def _quotation(sample: Sample, random: np.random.Generator) -> Sample:
     """The sample with a piece of its passage as the question, and what follows that piece as the answer."""
     passage, end = sample.passage, sample.question[-1:]
-    quoted, following = random.integers(2, 7), random.integers(1, 9)
+    quoted, following = int(random.integers(2, 7)), int(random.integers(1, 9))
     start = random.integers(1, max(2, len(passage) - quoted - following))
     answer = passage[start + quoted : start + quoted + following]
     question = np.append(passage[start : start + quoted], end)

@@ -101,6 +101,12 @@ def split_windows(encoding: Encoding, length: int, stride: int) -> list[Encoding
     ]
 
 
+def offsets_of(made: "Encoding | Row") -> np.ndarray:
+    """The offsets, int32 `(tokens, 2)`, of what was made with them."""
+    assert made.offsets is not None
+    return made.offsets
+
+
 class Row(NamedTuple):
     """What is read at once: a window of a passage, with the question.
 
@@ -130,7 +136,7 @@ def encode_rows(
         [question for question, _ in questions], max_length=lengths.question_length + 1, with_offsets=False
     )
     return [
-        Row(q, p, w, source_ids(window, asked[q]), window.token_ids[1:-1], window.offsets[1:-1])
+        Row(q, p, w, source_ids(window, asked[q]), window.token_ids[1:-1], offsets_of(window)[1:-1])
         for q, (_, given) in enumerate(questions)
         for p in range(len(given))
         for w, window in enumerate(next(windows))
