@@ -23,16 +23,16 @@ from nlptasks.backend.programs import (
 )
 
 Values = list[Tensor]
-"""of variables, in their order"""
+"""the values of variables, in their order"""
 
 apply_adam: Callable[..., None] | None = None
-"""an update of Adam as one operation: XLA makes one of Keras' own"""
+"""None: XLA makes one operation of Keras' own update of Adam"""
 
 
 def set_seed(seed: int) -> None:
     """Seeds Python and NumPy.
 
-    Keras takes the seed of every layer from Python's source, and once a process that of what is drawn without one.
+    Keras takes the seed of every layer from Python's generator, and once in a process the one for unseeded draws.
     `keras.utils.set_random_seed` imports TensorFlow, which takes seconds and the memory of every GPU.
     """
     random.seed(seed)
@@ -40,11 +40,11 @@ def set_seed(seed: int) -> None:
 
 
 def compile_function(function: Callable, model: keras.Model | None, jit: bool | None = None) -> Callable:
-    """`function(*arrays)` as one compiled program a set of shapes; arrays may stand in dicts, lists and NamedTuples.
+    """`function(*arrays)`, compiled once for each set of shapes; arrays may stand in dicts, lists and NamedTuples.
 
     Args:
         model: whose weights the function may use.
-        jit: JAX always compiles with XLA.
+        jit: ignored; JAX always compiles with XLA.
     """
     variables = list(model.variables) if model is not None else []
 
@@ -68,7 +68,7 @@ def compile_train_step(
 
     Args:
         loss_function: `loss_function(batch)` calls `model` and returns a scalar tensor.
-        jit: JAX always compiles with XLA.
+        jit: ignored; JAX always compiles with XLA.
         perturbed: a trainable weight; the gradient is taken where it is moved along its own gradient (fast gradient
             method, arXiv 1605.07725; bert4keras' `adversarial_training`), each batch for itself.
         perturbation: by how much, in the Euclidean norm of the whole weight.
@@ -115,8 +115,8 @@ def _gradients_of(
     perturbed: keras.Variable | None,
     perturbation: float,
 ) -> Callable[[Values, Values, Batch, Tensor | float], tuple[Tensor, Values, Values]]:
-    """Of the values of trainable and other variables, a batch and its share: the loss times the share, the new values
-    of the others, and the gradients.
+    """A function of the values of trainable and other variables, a batch and its share. It returns the loss times the
+    share, the new values of the others, and the gradients.
     """
     moved = next((i for i, variable in enumerate(trainable) if variable is perturbed), None)
 
@@ -158,7 +158,7 @@ def _values(variables: Sequence[keras.Variable]) -> Values:
 def fused_attention(query_BTNH: Tensor, key_BSNH: Tensor, value_BSNH: Tensor, mask_BTS: Tensor) -> Tensor:
     """softmax(query key^T under the mask) value, `(B, T, N, H)`, without scores in memory where the device can.
 
-    On a GPU it is cuDNN's, which takes 16-bit numbers; elsewhere the plain products.
+    On a GPU it runs cuDNN's, which takes 16-bit numbers; elsewhere the plain products.
 
     Args:
         query_BTNH: scaled already.

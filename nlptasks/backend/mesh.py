@@ -115,7 +115,8 @@ def use_mesh(text: str) -> MeshDistribution:
 def over_devices(batch: Batch) -> Batch:
     """A batch's arrays, their first axes cut over the devices of the mesh in use, if there is one.
 
-    An array whose first axis the mesh does not divide is put on every device whole: the same numbers, no less time.
+    An array whose first axis the mesh does not divide is copied to every device: the numbers are the same, but no time
+    is saved.
     """
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -135,10 +136,10 @@ def check_heads(num_heads: int, mesh: Mapping[str, int]) -> None:
 
 
 def check_places(processes: Sequence[Sequence[int]], process_count: int) -> None:
-    """Refuses a mesh whose data places are not each within one process, as many in each.
+    """Refuses a mesh unless every data place lies within one process and all processes have equally many.
 
     Args:
-        processes: of the devices of each data place.
+        processes: for each data place the processes that its devices belong to.
     """
     owners = [set(row) for row in processes]
     counts = Counter(min(row) for row in owners)

@@ -33,13 +33,13 @@ class StepParts(NamedTuple):
     update: Callable[[Batch], Tensor]
     """updates model and optimizer by one batch; returns its loss"""
     gradients: Callable[[Batch, Tensor], tuple[Tensor, list[Tensor | None]]]
-    """of a batch's loss times its share: the product and its gradients"""
+    """takes a batch and its share; returns the loss times the share, and the gradients of that"""
     apply: Callable[[list[Tensor | None]], object]
     """updates model and optimizer by gradients"""
 
 
 def train_step(parts: StepParts) -> TrainStep:
-    """The step that these programs make."""
+    """The step, as `TrainStep` describes it, made of these programs."""
 
     def step(batch: Batch, shares: Sequence[float] | None = None) -> Tensor:
         """See `TrainStep`."""
@@ -65,7 +65,7 @@ def recomputed_by(
     The random state that the layer draws from (dropout) is an argument too, so that it draws the same again.
 
     Args:
-        checkpoint: makes of a pure function of floating tensors, which returns a list of tensors, one that is computed
+        checkpoint: takes a pure function from floating tensors to a list of tensors, and returns one that is computed
             again for the gradient.
     """
     trainable, others = list(layer.trainable_variables), list(layer.non_trainable_variables)
@@ -98,7 +98,7 @@ def recomputed_by(
 def current_values(
     scope: keras.StatelessScope, variables: Sequence[keras.Variable], values: Sequence[Tensor]
 ) -> Iterator[Tensor]:
-    """What the variables are at the end of a stateless scope in which they began as `values`."""
+    """The values of variables at the end of a stateless scope that they entered with `values`."""
     for variable, value in zip(variables, values, strict=True):
         current = scope.get_current_value(variable)
         yield value if current is None else current

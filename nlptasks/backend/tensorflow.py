@@ -8,7 +8,7 @@ import tensorflow as tf
 from nlptasks.backend.programs import Batch, LossFunction, StepParts, Tensor, TrainStep, recomputed_by, train_step
 
 fused_attention: Callable[..., Tensor] | None = None
-"""attention without scores in memory: TensorFlow has none"""
+"""None: TensorFlow has no attention that keeps no scores in memory"""
 
 
 def set_seed(seed: int) -> None:
@@ -17,7 +17,7 @@ def set_seed(seed: int) -> None:
 
 
 def compile_function(function: Callable, model: keras.Model | None, jit: bool | None = None) -> Callable:
-    """`function(*arrays)` as one compiled program a set of shapes; arrays may stand in dicts, lists and NamedTuples.
+    """`function(*arrays)`, compiled once for each set of shapes; arrays may stand in dicts, lists and NamedTuples.
 
     Args:
         model: whose weights the function may use.

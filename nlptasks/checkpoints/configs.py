@@ -73,6 +73,10 @@ def config_from_json(
 
     Args:
         model: a name of `MODELS`; None: what the file's `model_type` says, "bert" where it says nothing.
+
+    Raises:
+        ValueError: the file is of another architecture, lacks a size, or asks for what this core does not compute; an
+            override is unknown or contradicts `model`.
     """
     ours = {foreign: name for name, foreigns in _NAMES.items() for foreign in foreigns} | {n: n for n in _NAMES}
     if unknown := [name for name in overrides if name not in ours]:

@@ -73,8 +73,8 @@ def save_directory(
     block: int | None = 32,
     **extra: object,
 ) -> None:
-    """Writes `model.safetensors` (with more `tensors`), then `config.json` (with `extra` keys); each file appears whole
-    or not at all.
+    """Writes `model.safetensors`, with `tensors` added, then `config.json`, with the keys of `extra`; each file appears
+    whole or not at all.
 
     Args:
         bits: 4 or 8: matrices are packed (see `save_packed`), and `config.json` has a `model_type` of ours, because

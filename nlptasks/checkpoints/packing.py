@@ -1,6 +1,6 @@
 """Weights in few bits: matrices as whole numbers with a scale for each block, and files of them. Imports no backend.
 
-A block is so many neighbours in a row, or the whole row. A packed file is a safetensors file: a packed tensor stands
+A block is a number of neighbors in a row, or the whole row. A packed file is a safetensors file: a packed tensor stands
 under its own name (8 bits: int8; 4 bits: uint8, two numbers in a byte, the first in the low half) beside `NAME.scale`
 (float16, `(rows, blocks)`); what is not packed is float16. Its metadata, one JSON object, says how each is packed, and
 holds a digest. The same arrays make the same bytes.
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 EIGHT_BITS, FOUR_BITS = 127, 7
-"""the largest whole number that a weight becomes in so many bits"""
+"""the largest whole number that a weight becomes in that many bits"""
 LEVELS = {4: FOUR_BITS, 8: EIGHT_BITS}
 METADATA = "nlptasks.packed"
 SMALLEST_PACKED = 4096
@@ -35,12 +35,12 @@ def pack_rows(array: np.ndarray, levels: int, block: int | None = None) -> tuple
         stored, scale = pack_rows(table, FOUR_BITS)
         again = unpack_rows(stored, scale, FOUR_BITS, table.shape[1])
 
-    What was packed and unpacked packs to the same bytes; with more than `FOUR_BITS` where no scale but that of zeros is
-    below 1e-5, which float16 holds in few bits.
+    Unpacked weights pack to the same bytes again. With more than `FOUR_BITS` that holds only if no scale, except that
+    of zeros, is below 1e-5, where float16 has few bits left.
 
     Args:
         array: float (R, C).
-        levels: `EIGHT_BITS`, `FOUR_BITS`, or any number up to the first.
+        levels: `EIGHT_BITS`, `FOUR_BITS`, or any number up to `EIGHT_BITS`.
         block: columns of a block; None: a row is one.
 
     Returns:
@@ -103,7 +103,7 @@ def save_packed(
 
     Args:
         bits: 4 or 8 (0: float16), or a function from a tensor's name to them.
-        block: columns of a block; None: a scale a row.
+        block: columns of a block; None: one scale for each row.
 
     Raises:
         ValueError: other bits, a block below 1, a number that is not finite or too large, a name that is taken.

@@ -179,7 +179,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def _project(self, hidden_BTD: Tensor, position: Any) -> tuple[Tensor, Tensor, Tensor]:
         length, flat_XD = ops.shape(hidden_BTD)[1], ops.reshape(hidden_BTD, (-1, hidden_BTD.shape[-1]))
 
-        # of all rows as one matrix: so the bias is merged into the product
+        # all rows as one matrix, so that the bias is merged into the product
         def heads(layer: keras.layers.Dense, size: int) -> Tensor:
             return ops.reshape(layer(flat_XD), (-1, length, self.num_heads, size))
 
@@ -190,7 +190,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return query_BTNH, key_BTNH, heads(self.value, self.value_size)
 
     def probabilities(self, score_BNTS: Tensor, added_BNTS: Tensor, mask_B1TS: Tensor) -> Tensor:
-        """What is looked at: the softmax of the layer's own scores and those added, under the mask."""
+        """The attention probabilities: the softmax, under the mask, of the layer's own scores and those added."""
         if added_BNTS is not None:
             score_BNTS = score_BNTS + added_BNTS
         if self.talking_heads:

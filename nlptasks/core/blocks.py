@@ -59,7 +59,7 @@ class TransformerBlock(keras.layers.Layer):
         with_state: bool = False,
         fused: bool = False,
     ) -> Any:
-        """Takes and returns what `MultiHeadAttention` does; `affines` are those of both norms under a condition."""
+        """Takes and returns what `MultiHeadAttention` does; `affines` are what both norms take under a condition."""
         options = {"training": training, "with_state": with_state, "fused": fused}
         mixed = self.attention(hidden_BTD, mask_BTS, position, scores_BNTS, **options)
         mixed_BTD, *state = mixed if with_state else (mixed,)

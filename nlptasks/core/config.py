@@ -22,7 +22,7 @@ class TransformerConfig:
 
     position: "learned" absolute positions, a table of `max_positions` rows; "relative" to at most `relative_distance`
         tokens, fixed sinusoids in every attention (NEZHA, arXiv 1909.00204); "rotary" (RoFormer, arXiv 2104.09864).
-    hierarchical_position: learned positions past the table, up to its size squared: position i x max_positions + j is
+    hierarchical_position: reaches past the learned table, up to its size squared: position i x max_positions + j is
         the sum of rows i and j, weighted by this share for i (bert4keras; True is its default, 0.4).
     shared_layers: one block run `num_layers` times (ALBERT, arXiv 1909.11942).
     residual_attention_scores: scores of the layer below are added before the softmax: "previous", that layer's own

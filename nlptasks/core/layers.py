@@ -34,7 +34,7 @@ def gelu(x: Tensor) -> Tensor:
 
 @ops.custom_gradient
 def _gelu_keeping_its_derivative(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
-    """`gelu`, computed in float32 at least; of all between only its derivative is kept for the gradient."""
+    """`gelu`, computed in float32 at least; only its derivative is kept for the gradient, nothing in between."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     wide = ops.cast(x, "float32") if dtype in ("bfloat16", "float16") else x
     below = (ops.erf(wide * 0.5**0.5) + 1.0) * 0.5
@@ -51,7 +51,7 @@ def _gelu_keeping_its_derivative(x: Tensor) -> tuple[Tensor, Callable[..., Tenso
 
 @keras.saving.register_keras_serializable("nlptasks")
 class Dropout(keras.layers.Dropout):
-    """Keras' dropout (arXiv 1207.0580) from 16 random bits an element in place of 32, which takes half the time.
+    """Keras' dropout (arXiv 1207.0580) from 16 random bits for each element instead of 32, which takes half the time.
 
     The rate is rounded to a multiple of 2^-16.
     """
@@ -84,7 +84,7 @@ class Affine(NamedTuple):
 
 @keras.saving.register_keras_serializable("nlptasks")
 class LayerNorm(keras.layers.Layer):
-    """Layer normalisation over the last axis (arXiv 1607.06450), computed in float32.
+    """Layer normalization over the last axis (arXiv 1607.06450), computed in float32.
 
     With a `condition_size` C it is conditional: gamma + W_gamma c and beta + W_beta c for a condition vector c. Both
     matrices start at zero, so that a plain checkpoint computes what it did.
@@ -127,7 +127,7 @@ class LayerNorm(keras.layers.Layer):
         self.condition_beta = self.add_weight(name="condition_beta", shape=(size, width), initializer="zeros")
 
     def affine(self, condition: Tensor | None = None) -> Affine:
-        """The norm's `Affine` under a condition, `(B, C)` or one a position `(B, T, C)`, or without any."""
+        """The norm's `Affine`, under the condition if given: `(B, C)`, or `(B, T, C)` with one for each position."""
         gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
         if condition is None:
             return Affine(gamma, beta)
@@ -144,9 +144,9 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, x: Tensor, affine: Affine | None = None) -> Tensor:
         x = ops.cast(x, "float32")
-        centred = x - ops.mean(x, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        normal = centred * ops.rsqrt(variance + self.epsilon)
+        centered = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+        normal = centered * ops.rsqrt(variance + self.epsilon)
         gamma, beta = self.affine() if affine is None else affine
         gamma, beta = ops.cast(gamma, "float32"), ops.cast(beta, "float32")  # Keras casts what a layer is given
         return ops.cast(normal * gamma + beta, self.compute_dtype)
@@ -167,7 +167,7 @@ class LayerNorm(keras.layers.Layer):
 
 
 def layer_norm(config: TransformerConfig, name: str, dtype: Any) -> LayerNorm:
-    """A norm as the config has them."""
+    """A `LayerNorm` with the sizes of the config."""
     return LayerNorm(
         config.layer_norm_epsilon,
         config.layer_norm_cond_size,
@@ -215,7 +215,7 @@ class FeedForward(keras.layers.Layer):
 
 
 class Embeddings(keras.layers.Layer):
-    """Token + segment + learned position embeddings, normalised; mapped to the hidden size where that differs."""
+    """Token + segment + learned position embeddings, normalized; mapped to the hidden size where that differs."""
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)

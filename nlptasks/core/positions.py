@@ -27,7 +27,7 @@ def sinusoids(position_ids_BT: Tensor, size: int, dtype: str = "float32") -> Ten
 
 
 def rotated(x_BTNH: Tensor, sinusoids_BTH: Tensor) -> Tensor:
-    """Every pair of neighbouring features turned by its position's angle (RoFormer, arXiv 2104.09864), computed in the
+    """Every pair of neighboring features turned by its position's angle (RoFormer, arXiv 2104.09864), computed in the
     precision of the sinusoids.
     """
     sine, cosine = (sinusoids_BTH[:, :, None, i::2] for i in (0, 1))

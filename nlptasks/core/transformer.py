@@ -30,16 +30,16 @@ class Transformer(keras.Model):
         with_nsp: add next-sentence probabilities (implies the pooler).
         with_mlm: True for masked-LM probabilities, "linear" for logits.
         with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
-        recompute: training keeps no activations inside of the blocks; they are computed again for the gradient.
-        fused_attention: attention is computed without scores in memory where device and config allow it (JAX): the
-            same but for rounding.
+        recompute: training keeps no activations inside the blocks and computes them again for the gradient.
+        fused_attention: attention is computed without scores in memory where device and config allow it (JAX); results
+            differ by rounding only.
 
     Called on `[token_ids, segment_ids]`, both int `(B, T)` (or on `token_ids` alone: all segment 0), or on
-    `[token_ids, segment_ids, condition]` where the config has a `layer_norm_cond_size` C, with a condition `(B, C)`
-    or one a position `(B, T, C)`, it
-    returns what bert4keras returns, in its order: the hidden states `(B, T, D)` if no head was asked for,
-    else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then masked-LM probabilities or
-    logits `(B, T, V)`, then the discriminator's `(B, T, 1)`; one tensor when there is one, else a list.
+    `[token_ids, segment_ids, condition]` where the config has a `layer_norm_cond_size` C, with a condition `(B, C)`,
+    or `(B, T, C)` with one for each position, it returns what bert4keras returns, in its order: the hidden
+    states `(B, T, D)` if no head was asked for, else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then
+    masked-LM probabilities or logits `(B, T, V)`, then the discriminator's `(B, T, 1)`; one tensor when there is one,
+    else a list.
 
     Raises:
         ValueError: T is more than the positions reach; a condition that the config does not have, or of another size.
@@ -121,8 +121,15 @@ class Transformer(keras.Model):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def affines(self, condition: Tensor | None = None) -> dict[str, Any] | None:
-        """What every norm multiplies by and adds under a condition, for `encode`, `encode_step` and `token_logits`: a
-        forward pass, or all steps of decoding, compute it once. None without a condition.
+        """What every norm multiplies by and adds under a condition, as `encode`, `encode_step` and `token_logits` take
+        it. It is computed once for a forward pass, or for all steps of decoding.
+
+        Returns:
+            One `Affine` for "embeddings", a pair for each of the "blocks", one for "mlm" if there is that head; None
+            without a condition.
+
+        Raises:
+            ValueError: the model takes no condition, or one of another size.
         """
         if condition is None:
             return None
@@ -153,12 +160,12 @@ class Transformer(keras.Model):
         segment_ids_BT, position_ids_1T, mask_BTS, position = self.layer_inputs(
             token_ids_BT, segment_ids_BT, document_ids_BT
         )
-        of_embeddings, of_layers = self._affines_in_order(affines)
-        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, of_embeddings, training=training)
+        embedding_affine, layer_affines = self._affines_in_order(affines)
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, embedding_affine, training=training)
         states: list[Any] = []
         added: Tensor | None = None
         residual = self.config.residual_attention_scores
-        for block, pair in zip(self.layer_sequence, of_layers, strict=True):
+        for block, pair in zip(self.layer_sequence, layer_affines, strict=True):
             with_state = bool(with_cache or with_maps or residual)
             run: Callable[..., Any] = functools.partial(run_block, block, training, with_state, self.fused_attention)
             if self.recompute and training:
@@ -219,10 +226,10 @@ class Transformer(keras.Model):
         slots_RP = ops.broadcast_to(slots_P, (ops.shape(position_ids_R1)[0], slots_P.shape[1]))
         key_ids_RS = ops.concatenate([slots_RP, position_ids_R1 - time + slots_A], axis=1)
         position = self._attention_position(position_ids_R1, key_ids_RS)
-        of_embeddings, of_layers = self._affines_in_order(affines)
-        hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_R1, of_embeddings)
+        embedding_affine, layer_affines = self._affines_in_order(affines)
+        hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_R1, embedding_affine)
         updated, added = [], None
-        for block, seen, recent, pair in zip(self.layer_sequence, prefix, generated, of_layers, strict=True):
+        for block, seen, recent, pair in zip(self.layer_sequence, prefix, generated, layer_affines, strict=True):
             hidden_RKD, recent, own = block.step(
                 hidden_RKD, mask_R1S, seen, recent, time, position, added, affines=pair
             )
@@ -231,7 +238,7 @@ class Transformer(keras.Model):
         return hidden_RKD, updated
 
     def _affines_in_order(self, affines: dict[str, Any] | None) -> tuple[Affine | None, list[Any]]:
-        """Those of the embeddings, and a pair for each layer."""
+        """The `Affine` of the embeddings, and a pair for each layer."""
         count = self.config.num_layers
         if affines is None:
             return None, [(None, None)] * count

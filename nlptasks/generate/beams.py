@@ -28,11 +28,11 @@ class BeamSearch(Search):
 
     A sequence's score is its summed log probability divided by `length ** length_penalty` (length counts the end
     token). A sample is done when K sequences ended and its best running one could not enter them: judged at its
-    present length, or, with `patient`, at the length that favours it most.
+    present length, or, with `patient`, at the length that favors it most.
 
     Args:
         size: beams.
-        length_penalty: above 0 favours long sequences, 0 compares plain sums.
+        length_penalty: above 0 favors long sequences, 0 compares plain sums.
         returned: sequences returned for each sample, at most `size`.
         patient: transformers' `early_stopping="never"`.
         first_come: done as soon as K sequences ended, transformers' `early_stopping=True`.
@@ -44,7 +44,7 @@ class BeamSearch(Search):
     patient: bool = False
     first_come: bool = False
 
-    normalise_first = revises = True
+    normalize_first = revises = True
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 1 <= self.returned <= self.size:
@@ -123,8 +123,8 @@ class Bert4kerasBeamSearch(Search):
     Args:
         size: beams.
         temperature: logits are divided by it.
-        min_ends: end tokens that end a sequence.
-        keep_ended: otherwise than bert4keras, beams that end keep their places and scores, since they may become the
+        min_ends: how many end tokens end a sequence.
+        keep_ended: unlike in bert4keras, beams that end keep their places and scores, since they may become the
             best later; meant for min_ends = min_length = 1.
     """
 
@@ -133,7 +133,7 @@ class Bert4kerasBeamSearch(Search):
     min_ends: int = 1
     keep_ended: bool = False
 
-    normalise_first = revises = may_pass_ends = True
+    normalize_first = revises = may_pass_ends = True
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.min_ends < 1 or not self.temperature > 0:
@@ -149,8 +149,8 @@ class Bert4kerasBeamSearch(Search):
     def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
         return {"min_length": np.int32(limits.min_length)}
 
-    def normalise(self, logits_QKV: Tensor) -> Tensor:
-        return ops.log(ops.exp(super().normalise(logits_QKV / self.temperature)) + 1e-12)
+    def normalize(self, logits_QKV: Tensor) -> Tensor:
+        return ops.log(ops.exp(super().normalize(logits_QKV / self.temperature)) + 1e-12)
 
     def begin(self, inputs: dict[str, Tensor], real_Q: Tensor, capacity: int) -> Any:
         found = Found.empty(real_Q, self.size, capacity)
@@ -197,7 +197,9 @@ class Bert4kerasBeamSearch(Search):
 
 
 def candidates(log_QKV: Tensor, scores_QK: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, parents and tokens `(Q, count)` of the best continuations, best first; IMPOSSIBLE: there are fewer."""
+    """Scores, parents and tokens `(Q, count)` of the best continuations, best first; where there are fewer, scores are
+    IMPOSSIBLE.
+    """
     width, vocab_size = log_QKV.shape[1:]
     total = ops.reshape(scores_QK[:, :width, None] + log_QKV, (-1, width * vocab_size))
     missing = max(0, count - width * vocab_size)
@@ -209,7 +211,7 @@ def candidates(log_QKV: Tensor, scores_QK: Tensor, count: int) -> tuple[Tensor, 
 
 
 def complete(before_QKA: Tensor, tokens_QK: Tensor, search: Any, min_length: Tensor, time: Tensor) -> Tensor:
-    """Which sequences the new tokens end, counting end tokens as bert4keras does."""
+    """Which sequences are ended by their new tokens, bool `(Q, K)`; end tokens are counted as in bert4keras."""
     ends_QK = ops.sum(ops.cast(before_QKA == search.end_id, "int32"), axis=-1) + 1
     ends = ops.logical_and(tokens_QK == search.end_id, ends_QK >= search.min_ends)
     return ops.logical_and(ends, time + 1 >= min_length)

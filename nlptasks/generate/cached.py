@@ -30,7 +30,7 @@ class CachedSteps:
         ValueError: the model has no mask or no head to decode with.
     """
 
-    normalised = False  # gives logits, not log scores
+    normalized = False  # gives logits, not log scores
 
     def __init__(self, model: Transformer, generated_segment: int | None = None):
         config = model.config
@@ -55,7 +55,7 @@ class CachedSteps:
 
         Args:
             inputs: `{"token_ids": (R, T), "segment_ids": (R, T)}`, int32, id 0 pads on the right; and, for a model with
-                conditional norms, `"condition": (R, C)`; and `"guidance": ()` where that is to be strengthened.
+                conditional norms, `"condition": (R, C)`; and a scalar `"guidance"` where that is to be strengthened.
             width: K.
             capacity: A.
 
@@ -109,7 +109,7 @@ class CachedSteps:
 def cache_bytes(
     config: TransformerConfig, prefixes: int, prefix_length: int, generated_length: int, width: int, itemsize: int = 4
 ) -> int:
-    """Bytes of keys and values: the prefix is stored once a sample, generated tokens once a continuation."""
+    """Bytes of keys and values: the prefix is stored once for each sample, generated tokens for each continuation."""
     slots = prefixes * (prefix_length + width * generated_length)
     return config.num_layers * config.num_heads * sum(_sizes(config)) * slots * itemsize
 

@@ -51,7 +51,7 @@ class TokenMask(NamedTuple):
 
 
 def forbid(token_ids: Sequence[int]) -> Constraint:
-    """Never these tokens."""
+    """Forbids these tokens."""
 
     def start(batch: Batch) -> TokenMask:
         return TokenMask(~_members(token_ids, batch)[None, None])
@@ -60,7 +60,7 @@ def forbid(token_ids: Sequence[int]) -> Constraint:
 
 
 def allow_only(token_ids: Sequence[int] | Sequence[Sequence[int]]) -> Constraint:
-    """Only these tokens, and the end token; a list of lists gives every source a set of its own."""
+    """Allows these tokens and the end token only; a list of lists gives every source a set of its own."""
 
     def start(batch: Batch) -> TokenMask:
         if len(token_ids) == 0 or not isinstance(token_ids[0], Sequence | np.ndarray):
@@ -97,7 +97,7 @@ class MinLength(NamedTuple):
 
 
 def min_length(tokens: int) -> Constraint:
-    """The end token is at the earliest the token of this number, counted from 1."""
+    """Lets no sequence end before its token of this number, counted from 1."""
 
     def start(batch: Batch) -> MinLength:
         return MinLength(np.arange(batch.vocab_size) == batch.end_id, np.int32(tokens - 1))
@@ -147,7 +147,7 @@ class Substring(NamedTuple):
     def start(
         cls, texts: Sequence[Sequence[int] | np.ndarray], owners: Sequence[int], end_id: int, count: int
     ) -> "Substring":
-        """`texts` of samples `owners`, in arrays of `count` rows of few widths."""
+        """The constraint of `texts`, whose samples are `owners`, in arrays of `count` rows and of few widths."""
         width = -(-(max(map(len, texts), default=0) + 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
         ids_RS, owner_R = np.full((count, width), -1, "int32"), np.zeros(count, "int32")
         for row, (text, owner) in enumerate(zip(texts, owners, strict=True)):
@@ -177,7 +177,7 @@ class Substring(NamedTuple):
 
 
 def extractive(texts: Sequence[Sequence[Sequence[int]]]) -> Constraint:
-    """What is generated for source i is a piece of one of the token lists `texts[i]`."""
+    """Makes sure that what is generated for source i is a piece of one of the token lists `texts[i]`."""
 
     def start(batch: Batch) -> Substring:
         found = [(text, q) for q, row in enumerate(batch.rows) if row >= 0 for text in texts[row]]

@@ -23,8 +23,8 @@ class Generator:
     Args:
         model: built with `application="lm"` or `"unilm"`.
         end_id: the token that ends a sequence; None: none does.
-        dtype: what to compute in, "float32" or "bfloat16"; None: what the model computes in. Where its weights are
-            stored otherwise they are converted once, here: after training on, make a new generator.
+        dtype: what to compute in, "float32" or "bfloat16"; None: what the model computes in. Weights that
+            are stored otherwise are converted once, here; after more training, make a new generator.
         generated_segment: segment id of generated tokens; None: 1 for UNILM, 0 for a causal model.
         batch_size: sources decoded together.
 
@@ -76,8 +76,8 @@ class Generator:
             repetition_penalty: above 1, tokens of the source and those generated become less likely.
             constraints: what else may not come next (nlptasks/generate/constraints.py).
             segment_ids: of the sources; None: all 0.
-            conditions: `(sources, C)`, one vector a source, for a model with conditional norms.
-            guidance: above 1 the condition counts for more: logits go from those under the zero condition towards and
+            conditions: `(sources, C)`, one vector for each source, for a model with conditional norms.
+            guidance: above 1 the condition counts for more: logits go from those under the zero condition toward and
                 beyond those under the source's (arXiv 2207.12598), at twice the work.
             progress: wraps the iteration over batches (`tqdm`, say).
 
@@ -216,7 +216,7 @@ class _Call:
         size, given = config.layer_norm_cond_size, self.conditions
         if given is not None and (size is None or given.shape != (len(self.sources), size)):
             raise ValueError(
-                f"conditions must be ({len(self.sources)}, {size}): one vector a source, of the model's "
+                f"conditions must be ({len(self.sources)}, {size}): one vector for each source, of the model's "
                 f"layer_norm_cond_size. Received: shape {given.shape}."
             )
         if not self.guidance >= 0 or (self.guidance != 1 and given is None):

@@ -38,7 +38,7 @@ class DecodingLoop:
     Args:
         steps: the step function: `start(inputs, width, capacity)` gives scores `(Q, 1, V)` of the first token and a
             state; `steps(tokens_QK, state, time)` feeds token `time` and gives the scores `(Q, K, V)` of the next
-            one; `follow(state, tokens_QK, parents_QK)` is told of every choice and gives the state; `normalised` says
+            one; `follow(state, tokens_QK, parents_QK)` is told of every choice and gives the state; `normalized` says
             that the scores are log scores already.
         search: one of this package's searches.
         capacity: most tokens.
@@ -102,13 +102,13 @@ class DecodingLoop:
         search_inputs: dict[str, Tensor],
         time: Tensor,
     ) -> dict[str, Any]:
-        normalise = (lambda x: x) if self.steps.normalised else self.search.normalise
-        if self.search.normalise_first:
-            scores_QKV = normalise(scores_QKV)
+        normalize = (lambda x: x) if self.steps.normalized else self.search.normalize
+        if self.search.normalize_first:
+            scores_QKV = normalize(scores_QKV)
         for constraint in constraints:
             scores_QKV = constraint.restrict(scores_QKV, time)
-        if not self.search.normalise_first:
-            scores_QKV = normalise(scores_QKV)
+        if not self.search.normalize_first:
+            scores_QKV = normalize(scores_QKV)
         tokens_QK, parents_QK, found = self.search.choose(scores_QKV, found, search_inputs, time)
         return {
             "time": ops.convert_to_tensor(time + 1, "int32"),

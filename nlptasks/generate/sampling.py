@@ -26,12 +26,12 @@ class Sampling(Search):
     a sample comes out the same whatever else is decoded beside it.
 
     Args:
-        temperature: logits are divided by it; below 1 is bolder, above 1 more varied.
+        temperature: logits are divided by it; below 1 prefers the most probable tokens, above 1 varies more.
         top_k: only the k most probable tokens.
         top_p: then only the most probable tokens whose probabilities first reach this sum (nucleus, arXiv 1904.09751).
         count: sequences drawn for each sample; they share its encoded prefix.
         seed: of the uniform numbers.
-        min_ends: end tokens that end a sequence, as in bert4keras.
+        min_ends: how many end tokens end a sequence, as in bert4keras.
     """
 
     temperature: float = 1.0
@@ -77,7 +77,7 @@ class Sampling(Search):
         self, log_QKV: Tensor, found: Any, inputs: dict[str, Tensor], time: Tensor
     ) -> tuple[Tensor, Tensor | None, Any]:
         uniform_QK = ops.take(inputs["uniforms"], time, axis=2)
-        sharpened = self.normalise(log_QKV / inputs["temperature"])
+        sharpened = self.normalize(log_QKV / inputs["temperature"])
         tokens_QK = or_end(self._draw(ops.exp(sharpened), uniform_QK, inputs["top_p"]), log_QKV, self.end_id)
         gains_QK = ops.take_along_axis(
             ops.broadcast_to(log_QKV, (*ops.shape(tokens_QK), log_QKV.shape[2])), tokens_QK[..., None], axis=2
@@ -103,13 +103,13 @@ class Sampling(Search):
 
 
 def _last_needed(sorted_QKC: Tensor, top_p: Tensor | None) -> Tensor:
-    """The least of the probabilities, the largest first, that are needed to reach `top_p`."""
+    """The smallest probability that is needed to reach `top_p`, taking the largest first."""
     needed = ops.cumsum(sorted_QKC, axis=-1) - sorted_QKC < top_p
     return ops.min(ops.where(needed, sorted_QKC, 1.0), axis=-1, keepdims=True)
 
 
 def _bisected(probability_QKV: Tensor, top_p: Tensor | None) -> Tensor:
-    """The same without sorting a vocabulary: the largest threshold, to one part in 2^24, above which lies `top_p`."""
+    """The same without sorting: the largest threshold, to one part in 2^24, whose probabilities reach `top_p`."""
     low, high = 0.0, ops.max(probability_QKV, axis=-1, keepdims=True)
     for _ in range(24):
         middle = (low + high) / 2
@@ -136,7 +136,7 @@ def _from_sorted(probability_QKV: Tensor, count: int, uniform_QK: Tensor, top_p:
 
 
 def _at(reached_QKC: Tensor, values_QKC: Tensor, uniform_QK: Tensor) -> Tensor:
-    """The first place whose cumulated sum passes the uniform's share of the whole sum."""
+    """The first place whose cumulative sum passes the uniform's share of the whole sum."""
     goal_QK1 = uniform_QK[..., None] * reached_QKC[..., -1:]
     passed = ops.logical_and(reached_QKC > goal_QK1, values_QKC > 0)
     return ops.where(

@@ -5,7 +5,7 @@ compiled loop (loop.py), but for `inputs` and `hypotheses`:
 
 - `inputs(rows, limits, capacity)`: numpy arrays of what varies from call to call, made outside;
 - `begin(inputs, real_Q, capacity)`: the record of what was found, before the first token;
-- `normalise(logits_QKV)`: log scores, taken before the constraints where `normalise_first`, else after them;
+- `normalize(logits_QKV)`: log scores, taken before the constraints where `normalize_first`, else after them;
 - `choose(log_QKV, found, inputs, time)`: token `time` of each continuation `(Q, K)`, the continuations that they
   continue (None: each its own), and the new record; the first scores are of one continuation a sample;
 - `done(found)`: scalar bool;
@@ -29,7 +29,7 @@ NO_TOKEN = -1
 
 
 class Limits(NamedTuple):
-    """What a sequence may be: most tokens, fewest tokens, the end token counted in both."""
+    """The most and the fewest tokens of a sequence, the end token counted in both."""
 
     max_length: int
     min_length: int = 1
@@ -72,7 +72,7 @@ class Found(NamedTuple):
         )
 
     def add(self, tokens_QK: Tensor, gains_QK: Tensor, ends_QK: Tensor, time: Tensor) -> "Found":
-        """With one token more, but for the sequences that ended."""
+        """The sequences with one more token each, except those that ended."""
         tokens_QK = ops.where(self.ended, NO_TOKEN, tokens_QK)
         return Found(
             ops.slice_update(self.tokens, (0, 0, time), tokens_QK[:, :, None]),
@@ -82,7 +82,7 @@ class Found(NamedTuple):
         )
 
     def hypotheses(self) -> list[list[Hypothesis]]:
-        """As plain values, without the end tokens."""
+        """The sequences as plain values, without their end tokens."""
         fields = [ops.convert_to_numpy(field) for field in self]
         return [[_hypothesis(*one) for one in zip(*sample, strict=True)] for sample in zip(*fields, strict=True)]
 
@@ -101,7 +101,7 @@ class Search:
 
     end_id: int = NO_TOKEN
 
-    normalise_first = False
+    normalize_first = False
     revises = False  # may take back what it chose
     may_pass_ends = False  # has its own rule for end tokens that come early
 
@@ -115,7 +115,7 @@ class Search:
         return self
 
     def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
-        """Values that are arguments of the program. `rows`: the index of each sample among all of the call."""
+        """Values that are arguments of the program; `rows` are the indices of the samples among all of the call."""
         return {}
 
     def begin(self, inputs: dict[str, Tensor], real_Q: Tensor, capacity: int) -> Any:
@@ -127,7 +127,7 @@ class Search:
         """Each search has its own."""
         raise NotImplementedError
 
-    def normalise(self, logits_QKV: Tensor) -> Tensor:
+    def normalize(self, logits_QKV: Tensor) -> Tensor:
         """log softmax in float32; a row in which nothing is possible stays impossible."""
         largest = ops.max(logits_QKV, axis=-1, keepdims=True)
         shifted = logits_QKV - ops.where(largest > IMPOSSIBLE, largest, 0.0)
@@ -166,7 +166,7 @@ def or_end(tokens_QK: Tensor, log_QKV: Tensor, end_id: int) -> Tensor:
 
 
 def as_input(tokens_QK: Tensor) -> Tensor:
-    """Tokens as the model may be fed them: NO_TOKEN becomes padding."""
+    """Tokens that can be fed to the model: NO_TOKEN becomes padding."""
     return ops.maximum(tokens_QK, 0)
 
 

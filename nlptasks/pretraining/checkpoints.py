@@ -60,7 +60,7 @@ class Checkpoints:
         """Starts to save; returns when the arrays are copied, so that the next step may overwrite them.
 
         Raises:
-            RuntimeError, OSError: what went wrong with the save before.
+            RuntimeError, OSError: the save before this one failed.
         """
         self.wait()
         folder = self._folder(step)
@@ -99,7 +99,7 @@ class Checkpoints:
             self._failure.append(error)
 
     def steps(self) -> list[int]:
-        """Of the checkpoints that are there, sealed or not, ascending."""
+        """The steps of the checkpoints that are there, sealed or not, ascending."""
         if not self.directory.exists():
             return []
         return sorted(int(f.name) for f in self.directory.iterdir() if f.name.isdecimal() and len(f.name) == _DIGITS)
@@ -110,7 +110,7 @@ class Checkpoints:
         """Step, state and progress of the newest checkpoint that is whole, or None if there is none at all.
 
         Args:
-            like: a state of the same shapes, cut over the devices as the restored one shall be.
+            like: a state of the same shapes, cut over the devices as the restored one is to be.
             say: is told why a newer one was passed over.
 
         Raises:

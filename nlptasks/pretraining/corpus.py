@@ -23,7 +23,7 @@ FORMATS = ("auto", TEXT, JSONL)
 LINE, BLANK_LINE = "line", "blank-line"
 DOCUMENTS = (LINE, BLANK_LINE)
 GZIP_FACTOR = 3
-"""how many times as long text is thought to be unpacked"""
+"""how many times larger a gzip file is assumed to be once unpacked"""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -46,7 +46,7 @@ class CorpusFormat:
         require_one_of(self, format=FORMATS, documents=DOCUMENTS)
 
     def of(self, path: PathLike) -> str:
-        """text or jsonl."""
+        """The format of a file: text or jsonl."""
         if self.format != "auto":
             return self.format
         name = Path(path).name.lower().removesuffix(".gz")
@@ -160,7 +160,7 @@ def _lines(span: Span, past_end: bool = False) -> Iterator[tuple[int, str]]:
 
 
 def _first_line(file: BinaryIO, start: int) -> int:
-    """Where the first line starts that starts at `start` or behind it."""
+    """The offset of the first line that starts at `start` or behind it."""
     if not start:
         return 0
     file.seek(start - 1)

@@ -56,7 +56,7 @@ def check_topologies(options: "Check") -> Iterator[dict[str, Any]]:
 def check_topology(
     options: "Check", name: str, sizes: dict[str, int] | None, model: Transformer, state: State, step: Step
 ) -> dict[str, Any]:
-    """What came out for one topology, see `check_topologies`."""
+    """Compiles the step for one topology; returns what `check_topologies` yields."""
     mesh, sizes = topology_mesh(name, sizes)
     objective, memory = make_objective(options), memory_of_device(name, mesh)
 
@@ -127,7 +127,7 @@ def summary(
 
 
 def largest_batch(compile_rows: CompileRows, memory: float, unit: int) -> int:
-    """The largest multiple of `unit` rows that fits, 0 if none: from how memory grows, then by compiling.
+    """The largest multiple of `unit` rows that fits, 0 if none: guessed from how memory grows, then compiled.
 
     Args:
         memory: bytes of a device.

@@ -30,11 +30,11 @@ class Batches:
     Args:
         rows: all rows, those held out included.
         objectives: the ways to make examples; each step takes one of them.
-        shares: how often, in the same order, sum 1.
+        shares: how often each of them is taken; they sum to 1.
         batch_size: rows of a step over all processes.
         num_steps: steps of the run.
         accumulate: A.
-        seed: of order, masks and objectives.
+        seed: decides order, masks and objectives.
         num_held_out: rows that are for validation and never read here.
         process_index, process_count: which part of every step's rows this process reads.
 
@@ -87,7 +87,7 @@ class Batches:
         return f"Batches(rows={self.rows!r}, steps={self.num_steps}, batch_size={self.batch_size}, seed={self.seed})"
 
     def objective_number(self, step: int) -> int:
-        """Which objective a step has."""
+        """The index of the objective that a step has."""
         if len(self.objectives) == 1:
             return 0
         return int(np.random.default_rng((self.seed, _OBJECTIVE, step)).choice(len(self.shares), p=self.shares))
@@ -109,7 +109,7 @@ class Batches:
 def held_out_batches(
     rows: ShardSet | Sequence[Row], objective: Objective, count: int, batch_size: int, seed: int = 0
 ) -> Iterator[Example]:
-    """The rows held out, always masked alike, as arrays `(B, ...)`; rows of weight 0 fill the last batch up."""
+    """The held-out rows, always masked the same way, as arrays `(B, ...)`; rows of weight 0 fill up the last batch."""
     examples = []
     for place in range(count):
         number = _apart(place, len(rows))
@@ -154,7 +154,7 @@ def read_ahead(
 def unigram_baseline(
     rows: ShardSet | Sequence[Row], objective: Objective, num_held_out: int, sample: int = 2000
 ) -> dict[str, float]:
-    """What knowing only how often tokens occur gives on the held-out rows' targets: `perplexity` and `accuracy`.
+    """Scores on the held-out rows' targets of a guess that knows only how often tokens occur: `perplexity`, `accuracy`.
 
     Frequencies are counted (plus one) over at most `sample` rows that are not held out.
     """

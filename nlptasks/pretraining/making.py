@@ -36,8 +36,8 @@ class ShardOptions:
         seq_length: the most tokens of a row.
         segmenter: where words come from: jieba, fcn or none.
         format, documents, field: see `CorpusFormat`.
-        isolate_documents: what training does by default: whether documents of a row do not see each other.
-        shard_bytes: text of a shard, about.
+        isolate_documents: whether training by default hides the documents of a row from each other.
+        shard_bytes: about how many bytes of text go into a shard.
     """
 
     seq_length: int = 512
@@ -130,7 +130,7 @@ class ShardMaker:
         """Prepare the folder; returns the numbers of the shards that are still to be made.
 
         Args:
-            overwrite: throw the shards away that stand there.
+            overwrite: throw away the shards that are there.
 
         Raises:
             ValueError: shards of something else stand there, or anything but shards.
@@ -205,7 +205,7 @@ class ShardMaker:
         return self.directory / PARTS_FOLDER / f"shard-{number:05d}.json"
 
     def _finished(self) -> dict[int, dict[str, Any]]:
-        """What is said of the shards that are noted as finished and stand there in full size."""
+        """The entries, by number, of the shards that are noted as finished and are there in full size."""
         noted: dict[str, dict[str, Any]] = {}
         if (self.directory / META_FILE).is_file():
             noted = {entry["name"]: entry for entry in read_json_object(self.directory / META_FILE)["shards"]}
@@ -225,7 +225,7 @@ class ShardMaker:
 
 
 def _reported(packer: Packer, documents: Iterable[str], report: Callable[[int], None] | None) -> Iterator[bytes]:
-    """The records, with a word on the tokens in between."""
+    """The records; the tokens made are reported in between."""
     told = 0
     for row, record in enumerate(packer.records(documents), 1):
         yield record

@@ -179,7 +179,7 @@ def _event_writer(directory: Path, first_step: int) -> "SummaryWriter":
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draws loss and accuracy by step, training and held out, as a PNG."""
+    """Draws loss and accuracy by step, in training and on held-out rows, as a PNG."""
 
     def points(column: str, style: str) -> Line:
         found = [(row["step"], row[column]) for row in rows if column in row]
@@ -187,6 +187,6 @@ def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 
     panels = {
         title: {"training": points(name, "-"), "held out": points(f"valid_{name}", "o-")}
-        for title, name in (("nats a target", "loss"), ("targets found", "accuracy"))
+        for title, name in (("nats per target", "loss"), ("targets found", "accuracy"))
     }
     draw_panels(panels, "step", path)

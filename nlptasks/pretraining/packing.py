@@ -19,7 +19,7 @@ from nlptasks.pretraining.words import WordCutter
 from nlptasks.text import Tokenizer
 
 CHUNK = 1 << 16
-"""characters worked on at a time, about"""
+"""about how many characters are worked on at a time"""
 SHORTEST_ROW = 8
 # A sentence ends behind its last mark and what closes with it; a line end in the text ends one too.
 _SENTENCE_END = re.compile("[。！？!?…]+[”’」』）)》\"']*")
@@ -49,7 +49,7 @@ def _break_sentences(text: str) -> str:
 
 
 def too_short(seq_length: int) -> UserError:
-    """The error for rows that hold no text."""
+    """The error for rows that are too short to hold text."""
     return UserError(
         "{field:seq_length} must be at least {least}: a row is [CLS], text and [SEP]. Received: {seq_length}.",
         least=SHORTEST_ROW,
@@ -82,7 +82,7 @@ class Packer:
         self._cls, self._sep, self._unk = tokenizer.cls_id, tokenizer.sep_id, tokenizer.unk_id
 
     def records(self, documents: Iterable[str]) -> Iterator[bytes]:
-        """The records of all rows; `counts` is theirs when the last one is out."""
+        """The records of all rows; `counts` describes them once the last one is out."""
         self.counts = Counter(dict.fromkeys(COUNTS, 0))
         ids, flags, ends = np.zeros(0, "int32"), np.zeros(0, "uint8"), np.zeros(0, "int64")
         whole = True  # whether the last row ended with a sentence
@@ -127,7 +127,7 @@ class Packer:
         return tokens.ids, flags, ends
 
     def _row_end(self, flags: np.ndarray, ends: list[int], start: int, whole: bool) -> int:
-        """Where the row ends that starts at token `start`: behind its last whole sentence, or within a longer one."""
+        """Where the row that starts at token `start` ends: behind its last whole sentence, or within a longer one."""
         last = start + self._room
         at = bisect_right(ends, last)
         if at and ends[at - 1] > start:
@@ -169,7 +169,7 @@ def _batches(documents: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:
 
 
 def _part_end(text: str, start: int) -> int:
-    """Where a part of a document ends that starts at `start`: at most CHUNK characters on, behind a sentence."""
+    """Where the part of a document that starts at `start` ends: at most CHUNK characters on, behind a sentence."""
     if len(text) - start <= CHUNK:
         return len(text)
     stop = max(text.rfind("\n", start, start + CHUNK), start)

@@ -22,19 +22,19 @@ from nlptasks.pretraining.step import Metrics, State, Step, batch_sharding, comp
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted
 from nlptasks.train.optimizers import PiecewiseLinear
 
-_AGREE_SECONDS, _AGREE_STEPS = 2.0, 10  # at most so far apart do processes ask each other whether to stop
+_AGREE_SECONDS, _AGREE_STEPS = 2.0, 10  # processes ask each other whether to stop at least this often
 
 
 @dataclass(kw_only=True)
 class RunSettings:
-    """When a run does what; steps are counted from 1."""
+    """At which steps a run saves, validates and ends; they are counted from 1."""
 
     num_steps: int
     save_every: int
     valid_every: int
     learning_rate: PiecewiseLinear
     skip_bad_steps: int = 0
-    """bad steps that are left out and counted before the run stops"""
+    """how many bad steps are left out before the run stops"""
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class Progress:
     options: Mapping[str, Any]
     """what makes the run what it is, compared when it goes on"""
     workers: int
-    """processes that prepare batches, whose state `data` is"""
+    """how many processes prepare batches; `data` is their state"""
     step: int = 0
     """steps done"""
     skipped: int = 0
@@ -122,7 +122,7 @@ def run_steps(
 
 
 def _judge(step: int, metrics: Metrics, settings: RunSettings, monitor: Monitor) -> None:
-    """Takes the metrics of a step, which waits for the devices, and stops the run where it is bad."""
+    """Takes the metrics of a step, which waits for the devices; stops the run at a bad step too many."""
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if values["bad"]:
         monitor.skipped += 1
@@ -163,7 +163,7 @@ def _validation(
 class _Agreement:
     """Whether any process was asked to stop; all give the same answer at the same step.
 
-    They ask each other every few seconds, which the slowest one's time of a step turns into steps.
+    They ask each other every few seconds, counted in steps of the slowest process.
     """
 
     def __init__(self, step: int) -> None:
@@ -196,7 +196,7 @@ def seek(batches: grain.DatasetIterator, saved: Any) -> None:
 
 
 def everywhere(arrays: list[jax.Array]) -> list[np.ndarray]:
-    """Arrays that are cut over devices as whole ones, in every process."""
+    """The whole of arrays that are cut over devices, in every process."""
     if all(array.is_fully_addressable for array in arrays):
         return [np.asarray(array) for array in arrays]
     sharding = arrays[0].sharding

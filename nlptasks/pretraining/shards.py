@@ -155,7 +155,7 @@ class ShardSet:
     Attributes:
         meta: `meta.json` as a dict.
         seq_length, vocab_size: of the rows.
-        isolate_documents: whether training shall hide documents of a row from each other, if it is not told.
+        isolate_documents: whether training hides the documents of a row from each other, unless it is told otherwise.
         skipped: names of the shards left out.
 
     Raises:

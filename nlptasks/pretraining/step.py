@@ -56,7 +56,7 @@ def state_of(model: Transformer, optimizer: keras.optimizers.Optimizer) -> State
 
 
 def loss_sums(model: Transformer, part: Batch, training: bool) -> tuple[jax.Array, jax.Array]:
-    """Over the targets of `(B, ...)` arrays: the sum of -log p and the number of targets found, float32 scalars.
+    """The sum of -log p over the targets of `(B, ...)` arrays, and how many of them were found; float32 scalars.
 
     Logits are computed at the targets only: `(B, M, V)`.
     """
@@ -83,7 +83,7 @@ def make_step(model: Transformer, optimizer: keras.optimizers.Optimizer, spike: 
     A bad step changes nothing but the random state: its loss or gradient is not finite, or its loss is more than
     `spike` times the usual one.
 
-    Metrics, float32 scalars: `loss` (nats a target), `accuracy`, `targets`, `tokens` (not padding),
+    Metrics, float32 scalars: `loss` (nats per target), `accuracy`, `targets`, `tokens` (not padding),
     `gradient_norm`, `bad` (0 or 1).
     """
     add_up = _make_sums(model)

@@ -30,7 +30,7 @@ class Tokens(NamedTuple):
 
     Attributes:
         ids: int32 (T,).
-        begins: int64 (T,), the character that each begins at, not falling.
+        begins: int64 (T,), the character that each begins at, ascending.
         continues: bool (T,), whether it is a ``##`` piece.
     """
 

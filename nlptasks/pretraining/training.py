@@ -113,7 +113,7 @@ def identity(options: "Pretrain", run: Assembly) -> dict[str, Any]:
 
 
 def begin(options: "Pretrain", run: Assembly, state: State, checkpoints: Checkpoints) -> tuple[State, Progress]:
-    """Takes a run up where its newest whole checkpoint stands, or records the options of a new one.
+    """Goes on from the newest whole checkpoint of a run, or records the options of a new one.
 
     Raises:
         UserError: the run was started with other options.
@@ -177,7 +177,7 @@ def make_monitor(options: "Pretrain", progress: Progress, flops: float, peak: fl
 
 
 def tell_baseline(options: "Pretrain", run: Assembly) -> dict[str, float]:
-    """What knowing only how often tokens occur would give on the held-out rows."""
+    """Says, and returns, what a guess that knows only how often tokens occur scores on the held-out rows."""
     if not options.valid_rows:
         return {}
     baseline = unigram_baseline(run.rows, run.main_objective, options.valid_rows)
@@ -230,7 +230,7 @@ def final_weights(options: "Pretrain", run: Assembly, state: State) -> list[jax.
 
 
 def save_model(options: "Pretrain", run: Assembly, weights: list[Any]) -> None:
-    """The model directory."""
+    """Writes the model directory."""
     keras.distribution.set_distribution(None)
     whole = Transformer.from_config(run.model.get_config())  # the one that was trained lies in parts on the devices
     whole.build()

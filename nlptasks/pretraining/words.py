@@ -1,6 +1,7 @@
 """Where words start: jieba's words, or those of the segmenter that comes with this package.
 
-A cutter takes lines joined by line ends and returns a flag a character, so that a batch costs a few array operations.
+A cutter takes lines joined by line ends and returns a flag for each character, so that a batch costs a few array
+operations.
 
 `JiebaWords` gives the words of `jieba.lcut` (default dictionary, HMM on) without calling it: the search for words and
 the hidden Markov model are written anew here, because they are most of the time that making shards takes. The best path
@@ -106,7 +107,7 @@ class JiebaWords:
             )
         frequencies, total = jieba.Tokenizer.gen_pfdict(jieba.dt.get_dict_file())
         self._floor = log(1) - log(total)
-        # of every word its log probability, of what only begins words None
+        # the log probability of every word; None for what only begins words
         self._dictionary = {word: log(n) - log(total) if n else None for word, n in frequencies.items()}
         self._find_known = re.compile(_KNOWN).finditer
 

@@ -90,7 +90,7 @@ def _workers(work: Callable[[Item, Report], Result], count: int) -> Iterator[lis
 def _serve(work: Callable[[Item, Report], Result], pipe: Connection) -> None:
     """Works on what the pipe brings until it is closed or SIGTERM comes."""
     signal.signal(signal.SIGTERM, _leave)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as shall compute
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process for each core is enough
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             item = pipe.recv()

@@ -13,8 +13,8 @@ from tests.golden.search_cases import END
 class TableSteps:
     """Logits of sample q after the sequence of number n: `table[q, n]`; `child` numbers the sequences."""
 
-    def __init__(self, normalised):
-        self.normalised = normalised
+    def __init__(self, normalized):
+        self.normalized = normalized
 
     def start(self, inputs, width, capacity):
         table_QNV = inputs["table"]
@@ -31,15 +31,15 @@ class TableSteps:
 
 
 @functools.cache
-def compiled(search, max_length, normalised):
-    return DecodingLoop(TableSteps(normalised), search, max_length, None)
+def compiled(search, max_length, normalized):
+    return DecodingLoop(TableSteps(normalized), search, max_length, None)
 
 
-def run(search, tables, max_length, min_length=1, constraints=(), rows=None, normalised=False):
+def run(search, tables, max_length, min_length=1, constraints=(), rows=None, normalized=False):
     """The hypotheses of each table, and the loop's last state."""
     search = search.replace(end_id=END)
     rows = range(len(tables)) if rows is None else rows
-    loop = compiled(search.signature(), max_length, normalised)
+    loop = compiled(search.signature(), max_length, normalized)
     inputs = search.inputs(rows, Limits(max_length, min_length), max_length)
     tables = np.asarray(tables, "float32")
     state = loop.start({"table": tables}, inputs, tuple(constraints), np.ones(len(tables), bool))

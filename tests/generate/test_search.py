@@ -118,10 +118,10 @@ def test_where_nothing_is_possible_a_sequence_ends():
     assert not beams.finished
 
 
-def test_log_scores_are_not_normalised_again():
+def test_log_scores_are_not_normalized_again():
     scores = np.full((1, NODES, V), -5.0, "float32")
     scores[:, :, END] = -0.25
-    [[hypothesis]], _ = run(Greedy(), scores, MOST, normalised=True)
+    [[hypothesis]], _ = run(Greedy(), scores, MOST, normalized=True)
     assert hypothesis.score == -0.25
 
 

@@ -74,8 +74,8 @@ class MaskedAnswerDecoder:
     """Finds the answers of several questions in one pass.
 
     1. Each window gives its answer, token by token the most probable: extractive, among those that continue it as a
-       piece of the window (and the end); else among all. Of a passage's windows with an answer the one that thinks
-       least of an empty one stays.
+       piece of the window (and the end); else among all. Of a passage's windows with an answer the one stays that
+       gives an empty answer the least probability.
     2. Passages vote: an answer's score is sum(s^2) / (sum(s) + 1) over those that give it, s being the mean probability
        of its tokens, the end counted.
 
@@ -96,10 +96,10 @@ class MaskedAnswerDecoder:
         logits_RLV = self.model.token_logits(at_positions(hidden_RTD, positions_RL))
         probability_RLV = ops.softmax(logits_RLV)
         best_RL = 1 + ops.argmax(probability_RLV[:, :, 1:], axis=-1)
-        of_best_RL = ops.max(probability_RLV[:, :, 1:], axis=-1)
+        best_probability_RL = ops.max(probability_RLV[:, :, 1:], axis=-1)
         shape = (*ops.shape(probability_RLV)[:2], candidates_RC.shape[1])
         indices_RLC = ops.broadcast_to(candidates_RC[:, None], shape)
-        return best_RL, of_best_RL, ops.take_along_axis(probability_RLV, indices_RLC, axis=-1)
+        return best_RL, best_probability_RL, ops.take_along_axis(probability_RLV, indices_RLC, axis=-1)
 
     def decode(
         self, rows: Sequence[Row], max_length: int, beam_size: int = 1, extractive: bool = True
@@ -127,21 +127,21 @@ class MaskedAnswerDecoder:
         sources, texts = [row.source for row in rows], [row.text for row in rows]
         inputs = _masked(sources, max_length, self.mask_id, count, self.model.config.position_reach)
         candidates = pad([[self.end_id, *text] for text in texts], round_width(1 + max(map(len, texts))), count)
-        best, of_best, of_candidates = map(ops.convert_to_numpy, self._run(*inputs, candidates))
+        best, best_probability, candidate_probabilities = map(ops.convert_to_numpy, self._run(*inputs, candidates))
         surest: dict[tuple[int, int], _Reading] = {}  # of each passage that answers
         for r, row in enumerate(rows):
             if extractive:
-                tokens, probabilities = self._piece(np.asarray(row.text), of_candidates[r])
+                tokens, probabilities = self._piece(np.asarray(row.text), candidate_probabilities[r])
             else:
-                tokens, probabilities = self._any(best[r], of_best[r])
-            reading = _Reading(r, float(of_candidates[r, 0, 0]), tokens, probabilities)
+                tokens, probabilities = self._any(best[r], best_probability[r])
+            reading = _Reading(r, float(candidate_probabilities[r, 0, 0]), tokens, probabilities)
             passage = row.question, row.passage
             if tokens and (passage not in surest or reading.empty < surest[passage].empty):
                 surest[passage] = reading
         readings: list[list[_Reading]] = [[] for _ in range(rows[-1].question + 1)]
         for (question, _), reading in surest.items():
             readings[question].append(reading)
-        return [self._vote(of_question) for of_question in readings]
+        return [self._vote(given) for given in readings]
 
     def _piece(self, text: np.ndarray, probability_LC: np.ndarray) -> tuple[list[int], list[float]]:
         """The piece of a window that is taken greedily, and the probability of each of its tokens, the end counted."""

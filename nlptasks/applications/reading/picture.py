@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.applications.reading.reader import Answer, Evidence, Reader
-from nlptasks.applications.reading.windows import encode_rows, normalise, offsets_of
+from nlptasks.applications.reading.windows import encode_rows, normalize, offsets_of
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:50em;margin:2em auto;line-height:1.8}"
@@ -23,7 +23,7 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
         float32 arrays, one number a character: the attention probabilities from where each token of the answer is
         predicted to the token of the character, the mean over tokens, heads and layers; 0 for what was not read.
     """
-    ids = reader.tokenizer.encode(normalise(answer.text)).token_ids[1:-1]
+    ids = reader.tokenizer.encode(normalize(answer.text)).token_ids[1:-1]
     rows = encode_rows(reader.tokenizer, reader.lengths, [(question, passages)])
     row_at = {(row.passage, row.window): row for row in rows}
     found = []
@@ -38,9 +38,9 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
         segment_ids = (np.arange(token_ids.shape[1]) >= len(source)).astype("int32")[None]
         maps = reader.model.encode(token_ids, segment_ids, with_maps=True)[1]
         looked_TS = np.mean([ops.convert_to_numpy(ops.cast(m, "float32"))[0].mean(axis=0) for m in maps], axis=0)
-        of_tokens = looked_TS[first : first + max(1, len(ids)), 1 : 1 + len(row.text)].mean(axis=0)
+        token_weights = looked_TS[first : first + max(1, len(ids)), 1 : 1 + len(row.text)].mean(axis=0)
         weights = np.zeros(len(passages[evidence.passage]), "float32")
-        for (start, end), weight in zip(offsets_of(row), of_tokens, strict=True):
+        for (start, end), weight in zip(offsets_of(row), token_weights, strict=True):
             weights[start:end] = weight
         found.append(weights)
     return found
@@ -49,16 +49,16 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
 def draw_answer(reader: Reader, question: str, passages: Sequence[str], answer: Answer) -> str:
     """An HTML page that stands alone: the answer, the vote, and every passage, shaded by attention."""
     attention = answer_attention(reader, question, passages, answer)
-    of_passage = {e.passage: (e, weights) for e, weights in zip(answer.evidence, attention, strict=True)}
+    voted = {e.passage: (e, weights) for e, weights in zip(answer.evidence, attention, strict=True)}
     parts = [
         f"<!doctype html><html lang=zh><meta charset=utf-8><title>{escape(question)}</title><style>{_STYLE}</style>",
         f"<h1>{escape(question)}</h1><p>{escape(answer.text) or '(no answer)'}</p>",
     ]
     for index, passage in enumerate(passages):
-        if index not in of_passage:
+        if index not in voted:
             parts.append(f"<h2>{index + 1}</h2><p>did not vote for it</p><p class=unread>{escape(passage)}</p>")
             continue
-        evidence, weights = of_passage[index]
+        evidence, weights = voted[index]
         width = 100 * evidence.probability
         parts.append(
             f"<h2>{index + 1}</h2><p>probability {evidence.probability:.3f} "

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nlptasks.applications.reading.masked import masked_batch
-from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalise, offsets_of
+from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalize, offsets_of
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch
 from nlptasks.errors import UserError
 from nlptasks.text import Passage, Question, Tokenizer
@@ -34,11 +34,11 @@ class Sample(NamedTuple):
 def find_answer(answers: Iterable[str], passage: str) -> str | None:
     """The first answer all of whose space-separated parts occur in `passage`, as the target: parts joined by `,`.
 
-    Both are normalised alike, and compared without case where lower-casing keeps their length.
+    Both are normalized alike, and compared without case where lower-casing keeps their length.
     """
-    text = _comparable(normalise(passage))
+    text = _comparable(normalize(passage))
     for answer in answers:
-        parts = [normalise(part) for part in answer.split(" ") if part]
+        parts = [normalize(part) for part in answer.split(" ") if part]
         if parts and all(_comparable(part) in text for part in parts):
             return ",".join(parts)
     return None
@@ -67,7 +67,7 @@ class TargetCounts:
 
 
 class ReadingExamples:
-    """The samples of a list of questions: every passage tokenized once, one passage a question drawn an epoch.
+    """The samples of a list of questions. Every passage is tokenized once; an epoch draws one for each question.
 
     Args:
         questions: the data.
@@ -76,8 +76,8 @@ class ReadingExamples:
             uniformly over its passages, as bert4keras does.
         seed: with the epoch's number it decides every draw and the order of batches.
         method: the reader's.
-        practice_epochs: so many epochs, or a part of one, at the beginning practise on the passages instead of
-            answering. In the place of every other question a piece of the passage is quoted, and the answer is what
+        practice_epochs: this many epochs at the beginning, or a part of one, practice on the passages instead of
+            answering. In place of every other question a piece of the passage is quoted, and the answer is what
             follows it there: that teaches to find a place and to copy from it. A share of the tokens is masked and
             predicted (BERT, arXiv 1810.04805): that teaches that names recur. It needs no answers, and helps a model
             that starts from random weights.
@@ -109,9 +109,9 @@ class ReadingExamples:
         passages = [passage for question in questions for passage in question.passages]
         owners = np.repeat(np.arange(len(questions)), sizes)
         windows = self._encoded(passages)
-        self._windows = [ids for of_passage in windows for ids, _ in of_passage]
-        self._first_window = np.concatenate([[0], np.cumsum([len(of_passage) for of_passage in windows])])
-        self._window_owners = np.repeat(owners, [len(of_passage) for of_passage in windows])
+        self._windows = [ids for passage_windows in windows for ids, _ in passage_windows]
+        self._first_window = np.concatenate([[0], np.cumsum([len(passage_windows) for passage_windows in windows])])
+        self._window_owners = np.repeat(owners, [len(passage_windows) for passage_windows in windows])
         self._questions = [
             encoding.token_ids[1:]
             for encoding in tokenizer.encode_batch(
@@ -122,8 +122,8 @@ class ReadingExamples:
         ]
         answers = [
             answer
-            for owner, passage, of_passage in zip(owners.tolist(), passages, windows, strict=True)
-            for answer in self._target_texts(questions[owner], passage, [text for _, text in of_passage])
+            for owner, passage, passage_windows in zip(owners.tolist(), passages, windows, strict=True)
+            for answer in self._target_texts(questions[owner], passage, [text for _, text in passage_windows])
         ]
         self._targets = self._target_ids(answers)
 
@@ -135,15 +135,15 @@ class ReadingExamples:
         tokenizer, lengths = self._tokenizer, self._lengths
         texts = [passage.text for passage in passages]
         windows = encode_windows(tokenizer, lengths, texts, with_offsets=False)
-        found = [[(of_passage[0].token_ids, text)] for of_passage, text in zip(windows, texts, strict=True)]
-        full = [i for i, of_passage in enumerate(windows) if len(of_passage[0]) == lengths.passage_length]
+        found = [[(passage_windows[0].token_ids, text)] for passage_windows, text in zip(windows, texts, strict=True)]
+        full = [i for i, passage_windows in enumerate(windows) if len(passage_windows[0]) == lengths.passage_length]
         again = encode_windows(tokenizer, lengths, [texts[i] for i in full])
-        for i, of_passage in zip(full, again, strict=True):
+        for i, passage_windows in zip(full, again, strict=True):
             # the first window begins where the text does
-            starts = [0, *(int(offsets_of(window)[1][0]) for window in of_passage[1:])]
+            starts = [0, *(int(offsets_of(window)[1][0]) for window in passage_windows[1:])]
             found[i] = [
                 (window.token_ids, texts[i][start : offsets_of(window)[-2][1]])
-                for window, start in zip(of_passage, starts, strict=True)
+                for window, start in zip(passage_windows, starts, strict=True)
             ]
         return found
 
@@ -176,7 +176,7 @@ class ReadingExamples:
         return targets
 
     def draw(self, epoch: int) -> np.ndarray:
-        """For each question the window it is visited with in this epoch; one that answers, if its passage has one."""
+        """For each question the window that is read in this epoch; one that answers, if its passage has any."""
         random = np.random.default_rng((self.seed, epoch, 0))
         chosen = np.empty(len(self), "int64")
         for q in range(len(self)):
@@ -201,23 +201,23 @@ class ReadingExamples:
         return np.array([i for i in windows if len(self._targets[i]) > 1], "int64")
 
     def num_batches(self, epoch: int, size: int) -> int:
-        """How many batches an epoch has: one more where practice ends inside it, if both parts end in a smaller one."""
-        practised = self._num_practised(epoch)
-        return math.ceil(practised / size) + math.ceil((len(self) - practised) / size)
+        """How many batches an epoch has. Where practice ends inside it, both of its parts may end in a smaller one."""
+        practiced = self._num_practiced(epoch)
+        return math.ceil(practiced / size) + math.ceil((len(self) - practiced) / size)
 
     def batches(self, epoch: int, size: int) -> list[list[Sample]]:
         """The samples of an epoch in batches, those of practice first; a function of seed, epoch and size alone."""
         random = np.random.default_rng((self.seed, epoch, 1))
         drawn = random.permutation(self.draw(epoch))
-        practised = self._num_practised(epoch)
-        practice = [_practice(self._sample(i), random) for i in drawn[:practised]]
+        practiced = self._num_practiced(epoch)
+        practice = [_practice(self._sample(i), random) for i in drawn[:practiced]]
         return [
             [part[i] for i in batch]
-            for part in (practice, [self._sample(i) for i in drawn[practised:]])
+            for part in (practice, [self._sample(i) for i in drawn[practiced:]])
             for batch in length_sorted_batches([len(s.passage) + len(s.question) for s in part], size, random)
         ]
 
-    def _num_practised(self, epoch: int) -> int:
+    def _num_practiced(self, epoch: int) -> int:
         return round(len(self) * min(1.0, max(0.0, self.practice_epochs - epoch)))
 
     def _sample(self, window: int) -> Sample:

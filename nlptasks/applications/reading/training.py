@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nlptasks.applications.options import EncoderTraining
-from nlptasks.applications.reading.windows import ReadingLengths, normalise
+from nlptasks.applications.reading.windows import ReadingLengths, normalize
 from nlptasks.errors import UserError
 from nlptasks.metrics.reading import score_reading
 from nlptasks.text import Question, Tokenizer
@@ -48,13 +48,13 @@ class ReaderOptions(EncoderTraining):
     answer_length: int = 32
     """most tokens of answer [SEP]"""
     stride: int | None = None
-    """read passages longer than that in windows which begin so many tokens apart; left out, they are cut"""
+    """read longer passages in windows that begin this many tokens apart; left out, they are cut"""
     method: str = "seq2seq"
     """seq2seq: token by token; mlm: the whole answer at once, at masked positions"""
     negative_ratio: float | None = None
     """how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
     practice_share: float = 0.0
-    """share of the run, at its beginning, that practises on the passages to find and copy; for models from scratch"""
+    """share of the run, at its beginning, spent on learning to find and copy passages; for models from scratch"""
     valid_limit: int | None = None
     """score no more than this many validation questions after an epoch"""
 
@@ -146,7 +146,7 @@ def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[To
     from nlptasks.applications.encoder import make_tokenizer
 
     questions = ((q.question, *q.answers, *(passage.text for passage in q.passages)) for q in training)
-    tokenizer = make_tokenizer(options, (normalise(text) for texts in questions for text in texts))
+    tokenizer = make_tokenizer(options, (normalize(text) for texts in questions for text in texts))
     if not options.simplify_vocab:
         return tokenizer, {}
     first = [token for token in (*REQUIRED_TOKENS, MASK) if token in tokenizer.vocab]
@@ -155,7 +155,7 @@ def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[To
 
 
 def _optimizer(options: ReaderOptions, num_questions: int) -> keras.optimizers.Optimizer:
-    """The optimizer; its schedule does not know of the batch more that an epoch may have in which practice ends."""
+    """The optimizer. Its schedule does not count the extra batch of an epoch in which practice ends."""
     from nlptasks.train.optimizers import make_adam
 
     updates = options.epochs * math.ceil(math.ceil(num_questions / options.batch_size) / options.accumulate)

@@ -56,14 +56,14 @@ class VotingSteps:
     """The step function of the search: feeds tokens to every passage and lets the passages of a question vote.
 
     1. Before any constraint, a passage whose best first token is the end token is dropped; when all are dropped the
-       answer is empty. Of a passage in several windows only the surest one stays: the one that thinks least of the end
-       token. So a long passage has one vote, too.
+       answer is empty. Of a passage in several windows only the surest one stays, which gives the end token the least
+       probability. So a long passage has one vote, too.
     2. Extractive: a token is allowed if it continues the answer so far as a substring of some surviving passage; the
        end token always is.
     3. The surviving passages `vote`; beams add log(score + 1e-12).
     """
 
-    normalised = True
+    normalized = True
 
     def __init__(self, cached: CachedSteps, end_id: int):
         self.cached, self.end_id = cached, end_id
@@ -196,4 +196,6 @@ class AnswerDecoder:
         for r, row in enumerate(rows):
             if alive_R[r]:
                 survivors[row.question][r] = float(log_RK[r, best_Q[row.question]])
-        return [DecodedAnswer(found[q][0].tokens, found[q][0].score, of_rows) for q, of_rows in enumerate(survivors)]
+        return [
+            DecodedAnswer(found[q][0].tokens, found[q][0].score, surviving) for q, surviving in enumerate(survivors)
+        ]

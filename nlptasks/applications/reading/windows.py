@@ -1,4 +1,4 @@
-"""What the reader reads: normalised passages, cut or in windows, and questions."""
+"""What the reader reads: normalized passages, cut or in windows, and questions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class ReadingLengths:
     answer_length: int = 32
     """answer `[SEP]`"""
     stride: int | None = None
-    """a longer passage is read in windows that begin so many tokens apart; left out, it is cut"""
+    """a longer passage is read in windows that begin this many tokens apart; left out, it is cut"""
 
     def __post_init__(self) -> None:
         for name, least in (("passage_length", 3), ("question_length", 2), ("answer_length", 2)):
@@ -44,7 +44,7 @@ class ReadingLengths:
             )
 
     def most_windows(self, text: str) -> int:
-        """As many windows as a text can make if each of its characters is a token."""
+        """The most windows that a text can make: as many as if each of its characters were a token."""
         beyond = len(text) - (self.passage_length - 2)
         return 1 if self.stride is None or beyond <= 0 else 1 + -(-beyond // self.stride)
 
@@ -54,7 +54,7 @@ class ReadingLengths:
         return self.passage_length + self.question_length + self.answer_length
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Space, ideographic comma, semicolon and comma become `,`: one character for one, so offsets stay true.
 
     bert4keras' reader rewrites passages so; here answers are rewritten alike, or those with such a mark are lost.
@@ -70,8 +70,8 @@ def source_ids(passage: Encoding, question: Encoding) -> list[int]:
 def encode_windows(
     tokenizer: Tokenizer, lengths: ReadingLengths, passages: Sequence[str], with_offsets: bool = True
 ) -> list[list[Encoding]]:
-    """For each passage, normalised, its windows as `[CLS] window [SEP]`: one, which may be cut, without a stride."""
-    texts = [normalise(passage) for passage in passages]
+    """The windows `[CLS] window [SEP]` of each normalized passage; without a stride it has one, which may be cut."""
+    texts = [normalize(passage) for passage in passages]
     if lengths.stride is None:
         return [
             [e] for e in tokenizer.encode_batch(texts, max_length=lengths.passage_length, with_offsets=with_offsets)

@@ -49,13 +49,13 @@ class MakeShards(Options):
     field: str = "text"
     """in JSON lines: the key of the text"""
     isolate_documents: bool = False
-    """note that training shall hide the documents of a row from each other"""
+    """record that training is to hide the documents of a row from each other"""
     cased: bool = False
     """with a vocab.txt: keep upper case and accents"""
     shard_megabytes: float = 64
-    """text of a shard, about; a gzip file is never split"""
+    """about how much text goes into a shard; a gzip file is never split"""
     processes: int | None = None
-    """how many work at a time; left out, one a core"""
+    """how many work at a time; left out, one for each core"""
     overwrite: bool = False
     """replace the shards that stand in the folder"""
     json: bool = False
@@ -95,10 +95,10 @@ class MakeShards(Options):
             from nlptasks.pretraining.beam import make_with_beam
 
             make_with_beam(maker, todo, self.runner, self.beam_option)
-        self._summarise(maker.finish(), time.perf_counter() - start, len(todo))
+        self._summarize(maker.finish(), time.perf_counter() - start, len(todo))
 
     def _make(self, maker: "ShardMaker", todo: list[int]) -> None:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as shall compute
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process for each core is enough
         processes = self.processes or _usable_cores()
         done = len(maker.units) - len(todo)
         former = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -116,7 +116,7 @@ class MakeShards(Options):
                 signal.signal(signal.SIGTERM, former)
                 maker.remove_temporary_files()
 
-    def _summarise(self, meta: dict[str, Any], seconds: float, made: int) -> None:
+    def _summarize(self, meta: dict[str, Any], seconds: float, made: int) -> None:
         counts = meta["counts"]
         tokens, rows = counts["tokens"], counts["rows"]
         rates = {

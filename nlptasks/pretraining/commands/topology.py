@@ -34,7 +34,7 @@ class Check(Options):
     config: str = "base"
     """tiny, mini, small, base or large, with a + behind it for larger keys"""
     batch_per_device: int = 32
-    """rows a device"""
+    """rows on each device"""
     seq_length: int = 512
     """tokens of a row"""
     vocab_size: int = 21128
@@ -50,13 +50,13 @@ class Check(Options):
     precision: str = "bfloat16"
     """bfloat16 or float32"""
     recompute: bool = False
-    """keep no activations inside of the layers"""
+    """keep no activations inside the layers"""
     mesh: str | None = None
     """data=4,model=2, say; left out, all devices as data"""
     largest: bool = False
     """also find the largest batch that fits (several more compilations)"""
     json: bool = False
-    """one JSON object a topology, on standard output"""
+    """one JSON object for each topology, on standard output"""
 
     def check(self) -> None:
         """Refuses values that are wrong by themselves or contradict each other."""

@@ -44,7 +44,7 @@ class Pretrain(Options):
     batch_size: int = 256
     """rows of an update, over all devices and parts"""
     accumulate: int = 1
-    """parts in which an update's rows are computed one after the other: less memory, the same gradients"""
+    """how many parts an update's rows are computed in, one after the other: less memory, the same gradients"""
     learning_rate: float = 1e-4
     """the highest rate"""
     schedule: str | None = None
@@ -57,7 +57,7 @@ class Pretrain(Options):
     clip_norm: float | None = 1.0
     """bound of the gradients' global norm"""
     ema: float | None = None
-    """exponential moving average of the weights with this momentum, validated no differently but saved as the model"""
+    """save an exponential moving average of the weights with this momentum; validation takes the weights themselves"""
     dropout: float | None = None
     """of hidden states; left out, the config's (0.1)"""
     attention_dropout: float | None = None
@@ -65,7 +65,7 @@ class Pretrain(Options):
     precision: str = "float32"
     """float32 or bfloat16"""
     recompute: bool = False
-    """keep no activations inside of the layers and compute them again for the gradient"""
+    """keep no activations inside the layers and compute them again for the gradient"""
     mesh: str | None = None
     """devices: data=8, or data=4,model=2 to cut the weights, too; left out, all devices as data"""
     valid_rows: int = 512
@@ -77,15 +77,15 @@ class Pretrain(Options):
     keep: int = 3
     """checkpoints kept"""
     log_every: int = 50
-    """steps of a line of the log"""
+    """steps between two lines of the log"""
     num_workers: int = 0
     """processes that prepare batches; 0: threads"""
     spike: float | None = None
-    """a loss so many times the usual one is a bad step"""
+    """a step whose loss is this many times the usual one is bad"""
     skip_bad_steps: int = 0
-    """leave out so many bad steps (not finite, or a spike) before stopping"""
+    """leave out this many bad steps (not finite, or a spike) before stopping"""
     skip_unreadable: bool = False
-    """leave shards out that cannot be read, counted"""
+    """leave out shards that cannot be read, and count them"""
     check_digests: bool = False
     """read every shard once before the run and compare its SHA-256"""
     tensorboard: bool = False
@@ -97,7 +97,7 @@ class Pretrain(Options):
     distributed: bool = False
     """one of several processes of a TPU pod or a cluster that tells JAX about itself"""
     coordinator: str | None = None
-    """HOST:PORT of the first process, where nothing tells"""
+    """HOST:PORT of the first process, where the cluster does not tell JAX about it"""
     num_processes: int | None = None
     """with --coordinator: how many processes"""
     process_id: int | None = None

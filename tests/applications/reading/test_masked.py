@@ -11,7 +11,7 @@ import nlptasks
 from nlptasks.applications.reading.masked import masked_batch
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.samples import ReadingExamples
-from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalise, source_ids
+from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalize, source_ids
 from nlptasks.applications.seq2seq_loss import target_loss
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text import Passage, Question, Tokenizer, build_character_vocab
@@ -22,7 +22,7 @@ LENGTHS = ReadingLengths(passage_length=40, question_length=12, answer_length=5)
 
 
 def reader(seed=3, lengths=LENGTHS, end_bias=0.0):
-    tokenizer = Tokenizer(build_character_vocab([normalise(text.replace("龘", "")) for text in PASSAGES]))
+    tokenizer = Tokenizer(build_character_vocab([normalize(text.replace("龘", "")) for text in PASSAGES]))
     sizes = {"vocab_size": tokenizer.vocab_size, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "ffn_size": 24}
     model = Transformer(TransformerConfig(**sizes, max_positions=LENGTHS.total), with_mlm="linear")
     model.build()
@@ -75,7 +75,7 @@ def test_answers_are_those_of_the_slow_definition(some_reader):
         tokens, score = slow_answer(some_reader, question, passages)
         assert answer.score == pytest.approx(score, abs=1e-4)
         pieces = [token.removeprefix("##") for token in some_reader.tokenizer.ids_to_tokens(tokens)]
-        folded = unicodedata.normalize("NFD", normalise(answer.text).lower()).replace("\u0301", "")
+        folded = unicodedata.normalize("NFD", normalize(answer.text).lower()).replace("\u0301", "")
         assert folded == "".join(pieces)
         for e in answer.evidence:
             assert passages[e.passage][e.start : e.end]

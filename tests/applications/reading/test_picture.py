@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from nlptasks.applications.reading.picture import answer_attention, draw_answer
-from nlptasks.applications.reading.windows import normalise
+from nlptasks.applications.reading.windows import normalize
 from tests.applications.reading import test_masked
 from tests.applications.reading.test_reader import PASSAGES, questions, reader
 
@@ -51,9 +51,9 @@ def test_attention_is_the_mean_over_what_predicts_each_token_of_the_answer(some_
     question, passages, answer = answered(some_reader)
     tokenizer, evidence = some_reader.tokenizer, answer.evidence[0]
     passage = passages[evidence.passage]
-    read = tokenizer.encode(normalise(passage)).token_ids.tolist()
+    read = tokenizer.encode(normalize(passage)).token_ids.tolist()
     source = [*read, *tokenizer.encode(question).token_ids[1:].tolist()]
-    written = tokenizer.encode(normalise(answer.text)).token_ids[1:-1].tolist()
+    written = tokenizer.encode(normalize(answer.text)).token_ids[1:-1].tolist()
     masks = [tokenizer.mask_id] * some_reader.lengths.answer_length
     whole = source + (written if some_reader.method == "seq2seq" else masks)
     segments = [[0] * len(source) + [1] * (len(whole) - len(source))]
@@ -65,7 +65,7 @@ def test_attention_is_the_mean_over_what_predicts_each_token_of_the_answer(some_
     predicting = [len(source) - (some_reader.method == "seq2seq") + i for i in range(len(written))]
     looked = np.mean([m[0, head, row, 1:] for m in maps for head in range(m.shape[1]) for row in predicting], axis=0)
     [found, *_] = answer_attention(some_reader, question, passages, answer)
-    offsets = tokenizer.encode(normalise(passage)).offsets
+    offsets = tokenizer.encode(normalize(passage)).offsets
     for token in range(1, len(read) - 1):
         assert found[offsets[token][0]] == pytest.approx(looked[token - 1], abs=1e-5)
 

@@ -7,7 +7,7 @@ from keras import ops
 import nlptasks
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.voting import vote
-from nlptasks.applications.reading.windows import ReadingLengths, encode_rows, normalise
+from nlptasks.applications.reading.windows import ReadingLengths, encode_rows, normalize
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.parity import randomised
@@ -21,7 +21,7 @@ LENGTHS = ReadingLengths(passage_length=40, question_length=12, answer_length=9)
 
 
 def reader(seed=3, **changes):
-    tokenizer = Tokenizer(build_character_vocab([normalise(text.replace("龘", "")) for text in PASSAGES]))
+    tokenizer = Tokenizer(build_character_vocab([normalize(text.replace("龘", "")) for text in PASSAGES]))
     sizes = {"vocab_size": tokenizer.vocab_size, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "ffn_size": 24}
     config = TransformerConfig(**(sizes | {"max_positions": LENGTHS.total, "attention": "unilm"} | changes))
     model = Transformer(config, with_mlm="linear")

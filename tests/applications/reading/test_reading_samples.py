@@ -9,7 +9,7 @@ from nlptasks.applications.reading.samples import ReadingExamples, find_answer
 from nlptasks.applications.reading.windows import (
     ReadingLengths,
     encode_rows,
-    normalise,
+    normalize,
 )
 from nlptasks.applications.seq2seq_loss import target_batch
 from nlptasks.text import Passage, Question, Tokenizer, build_character_vocab
@@ -21,7 +21,7 @@ TEXTS = ["小明在北京、上海工作；他喜欢NBA 和足球，也爱下棋
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(build_character_vocab(map(normalise, TEXTS)))
+    return Tokenizer(build_character_vocab(map(normalize, TEXTS)))
 
 
 def question(*passages, name="q", text="谁喜欢足球？"):
@@ -48,10 +48,10 @@ def test_a_sample_is_passage_question_answer_with_segment_1_on_the_answer(tokeni
         assert ids[position + 1] == target
 
 
-def test_normalising_keeps_every_offset():
+def test_normalizing_keeps_every_offset():
     text = "a b、c；d，e,f"
-    assert normalise(text) == "a,b,c,d,e,f"
-    assert len(normalise(text)) == len(text)
+    assert normalize(text) == "a,b,c,d,e,f"
+    assert len(normalize(text)) == len(text)
 
 
 @pytest.mark.parametrize(
