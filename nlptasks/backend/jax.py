@@ -1,5 +1,6 @@
 """The programs on JAX."""
 
+import functools
 import random
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -18,6 +19,7 @@ from nlptasks.backend.programs import (
     TrainStep,
     assign_all,
     current_values,
+    moved_along,
     recomputed_by,
     train_step,
 )
@@ -27,6 +29,9 @@ Values = list[Tensor]
 
 apply_adam: Callable[..., None] | None = None
 """None: XLA makes one operation of Keras' own update of Adam"""
+
+recomputed = functools.partial(recomputed_by, jax.checkpoint)
+"""`recomputed(function, layer)`, see `recomputed_by`"""
 
 
 def set_seed(seed: int) -> None:
@@ -136,8 +141,7 @@ def _gradients_of(
             return loss_and_state(values, other_values, batch, 1.0)
 
         gradient, other_values = jax.grad(with_moved, has_aux=True)(trainable_values[moved])
-        norm = jax.numpy.linalg.norm(gradient.ravel())
-        value = trainable_values[moved] + perturbation * gradient / (norm + 1e-8)
+        value = moved_along(trainable_values[moved], gradient, perturbation)
         return [*trainable_values[:moved], value, *trainable_values[moved + 1 :]], other_values
 
     def gradients_of(
@@ -169,15 +173,6 @@ def fused_attention(query_BTNH: Tensor, key_BSNH: Tensor, value_BSNH: Tensor, ma
     return jax.nn.dot_product_attention(
         query_BTNH, key_BSNH, value_BSNH, mask=mask_BTS[:, None], scale=1.0, implementation=implementation
     )
-
-
-def recomputed(function: Callable, layer: keras.layers.Layer) -> Callable:
-    """`function(*arrays)`, which uses the weights of `layer`, keeping nothing for the gradient but its arguments.
-
-    It draws the same again from the layer's random state (dropout). Arrays may stand in lists, tuples and NamedTuples;
-    None stays None.
-    """
-    return recomputed_by(jax.checkpoint, function, layer)
 
 
 def run_one(

@@ -60,9 +60,10 @@ def train_step(parts: StepParts) -> TrainStep:
 def recomputed_by(
     checkpoint: Callable[[Callable], Callable], function: Callable, layer: keras.layers.Layer
 ) -> Callable:
-    """`function`, which uses the weights of `layer`, keeping nothing for the gradient but its arguments.
+    """`function(*arrays)`, which uses the weights of `layer`, keeping nothing for the gradient but its arguments.
 
-    The random state that the layer draws from (dropout) is an argument too, so that it draws the same again.
+    It draws the same again from the layer's random state (dropout). Arrays may stand in lists, tuples and NamedTuples;
+    None stays None. The modules of the backends offer it as `recomputed(function, layer)`.
 
     Args:
         checkpoint: takes a pure function from floating tensors to a list of tensors, and returns one that is computed
@@ -93,6 +94,11 @@ def recomputed_by(
         return keras.tree.pack_sequence_as(form[0], list(found[:count]))
 
     return run
+
+
+def moved_along(value: Tensor, gradient: Tensor, distance: float) -> Tensor:
+    """A weight moved along its gradient, by a distance in Euclidean norm (fast gradient method, arXiv 1605.07725)."""
+    return value + distance * gradient / (ops.norm(ops.reshape(gradient, (-1,))) + 1e-8)
 
 
 def current_values(

@@ -1,14 +1,27 @@
 """The programs on TensorFlow."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from nlptasks.backend.programs import Batch, LossFunction, StepParts, Tensor, TrainStep, recomputed_by, train_step
+from nlptasks.backend.programs import (
+    Batch,
+    LossFunction,
+    StepParts,
+    Tensor,
+    TrainStep,
+    moved_along,
+    recomputed_by,
+    train_step,
+)
 
 fused_attention: Callable[..., Tensor] | None = None
 """None: TensorFlow has no attention that keeps no scores in memory"""
+
+recomputed = functools.partial(recomputed_by, tf.recompute_grad)
+"""`recomputed(function, layer)`, see `recomputed_by`"""
 
 
 def set_seed(seed: int) -> None:
@@ -84,7 +97,7 @@ def _move(variable: keras.Variable, perturbation: float, loss_function: LossFunc
         loss = loss_function(batch)
     gradient = tf.convert_to_tensor(tape.gradient(loss, variable.value))
     former = tf.identity(variable.value)
-    variable.assign(former + perturbation * gradient / (tf.norm(gradient) + 1e-8))
+    variable.assign(moved_along(former, gradient, perturbation))
     return former
 
 
@@ -101,15 +114,6 @@ def _for_any_shape(function: tf.types.experimental.PolymorphicFunction) -> Calla
         return program(batch, *shares)
 
     return run
-
-
-def recomputed(function: Callable, layer: keras.layers.Layer) -> Callable:
-    """`function(*arrays)`, which uses the weights of `layer`, keeping nothing for the gradient but its arguments.
-
-    It draws the same again from the layer's random state (dropout). Arrays may stand in lists, tuples and NamedTuples;
-    None stays None.
-    """
-    return recomputed_by(tf.recompute_grad, function, layer)
 
 
 def run_one(
