@@ -181,8 +181,8 @@ def run_one(
     second: Callable[[], Batch],
     random_state: Sequence[keras.Variable],
 ) -> Batch:
-    """What `first()` returns where `predicate` is true, else what `second()` does; in a compiled program the other one
-    is not computed.
+    """The result of `first()` where `predicate` is true, else of `second()`; in a compiled program the other one is not
+    computed.
 
     Args:
         predicate: bool, a scalar.

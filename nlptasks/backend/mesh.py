@@ -26,7 +26,7 @@ CUT_WEIGHTS = {
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """`data=8` or `data=4,model=2`: sizes by axis, "data" first; an axis left out has size 1.
+    """The sizes by axis, "data" first, of a text like `data=8` or `data=4,model=2`; an axis left out has size 1.
 
     Raises:
         UserError: another name, one named twice, or a size below 1.
@@ -96,7 +96,7 @@ class MeshDistribution(keras.distribution.ModelParallel):
 
 
 def use_mesh(text: str) -> MeshDistribution:
-    """Makes a mesh of the devices and puts every weight made from now on onto it.
+    """Makes a mesh of the devices, puts every weight made from now on onto it, and returns it.
 
     Raises:
         UserError: a mesh that cannot be read, more places than devices, or another backend than JAX.

@@ -83,7 +83,7 @@ def compile_train_step(
         return loss
 
     jit = _use_xla(jit)
-    # other names than those of the functions: `update` calls the plain `gradients`, not a program inside of its own
+    # other names than those of the functions: `update` calls the plain `gradients`, not a program inside its own
     programs = (tf.function(f, jit_compile=jit, autograph=False) for f in (update, gradients, optimizer.apply))
     updating, differentiating, applying = programs
     if jit:
@@ -122,8 +122,8 @@ def run_one(
     second: Callable[[], Batch],
     random_state: Sequence[keras.Variable],
 ) -> Batch:
-    """What `first()` returns where `predicate` is true, else what `second()` does; in a compiled program the other one
-    is not computed.
+    """The result of `first()` where `predicate` is true, else of `second()`; in a compiled program the other one is not
+    computed.
 
     Args:
         predicate: bool, a scalar.

@@ -49,7 +49,7 @@ class AutoRegressiveDecoder:
 
         Args:
             inputs: `[token_ids]` or `[token_ids, segment_ids]` of one sample.
-            min_ends: end tokens that end a sequence.
+            min_ends: how many end tokens end a sequence.
         """
         search = Bert4kerasBeamSearch(size=topk, temperature=temperature, min_ends=min_ends)
         return self._generate(inputs, search)[0]
@@ -68,7 +68,7 @@ class AutoRegressiveDecoder:
 
         Args:
             topk, topp: draw from the most probable tokens only; see `Sampling`.
-            seed: None: from numpy's global state, so that `np.random.seed` rules it.
+            seed: None: from numpy's global state, so that `np.random.seed` governs it.
         """
         seed = int(np.random.randint(2**31)) if seed is None else seed  # noqa: NPY002 - bert4keras' own source
         search = Sampling(temperature=temperature, top_k=topk, top_p=topp, count=n, seed=seed, min_ends=min_ends)

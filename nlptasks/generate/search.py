@@ -119,6 +119,7 @@ class Search:
         return {}
 
     def begin(self, inputs: dict[str, Tensor], real_Q: Tensor, capacity: int) -> Any:
+        """The record before the first token; samples that are not real only fill the array."""
         return Found.empty(real_Q, self.width, capacity)
 
     def choose(
@@ -135,9 +136,11 @@ class Search:
         return shifted - ops.log(ops.maximum(total, 1e-38))
 
     def done(self, found: Any) -> Tensor:
+        """Whether every sequence has ended, scalar bool."""
         return ops.all(found.ended)
 
     def hypotheses(self, found: Any) -> list[list[Hypothesis]]:
+        """What was found for each sample, best first."""
         return found.hypotheses()
 
     def best(self, found: Any) -> np.ndarray:
@@ -145,6 +148,7 @@ class Search:
         return np.zeros(len(found.scores), int)
 
     def replace(self, **changes: Any) -> "Search":
+        """A copy with some fields changed, checked again."""
         return dataclasses.replace(self, **changes)
 
 

@@ -18,7 +18,7 @@ LARGER_KEYS = 128
 
 
 def named_config(name: str, vocab_size: int, seq_length: int, **overrides: Any) -> TransformerConfig:
-    """`tiny`, `mini`, `small`, `base` or `large`; with a `+` behind it, heads with larger keys.
+    """The config of size `tiny`, `mini`, `small`, `base` or `large`; a `+` behind the name gives heads larger keys.
 
     Args:
         vocab_size: of the shards.

@@ -92,7 +92,7 @@ class Objective:
         return round_up(int(np.ceil(self.mask_rate * self.seq_length)), 8, self.seq_length)
 
     def example(self, row: Row, random: np.random.Generator) -> Example:
-        """Arrays of one row; the same numbers of `random` make the same example."""
+        """The arrays of one row; the same numbers of `random` make the same example."""
         make = {"mlm": self._masked, "lm": self._causal, "unilm": self._split}[self.name]
         parts = make(row, random)
         example = {
@@ -154,7 +154,7 @@ class Objective:
 def chosen_positions(
     row: Row, rate: float, most: int, random: np.random.Generator, special_ids: Sequence[int] | np.ndarray
 ) -> np.ndarray:
-    """Positions of whole words in random order until `rate` of the tokens are chosen, ascending, at most `most`.
+    """Positions of whole words, drawn until `rate` of the tokens are chosen; ascending, at most `most`.
 
     A word that crosses the bound is taken if half of it or more lies within, so that the share is right on average;
     at least one word is taken. No position holds one of `special_ids`.
@@ -181,7 +181,7 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def parse_mixture(text: str) -> dict[str, float]:
-    """`mlm`, or `mlm=2,unilm=1`: objectives and their shares, which sum to 1.
+    """The objectives of a text like `mlm` or `mlm=2,unilm=1`, and their shares, which sum to 1.
 
     Raises:
         ValueError: an unknown objective, one named twice, or a weight that is not positive.

@@ -3,8 +3,9 @@
 A row is `[CLS] text [SEP]` without padding. Beside each token stands whether it starts a word and whether it starts a
 document, so that masking is drawn anew whenever a row is read, and attention may stop at documents.
 
-A record: one byte with the version of the format, the ids (little endian, `id_bytes` bytes each), one byte of flags a
-token (bit 0 word start, bit 1 document start). Records are stored one by one (`group_size:1`), for random access.
+A record: one byte with the version of the format, the ids (little endian, `id_bytes` bytes each), one byte of flags
+for each token (bit 0 word start, bit 1 document start). Records are stored one by one (`group_size:1`), for random
+access.
 
 L tokens of a row
 """
@@ -80,7 +81,7 @@ def decode_row(record: bytes, id_bytes: int) -> Row:
 
 
 def vocab_fingerprint(vocab: Mapping[str, int]) -> str:
-    """SHA-256 of the tokens in the order of their ids, one a line: that of a vocab.txt with `\\n` line ends."""
+    """SHA-256 of the tokens in the order of their ids, one per line: that of a vocab.txt with `\\n` line ends."""
     lines = "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__))
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -88,7 +88,7 @@ def require_jax() -> None:
 
 
 def join_processes(options: "Pretrain") -> None:
-    """Meets the other processes, before any device is used."""
+    """Connects this process to the others, before any device is used."""
     if options.coordinator is not None:
         jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
     elif options.distributed:
@@ -160,7 +160,7 @@ def train(
 
 
 def make_monitor(options: "Pretrain", progress: Progress, flops: float, peak: float) -> Monitor:
-    """What says how the run goes; other processes than the first write and say nothing."""
+    """The monitor of the run; in processes other than the first it writes and says nothing."""
     return Monitor(
         options.output if is_first() else None,
         options.num_steps,

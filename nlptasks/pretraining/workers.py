@@ -62,7 +62,7 @@ def run_all(
 
 @contextlib.contextmanager
 def _workers(work: Callable[[Item, Report], Result], count: int) -> Iterator[list[Connection]]:
-    """The pipes of so many processes, which end with the block."""
+    """The pipes of `count` processes, which end with the block."""
     context = get_context("spawn")
     processes, pipes = [], []
     former = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit this: Ctrl-C is for the one that waits

@@ -32,7 +32,13 @@ def masked_batch(
     mask_id: int,
     batch_size: int | None = None,
 ) -> TargetBatch:
-    """Sources, `[CLS] passage [SEP] question [SEP]`, and answers, closed by `[SEP]`; the targets stand at the masks."""
+    """The arrays of a batch whose targets stand at the masks.
+
+    Args:
+        sources: `[CLS] passage [SEP] question [SEP]`.
+        answers: closed by `[SEP]`.
+        batch_size: rows of the arrays; None: as many as there are sources.
+    """
     count, masks = batch_size or len(sources), lengths.answer_length
     token_ids, segment_ids, positions = _masked(sources, masks, mask_id, count, lengths.total)
     weights = np.zeros((count, masks), "float32")

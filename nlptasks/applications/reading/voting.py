@@ -40,8 +40,8 @@ def vote(probability_RKV: Any, owner_R: Any, count: int) -> Any:
 
 
 def best_windows(alive_R: Any, empty_R: Any, passage_R: Any) -> Any:
-    """Which rows stay, bool `(R,)`: of each passage's living ones the one with the least probability of no answer, the
-    first among equals.
+    """Which rows stay, bool `(R,)`: of each passage's rows that are alive, the first with the least probability of no
+    answer.
     """
     count = alive_R.shape[0]
     surest_R = ops.where(alive_R, 1.0 - empty_R, -1.0)
@@ -110,7 +110,7 @@ class VotingSteps:
         return ops.where(survivors_Q[:, None, None] > 0, scores_QKV, ops.where(is_end_V, 0.0, IMPOSSIBLE))
 
     def follow(self, state: dict[str, Any], tokens_QK: Any, parents_QK: Any) -> dict[str, Any]:
-        """Follows the beams: what each row thought of their tokens, which of them ended, what may continue them."""
+        """The state after a step: what each row thought of the beams' tokens, which beams ended, what may go on."""
         probability_RKV, owner_R = state["probability"], state["owner"]
         width, vocab_size = probability_RKV.shape[1:]
         if parents_QK is None:

@@ -55,7 +55,7 @@ class ReadingLengths:
 
 
 def normalize(text: str) -> str:
-    """Space, ideographic comma, semicolon and comma become `,`: one character for one, so offsets stay true.
+    """The text with `,` for space, ideographic comma, semicolon and comma: one character for one, so offsets stay true.
 
     bert4keras' reader rewrites passages so; here answers are rewritten alike, or those with such a mark are lost.
     """
@@ -63,7 +63,7 @@ def normalize(text: str) -> str:
 
 
 def source_ids(passage: Encoding, question: Encoding) -> list[int]:
-    """`[CLS] passage [SEP] question [SEP]`, from the encodings `[CLS] passage [SEP]` and `[CLS] question [SEP]`."""
+    """Ids of `[CLS] passage [SEP] question [SEP]`, from those of `[CLS] passage [SEP]` and `[CLS] question [SEP]`."""
     return [*passage.token_ids.tolist(), *question.token_ids[1:].tolist()]
 
 

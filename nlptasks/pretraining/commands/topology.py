@@ -32,7 +32,7 @@ class Check(Options):
     topology: tuple[str, ...] = ("v5e:2x4",)
     """slices, as JAX names them: v5e:2x4, v6e:2x4, v4:2x2x1, v5p:2x2x1"""
     config: str = "base"
-    """tiny, mini, small, base or large, with a + behind it for larger keys"""
+    """tiny, mini, small, base or large, with a + behind the name for larger keys"""
     batch_per_device: int = 32
     """rows on each device"""
     seq_length: int = 512

@@ -29,7 +29,7 @@ class Pretrain(Options):
     output: Path
     """folder of the run: checkpoints while it goes on, the model at its end"""
     config: str = "base"
-    """tiny, mini, small, base or large, with a + behind it for larger keys, or a config.json"""
+    """tiny, mini, small, base or large, with a + behind the name for larger keys, or a config.json"""
     checkpoint: Path | None = None
     """go on from this model instead of random weights: a directory, or a file of weights (bert4keras' HDF5, a
     TensorFlow checkpoint) with its config beside it or given as --config FILE.json"""
