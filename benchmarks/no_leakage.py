@@ -23,8 +23,8 @@ import tyro
 
 from nlptasks.files import atomic_path, read_lines, write_text
 from nlptasks.pretraining.corpus import CorpusFormat, Span, read_documents
-from nlptasks.pretraining.packing import split_sentences
 from nlptasks.text.segmented import read_segmented
+from nlptasks.text.sentences import split_sentences
 
 SEGMENTED = {
     "cnc_dev": 1,

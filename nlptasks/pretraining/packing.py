@@ -5,7 +5,6 @@ not fit, across documents. A sentence that is longer than a row starts a row and
 drops its rest.
 """
 
-import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,12 +16,11 @@ from nlptasks.pretraining.shards import DOCUMENT_START, WORD_START, Row, encode_
 from nlptasks.pretraining.tokens import LineTokenizer
 from nlptasks.pretraining.words import WordCutter
 from nlptasks.text import Tokenizer
+from nlptasks.text.sentences import sentence_ends, split_sentences
 
 CHUNK = 1 << 16
 """about how many characters are worked on at a time"""
 SHORTEST_ROW = 8
-# A sentence ends behind its last mark and what closes with it; a line end in the text ends one too.
-_SENTENCE_END = re.compile("[。！？!?…]+[”’」』）)》\"']*")
 _FLAGS = WORD_START | DOCUMENT_START
 COUNTS = {
     "documents": "documents",
@@ -36,16 +34,6 @@ COUNTS = {
     "split_words": "rows that end within a word, because it is longer than a row",
 }
 """what is counted, and what it means"""
-
-
-def split_sentences(text: str) -> list[str]:
-    """The sentences of a text, without the line ends between them; joined, they are the text without its line ends."""
-    return [sentence for sentence in _break_sentences(text).split("\n") if sentence]
-
-
-def _break_sentences(text: str) -> str:
-    """The text with a line end behind every sentence."""
-    return _SENTENCE_END.sub(r"\g<0>\n", text)
 
 
 def too_short(seq_length: int) -> UserError:
@@ -102,7 +90,7 @@ class Packer:
 
     def _tokens(self, parts: list[tuple[str, bool]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ids, flags, and where sentences end, of parts of documents (text, whether its document starts here)."""
-        texts = [_break_sentences(text) for text, _ in parts]
+        texts = ["\n".join(split_sentences(text)) for text, _ in parts]
         joined = "\n".join(texts)
         tokens = self._encode(joined)
         word_numbers = np.cumsum(self._cut_words(joined))[tokens.begins]
@@ -173,7 +161,7 @@ def _part_end(text: str, start: int) -> int:
     if len(text) - start <= CHUNK:
         return len(text)
     stop = max(text.rfind("\n", start, start + CHUNK), start)
-    for match in _SENTENCE_END.finditer(text, start, start + CHUNK):
-        if match.end() < start + CHUNK:
-            stop = max(stop, match.end())
+    for end in sentence_ends(text, start, start + CHUNK):
+        if end < start + CHUNK:  # there, what closes the sentence may follow
+            stop = max(stop, end)
     return stop if stop > start else start + CHUNK

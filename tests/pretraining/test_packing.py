@@ -1,6 +1,5 @@
 """Rows equal those of a plain reimplementation: a list of tokens a sentence, one after the other."""
 
-import random
 import unicodedata
 
 import jieba
@@ -8,10 +7,11 @@ import numpy as np
 import pytest
 
 from nlptasks.pretraining import packing
-from nlptasks.pretraining.packing import COUNTS, Packer, split_sentences
+from nlptasks.pretraining.packing import COUNTS, Packer
 from nlptasks.pretraining.shards import decode_row
 from nlptasks.pretraining.words import JiebaWords, make_word_cutter
 from tests.pretraining.corpora import ODD, make_documents, small_tokenizer
+from tests.text.plain_sentences import plain_sentences
 
 jieba.setLogLevel(60)
 
@@ -24,20 +24,6 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def jieba_words():
     return JiebaWords()
-
-
-def plain_sentences(text):
-    """Character by character: a sentence goes on over its last marks and what closes behind them."""
-    sentences, sentence, ended = [], "", False
-    for char in text:
-        mark, closes = char in "。！？!?…", char in "”’」』）)》\"'"
-        if char == "\n" or (ended and not mark and not closes) or (mark and ended == "closed"):
-            sentences.append(sentence)
-            sentence, ended = "" if char == "\n" else char, "mark" if mark else False
-            continue
-        sentence += char
-        ended = "mark" if mark else "closed" if ended and closes else False
-    return [sentence for sentence in [*sentences, sentence] if sentence]
 
 
 def plain_tokens(sentence, tokenizer):
@@ -164,28 +150,6 @@ def test_a_word_that_is_split_goes_on_as_a_word(tokenizer, jieba_words):
     found = rows_of(Packer(tokenizer, jieba_words, 9), ["wi" * 12])
     assert len(found) > 1
     assert all(starts[1] for _, starts, _ in found)
-
-
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("他说：“走吧。”然后走了！？真的……嗯", ["他说：“走吧。”", "然后走了！？", "真的……", "嗯"]),
-        ("一行\n\n二行。\n三", ["一行", "二行。", "三"]),
-        ("（好。）（坏！）", ["（好。）", "（坏！）"]),
-        ("3.5%；不分；号", ["3.5%；不分；号"]),
-        ("", []),
-    ],
-)
-def test_sentences_end_behind_marks_and_what_closes_with_them(text, sentences):
-    assert split_sentences(text) == sentences
-    assert plain_sentences(text) == sentences
-
-
-def test_random_text_is_split_as_character_by_character():
-    choose = random.Random(2)
-    for _ in range(3000):
-        text = "".join(choose.choice("ab。！…”）'\n") for _ in range(choose.randrange(12)))
-        assert split_sentences(text) == plain_sentences(text), text
 
 
 def test_a_row_without_room_for_text_is_refused(tokenizer):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import nlptasks
-from nlptasks.pretraining.packing import split_sentences
 from nlptasks.pretraining.words import JiebaWords, make_word_cutter
 from nlptasks.text import read_json_lines
+from nlptasks.text.sentences import split_sentences
 from tests.pretraining.corpora import ODD, make_documents
 
 jieba.setLogLevel(60)

@@ -3,7 +3,6 @@
 Legend: B batch, T position, J label column, C size of a condition.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -12,11 +11,10 @@ import numpy as np
 from nlptasks.applications.examples import WIDTH, ShuffledBatches
 from nlptasks.text import Tokenizer
 from nlptasks.text.batches import pad, round_up
+from nlptasks.text.sentences import sentence_ends
 
 if TYPE_CHECKING:
     from nlptasks.applications.conditional.generator import ConditionalGenerator
-
-_SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）)】\"']*|\.(?=\s|$)")
 
 
 class ConditionalBatch(TypedDict):
@@ -51,8 +49,8 @@ def cut_texts(tokenizer: Tokenizer, texts: Sequence[str], room: int) -> tuple[li
         if cut[-1]:
             assert encoding.offsets is not None  # asked for by default
             ends = encoding.offsets[1:-1, 1]
-            fits = [np.searchsorted(ends, m.end(), "right") for m in _SENTENCE_END.finditer(text)]
-            kept = max((n for n in fits if n < room), default=0)
+            fits = np.searchsorted(ends, list(sentence_ends(text, full_stops=True, lines=True)), "right")
+            kept = max(fits[fits < room], default=0)
             ids = np.append(ids[:kept], ids[-1]) if kept else ids[:room]
         found.append(ids)
     return found, cut

@@ -14,9 +14,9 @@ from nlptasks.applications.examples import ShuffledBatches, padded_inputs
 from nlptasks.text import Encoding, Tokenizer
 from nlptasks.text.batches import round_up
 from nlptasks.text.entities import Entity, EntityText
+from nlptasks.text.sentences import sentence_ends
 
 OUTSIDE = "O"
-_SENTENCE_ENDS = re.compile(r"[。！？!?；;\n]")
 _PAUSES = re.compile(r"[，、,：:\s]")
 
 
@@ -70,12 +70,14 @@ def cut_windows(tokenizer: Tokenizer, texts: Sequence[str], seq_length: int) -> 
 
 def _cut(text: str, offsets: np.ndarray) -> int:
     """How many of the tokens, the last excepted, belong to the window."""
-    between = [text[offsets[i][0] : offsets[i + 1][0]] for i in range(len(offsets) - 1)]
-    for pattern in (_SENTENCE_ENDS, _PAUSES):
-        for i in range(len(between) - 1, -1, -1):
-            if pattern.search(between[i]):
-                return i + 1
-    return len(between)
+    first, next_start, next_end = int(offsets[0, 0]), int(offsets[-1, 0]), int(offsets[-1, 1])
+    sentences = sentence_ends(text, first, next_end, semicolons=True, lines=True)
+    pauses = (match.end() for match in _PAUSES.finditer(text, first, next_start))
+    for ends in (sentences, pauses):
+        last = max((end for end in ends if end <= next_start), default=first)
+        if kept := int(np.searchsorted(offsets[:-1, 1], last, "right")):
+            return kept
+    return len(offsets) - 1
 
 
 def window_spans(window: Window, entities: Sequence[Entity], types: Sequence[str]) -> list[Span]:

@@ -42,6 +42,13 @@ def test_windows_hold_every_token_once_and_end_at_sentence_ends_then_pauses_then
     assert all(window.encoding.token_ids[0] == windows[0].encoding.token_ids[0] for window in windows)
 
 
+def test_a_window_takes_the_closing_quote_of_its_last_sentence_along():
+    text = "一二；四五六七！”八九十"
+    windows = cut_windows(tokenizer([text]), [text], 10)
+    pieces = ["".join(text[a:b] for a, b in window.offsets) for window in windows]
+    assert pieces == ["一二；", "四五六七！”", "八九十"]  # not "一二；四五六七！", which would fit
+
+
 def test_an_entity_with_an_edge_inside_a_token_is_lost_and_counted():
     from nlptasks.text import Tokenizer
 
