@@ -19,6 +19,7 @@ import pytest
 import nlptasks
 from nlptasks import command as command_line
 from nlptasks import console
+from nlptasks.text.vocab import SPECIAL_TOKENS
 
 ROOT = Path(__file__).parents[1]
 SCRIPT_FOLDERS = ("tasks", "pretraining", "benchmarks", "data")
@@ -396,6 +397,18 @@ def test_sources_open_no_pickle_and_run_no_text_as_code():
 def test_an_unsafe_load_is_found(source):
     assert len(unsafe_problems("a.py", source)) == 1
     assert unsafe_problems("a.py", "numpy.load(path, allow_pickle=False)\nmodel.eval(1)\nstate.load(path)") == []
+
+
+def named_specials(source: str) -> list[str]:
+    """The special tokens that stand in a source as strings of their own."""
+    constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return [value for value in constants if value in SPECIAL_TOKENS]
+
+
+def test_special_tokens_are_named_in_one_file():
+    found = {str(path): named_specials(text) for path, text in sources("nlptasks")}
+    assert [path for path, names in found.items() if names] == ["nlptasks/text/vocab.py"]
+    assert named_specials('vocab["[MASK]"]  # "[SEP]"') == ["[MASK]"]
 
 
 MACHINE_PATH = re.compile(r"(?<![\w.:/~-])/(?:home|root|Users|tmp|work|mnt|scratch|data)/\w|[A-Z]:\\\w")

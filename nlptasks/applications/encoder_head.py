@@ -1,4 +1,4 @@
-"""A Transformer encoder with a head on top: what classifiers and taggers share.
+"""A Transformer encoder with a head on top: what classifiers and taggers share; and the mean of hidden states.
 
 Legend: B batch, T position, D hidden.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.backend import Tensor
+from nlptasks.core.masks import padding_mask
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.text import Tokenizer
@@ -72,6 +73,12 @@ class EncoderWithHead(keras.Model):
         for name, weight in model.head_weights().items():
             weight.assign(np.array(ops.convert_to_numpy(mine[name])))  # a copy: JAX donates each buffer once
         return model
+
+
+def mean_state(hidden_BTD: Tensor, token_ids_BT: Tensor) -> Tensor:
+    """The mean of the hidden states over the positions that are not padding: `(B, D)`, float32."""
+    real_BT1 = ops.cast(padding_mask(token_ids_BT), "float32")[..., None]
+    return ops.sum(ops.cast(hidden_BTD, "float32") * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
 
 
 def check_vocabulary(transformer: Transformer, tokenizer: Tokenizer) -> None:

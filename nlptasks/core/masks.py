@@ -11,10 +11,12 @@ from nlptasks.backend import Tensor
 
 
 def padding_mask(token_ids_BS: Tensor) -> Tensor:
-    """True at real tokens: every id but 0, and position 0 always, as in bert4keras. Shape (B, S)."""
+    """True at real tokens: every id but 0, and position 0 always, as in bert4keras. Shape (B, S), as that of the ids;
+    ids with more axes before are masked likewise.
+    """
     real_BS = ops.not_equal(token_ids_BS, 0)
-    first_S = ops.equal(ops.arange(ops.shape(token_ids_BS)[1]), 0)
-    return ops.logical_or(real_BS, first_S[None, :])
+    first_S = ops.equal(ops.arange(ops.shape(token_ids_BS)[-1]), 0)
+    return ops.logical_or(real_BS, first_S)
 
 
 def causal_mask(token_ids_BS: Tensor) -> Tensor:

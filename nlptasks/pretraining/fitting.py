@@ -11,9 +11,10 @@ import jax
 from nlptasks.backend.mesh import check_heads, parse_mesh, use_mesh
 from nlptasks.core.transformer import Transformer
 from nlptasks.pretraining.configs import named_config, step_flops
-from nlptasks.pretraining.objectives import ATTENTION, SPECIALS, Objective
+from nlptasks.pretraining.objectives import ATTENTION, Objective
 from nlptasks.pretraining.step import State, Step, make_step, state_of
 from nlptasks.pretraining.topology import GIB, Compiled, compile_for, memory_of_device, topology_mesh
+from nlptasks.text.vocab import SPECIAL_TOKENS
 from nlptasks.train.optimizers import UNDECAYED, Lamb, PiecewiseLinear
 from nlptasks.train.progress import say
 from nlptasks.train.run import start_run
@@ -95,7 +96,7 @@ def make_objective(options: "Check") -> Objective:
     """The objective; only shapes are read from it."""
     return Objective(
         name=options.objective,
-        vocab={token: i for i, token in enumerate((*SPECIALS, "字"))},
+        vocab={token: i for i, token in enumerate((*SPECIAL_TOKENS, "字"))},
         seq_length=options.seq_length,
         isolate_documents=options.isolate_documents,
     )

@@ -19,7 +19,7 @@ from nlptasks.pretraining.packing import COUNTS, SHORTEST_ROW, Packer, too_short
 from nlptasks.pretraining.shards import FORMAT_VERSION, META_FILE, vocab_fingerprint, write_meta, write_shard
 from nlptasks.pretraining.words import SEGMENTERS, make_word_cutter
 from nlptasks.text import Tokenizer
-from nlptasks.text.vocab import MASK, REQUIRED_TOKENS
+from nlptasks.text.vocab import SPECIAL_TOKENS
 from nlptasks.train.options import require_one_of
 from nlptasks.train.record import require_new_folder
 
@@ -75,7 +75,7 @@ def open_tokenizer(path: PathLike, lowercase: bool = True) -> Tokenizer:
     file = path / "vocab.txt" if path.is_dir() else path
     with open_text(file) as lines:
         tokens = {line.rstrip("\r\n") for line in lines}
-    if missing := [token for token in (*REQUIRED_TOKENS, MASK) if token not in tokens]:
+    if missing := [token for token in SPECIAL_TOKENS if token not in tokens]:
         raise ValueError(
             f"{file}: a vocabulary for pretraining needs {', '.join(missing)}, which it lacks among {len(tokens)} "
             f"tokens; add a line for each ([PAD] the first), or make one with `nlptasks pretraining vocab`."

@@ -15,11 +15,10 @@ import numpy as np
 from nlptasks.errors import UserError
 from nlptasks.pretraining.shards import Row
 from nlptasks.text.batches import round_up
-from nlptasks.text.vocab import CLS, MASK, PAD, SEP, UNK
+from nlptasks.text.vocab import MASK, PAD, SEP, SPECIAL_TOKENS
 
 OBJECTIVES = ("mlm", "lm", "unilm")
 ATTENTION = {"mlm": "bidirectional", "lm": "causal", "unilm": "unilm"}
-SPECIALS = (PAD, UNK, CLS, SEP, MASK)
 MASKED, KEPT = 0.8, 0.1  # shares of the chosen tokens; the rest becomes random tokens (arXiv 1810.04805)
 
 Example = dict[str, np.ndarray]
@@ -70,7 +69,7 @@ class Objective:
             raise ValueError(f"an objective is one of {', '.join(OBJECTIVES)}. Received: {self.name!r}.")
         if not 0 < self.mask_rate < 1:
             raise UserError("{field:mask_rate} must lie between 0 and 1. Received: {rate}.", rate=self.mask_rate)
-        if missing := [token for token in SPECIALS if token not in self.vocab]:
+        if missing := [token for token in SPECIAL_TOKENS if token not in self.vocab]:
             raise ValueError(f"the vocabulary lacks {', '.join(missing)}; add them, [PAD] as the first token.")
         if self.vocab[PAD] != 0:
             raise ValueError(f"[PAD] must be token 0 of the vocabulary. Received: {self.vocab[PAD]}.")
@@ -114,7 +113,7 @@ class Objective:
         positions = chosen_positions(row, self.mask_rate, self.num_targets, random, self._special_ids)
         draw = random.random(len(positions))
         shown = ids.copy()
-        shown[positions[draw < MASKED]] = self.vocab["[MASK]"]
+        shown[positions[draw < MASKED]] = self.vocab[MASK]
         changed = positions[draw >= MASKED + KEPT]
         shown[changed] = self._ordinary[random.integers(0, len(self._ordinary), len(changed))]
         return _Parts(shown, np.zeros(length, "int32"), np.cumsum(row.document_starts), positions, ids[positions])
@@ -133,7 +132,7 @@ class Objective:
             ids, starts, documents = (np.delete(x, -2) for x in (ids, starts, documents))
         splits = 2 + np.flatnonzero(starts[2:-1])  # each part has a word at least
         split = int(random.choice(splits)) if len(splits) else len(ids) - 1
-        shown = np.insert(ids, split, self.vocab["[SEP]"])
+        shown = np.insert(ids, split, self.vocab[SEP])
         documents = np.insert(documents, split, documents[split - 1])
         segments = (np.arange(len(shown)) > split).astype("int32")
         positions = np.arange(split, len(shown) - 1)
@@ -144,11 +143,11 @@ class Objective:
     @property
     def unpredicted_ids(self) -> list[int]:
         """Tokens that are never a target: [SEP] closes rows where the next token is predicted."""
-        return [self.vocab[token] for token in SPECIALS if self.name == "mlm" or token != SEP]
+        return [self.vocab[token] for token in SPECIAL_TOKENS if self.name == "mlm" or token != SEP]
 
     @property
     def _special_ids(self) -> np.ndarray:
-        return np.array([self.vocab[token] for token in SPECIALS])
+        return np.array([self.vocab[token] for token in SPECIAL_TOKENS])
 
 
 def chosen_positions(

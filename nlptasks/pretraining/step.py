@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from keras import ops
 
 from nlptasks.backend.programs import current_values
+from nlptasks.core.masks import padding_mask
 from nlptasks.core.transformer import Transformer
 
 Batch = Mapping[str, jax.Array]
@@ -97,7 +98,7 @@ def make_step(model: Transformer, optimizer: keras.optimizers.Optimizer, spike: 
         if spike is not None:
             bad |= (state.usual_loss > 0) & (loss > spike * state.usual_loss)
         state = _next_state(state, sums.others, optimizer, gradients, loss, bad)
-        tokens = jnp.sum(batch["token_ids"] != 0).astype("float32")
+        tokens = jnp.sum(padding_mask(batch["token_ids"])).astype("float32")
         metrics = {"loss": loss, "accuracy": sums.hits / targets, "targets": targets, "tokens": tokens}
         return state, metrics | {"gradient_norm": norm, "bad": bad.astype("float32")}
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from nlptasks.errors import UserError
 from nlptasks.text import build_character_vocab
-from nlptasks.text.vocab import MASK, REQUIRED_TOKENS
+from nlptasks.text.vocab import SPECIAL_TOKENS, UNK
 from nlptasks.text.wordpiece import has_rare_character
 
-SPECIAL_TOKENS = (*REQUIRED_TOKENS, MASK, *(f"[unused{i}]" for i in range(1, 101)))
+RESERVED_TOKENS = (*SPECIAL_TOKENS, *(f"[unused{i}]" for i in range(1, 101)))
 """[PAD] is id 0; the unused ones are for users who need tokens of their own"""
 _MOST_CHARACTERS = 0x110000
 # Ideographs, and the punctuation and full-width signs beside them: no word pieces are made of them.
@@ -34,25 +34,25 @@ def train_vocab(
         lowercase: whether the tokenizer will lower-case and drop accents.
 
     Returns:
-        Token to id: `SPECIAL_TOKENS`, then characters, then pieces, the most frequent first.
+        Token to id: `RESERVED_TOKENS`, then characters, then pieces, the most frequent first.
 
     Raises:
         ValueError: no room for the special tokens, or no text.
     """
-    if vocab_size <= len(SPECIAL_TOKENS):
+    if vocab_size <= len(RESERVED_TOKENS):
         raise UserError(
             "{field:vocab_size} must be over {specials}, the number of special tokens. Received: {vocab_size}.",
-            specials=len(SPECIAL_TOKENS),
+            specials=len(RESERVED_TOKENS),
             vocab_size=vocab_size,
         )
     if min_frequency < 1:
         raise UserError("{field:min_frequency} must be at least 1. Received: {given}.", given=min_frequency)
-    specials = len(REQUIRED_TOKENS) + 1  # those that come with the characters
-    room = vocab_size - len(SPECIAL_TOKENS) + specials
+    specials = len(SPECIAL_TOKENS)  # which come with the characters
+    room = vocab_size - len(RESERVED_TOKENS) + specials
     characters = list(build_character_vocab(texts(), min_frequency, room, lowercase))[specials:]
     if not characters:
         raise ValueError(f"the corpus holds no character {min_frequency} times or more; give more text.")
-    tokens = dict.fromkeys([*SPECIAL_TOKENS, *characters])
+    tokens = dict.fromkeys([*RESERVED_TOKENS, *characters])
     if len(tokens) < vocab_size:
         for piece in _train_pieces(texts(), vocab_size, min_frequency, lowercase, characters):
             if len(tokens) == vocab_size:
@@ -68,7 +68,7 @@ def _train_pieces(
     import tokenizers
     from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-    library = tokenizers.Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
+    library = tokenizers.Tokenizer(models.WordPiece({}, unk_token=UNK))
     library.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     # The trainer numbers inner letters as it meets them, in an order that differs from run to run, and decides between

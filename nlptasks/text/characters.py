@@ -8,12 +8,12 @@ import numpy as np
 
 from nlptasks.files import PathLike
 from nlptasks.text.units import code_points
-from nlptasks.text.vocab import CLS, PAD, SEP, UNK, load_vocab, save_vocab
+from nlptasks.text.vocab import REQUIRED_TOKENS, UNK, load_vocab, save_vocab
 
 UNKNOWN = 1
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Compatibility forms (full-width letters, say) and upper case folded, white space taken out."""
     return "".join(unicodedata.normalize("NFKC", text).lower().split())
 
@@ -41,9 +41,9 @@ class CharacterVocab:
     @classmethod
     def build(cls, texts: Iterable[str], min_count: int = 1) -> "CharacterVocab":
         """The characters seen so often, the most frequent first."""
-        counts = Counter(char for text in texts for char in normalise(text))
+        counts = Counter(char for text in texts for char in normalize(text))
         kept = sorted((char for char, n in counts.items() if n >= min_count), key=lambda c: (-counts[c], c))
-        return cls({token: i for i, token in enumerate([PAD, UNK, CLS, SEP, *kept])})
+        return cls({token: i for i, token in enumerate([*REQUIRED_TOKENS, *kept])})
 
     @classmethod
     def from_file(cls, path: PathLike) -> "CharacterVocab":
@@ -72,6 +72,6 @@ class CharacterVocab:
         for index, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"texts[{index}] must be str. Received: {type(text).__name__}.")
-        cut = [normalise(text)[:max_length] or "\x00" for text in texts]
+        cut = [normalize(text)[:max_length] or "\x00" for text in texts]
         ids = self._table.take(code_points("".join(cut)))
         return np.split(ids, np.cumsum([len(text) for text in cut])[:-1]) if cut else []

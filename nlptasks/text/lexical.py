@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nlptasks.text.characters import normalise
+from nlptasks.text.characters import normalize
 from nlptasks.text.units import code_points
 
 K1, B = 1.2, 0.75
@@ -16,12 +16,12 @@ _SPACE = 1 << _SHIFT
 
 
 def text_terms(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The terms of texts: single characters and pairs of neighbours, after `normalise`.
+    """The terms of texts: single characters and pairs of neighbors, after `normalize`.
 
     Returns:
         int64 keys, and the number of the text that each stands in, ascending.
     """
-    texts = [normalise(text) for text in texts]
+    texts = [normalize(text) for text in texts]
     codes = code_points("".join(texts)).astype("int64")
     owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     inside = owners[1:] == owners[:-1]

@@ -8,6 +8,9 @@ from nlptasks.text.wordpiece import is_ideograph, is_punctuation, is_removed, st
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 REQUIRED_TOKENS = (PAD, UNK, CLS, SEP)
+"""what a tokenizer cannot do without"""
+SPECIAL_TOKENS = (*REQUIRED_TOKENS, MASK)
+"""those and what masked language models read; the one place where special tokens are named"""
 
 
 def check_vocab(vocab: Mapping[str, int], where: str = "vocab") -> None:
@@ -136,11 +139,10 @@ def build_character_vocab(
         TypeError: ``texts`` is one string, or holds something else than strings.
         ValueError: ``min_count`` < 1, or ``max_size`` has no room for the special tokens.
     """
-    specials = [*REQUIRED_TOKENS, MASK]
     if min_count < 1:
         raise ValueError(f"min_count must be at least 1. Received: {min_count}.")
-    if max_size is not None and max_size < len(specials):
-        raise ValueError(f"max_size must leave room for {len(specials)} special tokens. Received: {max_size}.")
+    if max_size is not None and max_size < len(SPECIAL_TOKENS):
+        raise ValueError(f"max_size must leave room for {len(SPECIAL_TOKENS)} special tokens. Received: {max_size}.")
     if isinstance(texts, str):
         raise TypeError("texts must be an iterable of strings. Received: one string; put it into a list.")
     raw_counts: Counter[str] = Counter()
@@ -157,7 +159,7 @@ def build_character_vocab(
                 counts[folded] += count
         if char == "Σ" and lowercase:
             counts["ς"] += count  # what a capital sigma becomes at the end of a word
-    tokens = specials
+    tokens = list(SPECIAL_TOKENS)
     for char, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if count < min_count:
             break

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from nlptasks.files import write_text
-from nlptasks.pretraining.vocabulary import SPECIAL_TOKENS, train_vocab
+from nlptasks.pretraining.vocabulary import RESERVED_TOKENS, train_vocab
 from nlptasks.text import Tokenizer
 from tests.commands.scripts import ROOT, call, load_script
 from tests.pretraining.corpora import ODD, make_documents
@@ -37,7 +37,7 @@ def test_special_tokens_come_first(made):
     tokens = made[0].read_text(encoding="utf-8").splitlines()
     assert tokens[:6] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
     assert tokens[104] == "[unused100]"
-    assert tuple(tokens[:105]) == SPECIAL_TOKENS
+    assert tuple(tokens[:105]) == RESERVED_TOKENS
     assert len(tokens) == len(set(tokens)) <= 450
     assert f"{len(tokens)} tokens: 105 special, " in made[1].out
 

@@ -18,11 +18,10 @@ from nlptasks.applications.classification.training import (
     labeled_texts,
     train_classifier,
 )
-from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
+from nlptasks.applications.encoder_head import EncoderWithHead, check_fit, mean_state
 from nlptasks.applications.examples import ShuffledBatches, padded_inputs, prediction_batches
 from nlptasks.applications.storage import load_application, read_settings, save_application
 from nlptasks.backend import Tensor, compile_function
-from nlptasks.core.masks import padding_mask
 from nlptasks.core.transformer import Transformer
 from nlptasks.text import Encoding, Tokenizer
 from nlptasks.train.experiment import run_folder
@@ -113,12 +112,7 @@ class Classifier:
     ) -> Tensor:
         """Scores of the labels `(B, C)`, float32; `encode` as in `loss`."""
         hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)
-        if self.pooling == "first":
-            pooled_BD = hidden_BTD[:, 0]
-        else:
-            real_BT1 = ops.cast(padding_mask(token_ids_BT), "float32")[:, :, None]
-            hidden_BTD = ops.cast(hidden_BTD, "float32")
-            pooled_BD = ops.sum(hidden_BTD * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
+        pooled_BD = hidden_BTD[:, 0] if self.pooling == "first" else mean_state(hidden_BTD, token_ids_BT)
         return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
 
     def loss(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from nlptasks.applications.reading.windows import ReadingLengths, normalize
 from nlptasks.errors import UserError
 from nlptasks.metrics.reading import score_reading
 from nlptasks.text import Question, Tokenizer
-from nlptasks.text.vocab import MASK, REQUIRED_TOKENS, simplify_vocab
+from nlptasks.text.vocab import SPECIAL_TOKENS, simplify_vocab
 from nlptasks.train import progress
 from nlptasks.train.options import require_at_least, require_one_of, require_share
 from nlptasks.train.record import open_run
@@ -149,7 +149,7 @@ def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[To
     tokenizer = make_tokenizer(options, (normalize(text) for texts in questions for text in texts))
     if not options.simplify_vocab:
         return tokenizer, {}
-    first = [token for token in (*REQUIRED_TOKENS, MASK) if token in tokenizer.vocab]
+    first = [token for token in SPECIAL_TOKENS if token in tokenizer.vocab]
     vocab, keep_tokens = simplify_vocab(tokenizer.vocab, first)
     return Tokenizer(vocab, tokenizer.lowercase), {"keep_tokens": keep_tokens}
 

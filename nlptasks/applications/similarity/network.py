@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from nlptasks.applications.encoder_head import mean_state
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.gru_runtime import GRU_WEIGHTS, check_pooling
 from nlptasks.applications.similarity.loss import GroupLoss
@@ -60,7 +61,7 @@ class GruEncoder(keras.Model):
     def call(self, token_ids_BT: Any, training: bool | None = None) -> Any:
         embedded_BTE = self.dropout(self.embedding(token_ids_BT), training=training)
         states = self.gru(embedded_BTE, mask=padding_mask(token_ids_BT), training=training)
-        return unit_vectors(_mean(states, token_ids_BT) if self.pooling == "mean" else states)
+        return unit_vectors(mean_state(states, token_ids_BT) if self.pooling == "mean" else states)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights by the names of GRU_WEIGHTS, float32; gates in Keras' order: update, reset, candidate."""
@@ -107,14 +108,7 @@ class TransformerEncoder(keras.Model):
         hidden_BTD = self.transformer.encode(token_ids_BT, training=training)
         if self.pooling == "first":
             return unit_vectors(hidden_BTD[:, 0])
-        return unit_vectors(_mean(hidden_BTD, token_ids_BT))
-
-
-def _mean(hidden_BTD: Any, token_ids_BT: Any) -> Any:
-    """(B, D), over the positions that are not padding, float32."""
-    real_BT1 = ops.cast(padding_mask(token_ids_BT), "float32")[..., None]
-    total_BD = ops.sum(ops.cast(hidden_BTD, "float32") * real_BT1, axis=1)
-    return total_BD / ops.maximum(ops.sum(real_BT1, axis=1), 1.0)
+        return unit_vectors(mean_state(hidden_BTD, token_ids_BT))
 
 
 class GroupClassifier(keras.Model):

@@ -46,7 +46,7 @@ class TrainVocab:
                 "{output}: is a file of the corpus and would be overwritten; give another {field:output}.",
                 output=self.output,
             )
-        from nlptasks.pretraining.vocabulary import SPECIAL_TOKENS, train_vocab
+        from nlptasks.pretraining.vocabulary import RESERVED_TOKENS, train_vocab
         from nlptasks.text import save_vocab
 
         units = plan_units(files, UNIT_BYTES)
@@ -57,9 +57,9 @@ class TrainVocab:
 
         vocab = train_vocab(texts, self.vocab_size, self.min_frequency, not self.cased)
         save_vocab(vocab, self.output)
-        rest = list(vocab)[len(SPECIAL_TOKENS) :]
+        rest = list(vocab)[len(RESERVED_TOKENS) :]
         characters = sum(len(token.removeprefix("##")) == 1 for token in rest)
         print(
-            f"{self.output}: {len(vocab)} tokens: {len(SPECIAL_TOKENS)} special, {characters} characters, "
+            f"{self.output}: {len(vocab)} tokens: {len(RESERVED_TOKENS)} special, {characters} characters, "
             f"{len(rest) - characters} pieces of words"
         )
