@@ -335,7 +335,7 @@ def _clauses(folder: Path, count: int) -> list[str]:
         if len(found) >= 2 * count:
             break
     clauses = list(found)
-    if len(clauses) < count:  # neighbouring ones joined until there are enough
+    if len(clauses) < count:  # neighboring ones joined until there are enough
         clauses += [a + b for a, b in itertools.pairwise(clauses)][: count - len(clauses)]
     np.random.default_rng(1).shuffle(clauses)
     return clauses[:count]

@@ -398,7 +398,7 @@ def _segmented(choose):
 
 
 def _coarse(words):
-    """Another standard: numbers and their measure words are one word, as in normalised files."""
+    """Another standard: numbers and their measure words are one word, as in normalized files."""
     joined = " ".join(word for word in words if word)
     for apart in ("1987 年", "3 本", "两 箱", "一 台", "那 天"):
         joined = joined.replace(apart, apart.replace(" ", ""))

@@ -38,7 +38,7 @@ def transformer_from_scratch(
 ) -> Transformer:
     """A Transformer with fresh weights.
 
-    Its table of learned positions starts as sinusoids (arXiv 1706.03762): neighbouring positions are then related from
+    Its table of learned positions starts as sinusoids (arXiv 1706.03762): neighboring positions are then related from
     the first step, and a small model learns sooner to look at the token before.
 
     Args:

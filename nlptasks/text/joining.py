@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from nlptasks.text.wordpiece import is_ideograph, is_punctuation
 
-# How a token sits beside its neighbours: (no space before it, no space after it).
+# How a token sits beside its neighbors: (no space before it, no space after it).
 Fit = tuple[bool, bool]
 WORD: Fit = (False, False)
 OPENING: Fit = (False, True)

@@ -100,7 +100,7 @@ def _raw_words(text: str) -> Iterator[list[tuple[str, int]]]:
 
 
 def _fold(word: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Step 3. The whole word is lower-cased at once: a capital sigma looks at its neighbours."""
+    """Step 3. The whole word is lower-cased at once: a capital sigma looks at its neighbors."""
     lowered = "".join(char for char, _ in word).lower()
     if lowered.isascii() and len(lowered) == len(word):
         return [(char, position) for char, (_, position) in zip(lowered, word, strict=True)]

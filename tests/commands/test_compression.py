@@ -201,7 +201,7 @@ def test_what_can_be_compressed_says_what_its_directories_say(name):
     assert {"classification": Classifier, "labeling": Labeler, "reading": Reader}[name].task == found.task
 
 
-def test_averages_accumulation_and_patience_are_honoured(files, tmp_path):
+def test_averages_accumulation_and_patience_are_honored(files, tmp_path):
     output = tmp_path / "run"
     shared = ("--accumulate", 2, "--ema", 0.5, "--clip-norm", 1, "--decay", "--patience", 1)
     more = ("--learning-rate", "1e-12", "--successor-epochs", 4)

@@ -216,7 +216,7 @@ def test_a_folder_with_something_in_it_is_refused(groups_file, tmp_path):
         (("--token-drop", "1"), "--token-drop must lie in [0, 1)"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_before_anything_is_read(more, message, tmp_path):
+def test_what_cannot_be_honored_is_refused_before_anything_is_read(more, message, tmp_path):
     done = call("train", "--train", tmp_path / "none", "--output", tmp_path / "r", *TRAINING, *more)
     assert (done.status, done.err.count("\n")) == (2, 1)
     assert done.err.startswith(f"error: {message}"), done.err

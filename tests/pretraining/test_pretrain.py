@@ -74,7 +74,7 @@ def logged(output, *columns):
     return [[line[place] for place in places] for line in lines[1:]]
 
 
-def test_a_run_leaves_a_model_that_learnt_and_says_how_it_went(finished):
+def test_a_run_leaves_a_model_that_learned_and_says_how_it_went(finished):
     output, result = finished
     expected = ["checkpoints", "config.json", "curve.png", "log.csv", "model.safetensors", "options.json"]
     expected += ["scores.json", "tokenizer_config.json", "vocab.txt"]

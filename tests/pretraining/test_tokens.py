@@ -90,7 +90,7 @@ def test_long_runs_are_not_remembered(tokenizer):
     assert set(encode._known) == {"a" * 64}
 
 
-def test_a_capital_sigma_looks_over_punctuation_at_its_neighbours():
+def test_a_capital_sigma_looks_over_punctuation_at_its_neighbors():
     vocab = small_tokenizer().vocab
     for token in ("α", "##σ", "##ς", "'"):
         vocab.setdefault(token, len(vocab))

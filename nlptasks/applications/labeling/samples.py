@@ -156,7 +156,7 @@ class LabelingExamples(ShuffledBatches):
         seed: of the order.
 
     Attributes:
-        num_lost: entities that cannot be learnt: an edge inside a token, or a window's end inside.
+        num_lost: entities that cannot be learned: an edge inside a token, or a window's end inside.
         num_overlapping: entities left out because of `flat`.
         num_windows_cut: texts that are too long for one window.
     """

@@ -94,7 +94,7 @@ def _tell(examples: LabelingExamples, training: Sequence[EntityText]) -> None:
         progress.say(f"{examples.num_windows_cut} texts are longer than one window and are read in several")
     if examples.num_lost:
         progress.say(
-            f"{examples.num_lost} entities cannot be learnt: they begin or end inside a token, or a window ends in them"
+            f"{examples.num_lost} entities cannot be learned: they begin or end inside a token or across windows"
         )
     if examples.num_overlapping:
         progress.say(

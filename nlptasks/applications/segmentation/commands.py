@@ -104,7 +104,7 @@ class Evaluate(Options):
     hold_out_every: int = 1
     """only every nth line, those that train holds out"""
     skip: str | None = None
-    """leave out lines that hold this word (L in normalised files)"""
+    """leave out lines that hold this word (L in normalized files)"""
     output: Path | None = None
     """write the words there"""
     json: bool = False

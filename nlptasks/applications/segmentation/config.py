@@ -14,7 +14,7 @@ class SegmentationConfig:
     Attributes:
         standards: names of the annotation standards; each has biases of its own in every layer.
         unit_size: embedding of a unit.
-        pair_size: embedding of a pair of neighbouring units; 0: pairs are not read.
+        pair_size: embedding of a pair of neighboring units; 0: pairs are not read.
         taps: width of the first convolution: positions t - 1 to t + taps - 2.
         channels: of each convolution but the last; those after the first have 3 taps.
         residual: add the input of each later convolution to its output.

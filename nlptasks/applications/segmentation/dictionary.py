@@ -58,8 +58,8 @@ class UserDictionary:
     def from_file(cls, path: PathLike) -> "UserDictionary":
         """Reads a dictionary, one word a line, UTF-8, plain or gzip.
 
-        A line is `word,multiplier` (the log of the multiplier is the weight: above 1 favours the word, below 1
-        disfavours it, 0 or less forbids it, `inf` always cuts it out) or jieba's `word [frequency] [tag]` (frequency 0
+        A line is `word,multiplier` (the log of the multiplier is the weight: above 1 favors the word, below 1
+        disfavors it, 0 or less forbids it, `inf` always cuts it out) or jieba's `word [frequency] [tag]` (frequency 0
         forbids it).
 
         Raises:

@@ -19,7 +19,7 @@ from nlptasks.applications.segmentation.vocab import NO_PAIR, PAD, UnitVocab
 
 
 class SegmentationNetwork(keras.Model):
-    """Convolutions over the embeddings of units and of pairs of neighbouring units.
+    """Convolutions over the embeddings of units and of pairs of neighboring units.
 
     Its input is `(unit_ids (B, T), pair_ids (B, T + 1), standard_ids (B,))`, see `UnitVocab`; its output the tags'
     scores (B, T, K). Padding scores as nothing: a row's scores are those it has on its own.

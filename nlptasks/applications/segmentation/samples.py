@@ -23,15 +23,15 @@ from nlptasks.text.units import LINE_END, Units, code_points, split_units
 LONGEST, WIDTH = 256, 16
 """units of a training row at most, and what its width is a multiple of"""
 MASK, NUMBER = "L", "0"
-"""what stands for a word of more than four characters, and for a number, in normalised files"""
+"""what stands for a word of more than four characters, and for a number, in normalized files"""
 _NUMBERS = ("0", "0", "0", "0", "0", "0", "0", "0.0", "0%", "0.0%")
 _LONG_WORD = re.compile(r"[\u4e00-\u9fff·]{5,}")
 
 
-def undo_normalisation(
+def undo_normalization(
     sentences: Sequence[Sequence[str]], long_words: Sequence[str], random: np.random.Generator
 ) -> list[list[str]]:
-    """Sentences of a normalised file as raw text might have read.
+    """Sentences of a normalized file as raw text might have read.
 
     A masked word becomes a random long word of other files, so that the model sees what such words look like, and some
     numbers get a decimal part or a percent sign.

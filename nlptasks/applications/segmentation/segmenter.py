@@ -287,7 +287,7 @@ def _in_units(matches: Matches, units: Units) -> Matches:
 
 
 def _add_weights(scores: np.ndarray, matches: Matches, apart: np.ndarray) -> np.ndarray:
-    """Adds the weights of dictionary words to the scores of their tags; what a favoured word holds is not `apart`."""
+    """Adds the weights of dictionary words to the scores of their tags; what a favored word holds is not `apart`."""
     single = matches.ends - matches.starts == 1
     never, always = matches.weights == NEVER, matches.weights == ALWAYS
     some = single | ~never

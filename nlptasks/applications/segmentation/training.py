@@ -16,7 +16,7 @@ from nlptasks.applications.segmentation.samples import (
     gold_tags,
     join_some,
     long_words,
-    undo_normalisation,
+    undo_normalization,
 )
 from nlptasks.applications.segmentation.vocab import build_unit_vocab
 from nlptasks.errors import UserError
@@ -46,12 +46,12 @@ class SegmenterOptions(TrainingOptions):
     preset: str = "default"
     """default, or original: the network of 2017"""
     teacher: tuple[Path, ...] = ()
-    """run directories of segmenters with the same standards: what they say on average is learnt, too"""
+    """run directories of segmenters with the same standards: what they say on average is learned, too"""
 
     unit_size: int | None = None
     """size of the embedding of a unit (this and the two below: left out, the preset's)"""
     pair_size: int | None = None
-    """size of the embedding of a pair of neighbouring units; 0: none"""
+    """size of the embedding of a pair of neighboring units; 0: none"""
     channels: tuple[int, ...] | None = None
     """channels of each convolution"""
     min_count: int = 2
@@ -198,7 +198,7 @@ def _samples(
     samples = []
     for standard, sentences in training:
         if standard in options.normalised:
-            sentences = undo_normalisation(sentences, replacements, random)
+            sentences = undo_normalization(sentences, replacements, random)
         for words in join_some(sentences, SPACED_SHARE, random):
             samples.append((*gold_tags(words), config.standard_id(standard)))
     return samples

@@ -1,4 +1,4 @@
-"""What a segmentation network reads: ids of units and ids of pairs of neighbouring units."""
+"""What a segmentation network reads: ids of units and ids of pairs of neighboring units."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Many sentences to search: vectors in a nearest-neighbour graph, and their characters for a lexical score.
+"""Many sentences to search: vectors in a nearest-neighbor graph, and their characters for a lexical score.
 
 The vectors lie in a usearch index (HNSW, arXiv 1603.09320; Apache-2.0): searched one by one where they are few, through
 the graph where they are many. Legend: N sentences, Q queries, D size of a vector.

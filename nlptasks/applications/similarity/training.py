@@ -113,7 +113,7 @@ class SimilarityOptions(TransformerTraining):
         self._check_sampling()
 
     def _check_encoder(self) -> None:
-        """Refuses options that the encoder cannot honour."""
+        """Refuses options that the encoder cannot honor."""
         if self.encoder == "gru":
             if self.checkpoint != SCRATCH:
                 raise UserError("{field:checkpoint} is a Transformer's; it goes with {field:encoder} transformer.")

@@ -202,8 +202,8 @@ def test_conditions_that_contradict_each_other_are_refused():
 def test_an_unknown_label_lists_the_known_ones_and_parts_must_fit(summed):
     with pytest.raises(ValueError, match="unknown mood 'fine'; known are bad, good"):
         summed.generate({"mood": "fine"})
-    with pytest.raises(ValueError, match="unknown condition 'colour'; known are kind, mood"):
-        summed.generate({"colour": "red"})
+    with pytest.raises(ValueError, match="unknown condition 'color'; known are kind, mood"):
+        summed.generate({"color": "red"})
     with pytest.raises(ValueError, match="the prompt has 24 tokens, more than the model has positions"):
         summed.generate({}, prompt="房间很干" * 6)
     wide, tokens = Conditions(labels=LABELS, label_size=10), Conditions(labels=LABELS, conditioning="prefix")

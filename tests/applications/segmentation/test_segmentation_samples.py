@@ -9,7 +9,7 @@ from nlptasks.applications.segmentation.samples import (
     gold_tags,
     join_some,
     long_words,
-    undo_normalisation,
+    undo_normalization,
 )
 from nlptasks.applications.segmentation.viterbi import TAGS
 from nlptasks.applications.segmentation.vocab import (
@@ -48,7 +48,7 @@ def test_gold_tags_are_those_of_units(words, tags):
     assert "".join(TAGS[tag] for tag in gold_tags(words)[1]) == tags
 
 
-def test_pairs_are_those_of_neighbours_and_of_the_ends():
+def test_pairs_are_those_of_neighbors_and_of_the_ends():
     units = split_units(code_points("今天今天今"))
     vocab = build_unit_vocab([units], 1, 1)
     ids = vocab.unit_ids(units)
@@ -163,7 +163,7 @@ def test_teachers_targets_are_their_mean_and_mixed_with_the_gold_tags():
 def test_masked_words_and_numbers_become_what_they_may_have_been(rng):
     long = long_words([["阿尔巴尼亚", "人民", "abcdefg"], ["哈萨克斯坦"]])
     assert long == ["阿尔巴尼亚", "哈萨克斯坦"]
-    raw = undo_normalisation([["L", "0年", "X"]] * 200, long, rng)
+    raw = undo_normalization([["L", "0年", "X"]] * 200, long, rng)
     assert {words[0] for words in raw} == set(long)
     assert {words[1] for words in raw} == {"0年", "0.0年", "0%年", "0.0%年"}
     assert {words[2] for words in raw} == {"X"}
