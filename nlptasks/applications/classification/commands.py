@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nlptasks.applications.classification.training import SHOWN, ClassifierOptions, train_classifier
 from nlptasks.applications.options import COLUMNS_RENAMED, FileColumns, require_input, require_output
+from nlptasks.applications.results import f1_table, write_rows
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
-from nlptasks.files import write_text
 from nlptasks.metrics.classification import score_labels
 from nlptasks.opening import load
 from nlptasks.text.labeled import LabeledText, read_labeled, require_known
@@ -72,7 +72,7 @@ class Evaluate(FileColumns):
         say(f"{len(texts)} texts in {seconds:.1f} s")
         scores = score_labels([text.labels for text in texts], [result.labels for result in found])
         if self.predictions is not None:
-            _write(
+            write_rows(
                 self.predictions,
                 [_row(text, one) | {"gold": list(text.labels)} for text, one in zip(texts, found, strict=True)],
             )
@@ -109,7 +109,7 @@ class Predict(FileColumns):
         found = _predict(classifier, texts)
         rows = [_row(text, result) for text, result in zip(texts, found, strict=True)]
         if self.output is not None:
-            _write(self.output, rows)
+            write_rows(self.output, rows)
             return
         for row in rows:
             shown = " / ".join(row[name] for name in ("text", "second_text") if name in row)
@@ -168,19 +168,9 @@ def _row(text: LabeledText, result: "Classification") -> dict:
     return row | {"scores": {label: round(score, 6) for label, score in result.scores.items()}}
 
 
-def _write(path: Path, rows: list[dict]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    say(f"{path}: {len(rows)} texts")
-
-
 def _table(scores: dict) -> str:
     lines = [f"{'texts':24}{scores['texts']:>10}"] + [f"{name:24}{scores[name]:>10.2f}" for name in SHOWN]
-    lines += ["", f"{'label':24}{'support':>10}{'precision':>12}{'recall':>10}{'f1':>10}"]
-    for label, values in scores["labels"].items():
-        lines.append(
-            f"{label:24}{values['support']:>10}{values['precision']:>12.2f}{values['recall']:>10.2f}{values['f1']:>10.2f}"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *f1_table("label", scores["labels"])])
 
 
 COMMANDS = {"train": Train, "evaluate": Evaluate, "predict": Predict}

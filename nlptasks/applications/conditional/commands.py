@@ -25,9 +25,9 @@ from nlptasks.applications.conditional.training import (
     train_generator,
 )
 from nlptasks.applications.options import require_input, require_output
+from nlptasks.applications.results import write_rows
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
-from nlptasks.files import write_text
 from nlptasks.opening import load
 from nlptasks.text.conditioned import (
     ConditionColumns,
@@ -207,8 +207,7 @@ class Generate(Options):
             for one in texts
         ]
         if self.output is not None:
-            write_text(self.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-            say(f"{self.output}: {len(rows)} texts")
+            write_rows(self.output, rows)
             return
         for row in rows:
             print(json.dumps(row, ensure_ascii=False) if self.json else row["text"])

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from nlptasks.applications.labeling.training import LabelerOptions, span_keys, train_labeler
 from nlptasks.applications.options import require_input, require_output
+from nlptasks.applications.results import f1_table, write_rows
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
-from nlptasks.files import write_text
 from nlptasks.metrics.entities import score_entities
 from nlptasks.opening import load
 from nlptasks.text.entities import Entity, read_entities
@@ -76,8 +76,10 @@ class Evaluate:
         )
         if self.predictions is not None:
             both = zip(texts, found, strict=True)
-            _write(self.predictions, [_row(t.text, entities) | {"gold": _dicts(t.entities)} for t, entities in both])
-        print(_table(scores))
+            write_rows(
+                self.predictions, [_row(t.text, entities) | {"gold": _dicts(t.entities)} for t, entities in both]
+            )
+        print("\n".join(f1_table("type", {"all": scores, **scores["types"]})))
         if self.json:
             print(json.dumps({"scores": scores, "seconds": seconds}, ensure_ascii=False))
 
@@ -113,7 +115,7 @@ class Predict:
         found = _predict(labeler, texts)
         rows = [_row(text, entities) for text, entities in zip(texts, found, strict=True)]
         if self.output is not None:
-            _write(self.output, rows)
+            write_rows(self.output, rows)
             return
         for row in rows:
             if self.json:
@@ -149,20 +151,6 @@ def _dicts(entities: Iterable[Entity]) -> list[dict[str, Any]]:
 
 def _row(text: str, entities: Iterable[Entity]) -> dict[str, Any]:
     return {"text": text, "entities": _dicts(entities)}
-
-
-def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    say(f"{path}: {len(rows)} texts")
-
-
-def _table(scores: dict[str, Any]) -> str:
-    lines = [f"{'type':24}{'support':>10}{'precision':>12}{'recall':>10}{'f1':>10}"]
-    for name, values in {"all": scores, **scores["types"]}.items():
-        lines.append(
-            f"{name:24}{values['support']:>10}{values['precision']:>12.2f}{values['recall']:>10.2f}{values['f1']:>10.2f}"
-        )
-    return "\n".join(lines)
 
 
 COMMANDS = {"train": Train, "evaluate": Evaluate, "predict": Predict}
