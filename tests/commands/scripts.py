@@ -33,6 +33,14 @@ def call(script: ModuleType, *arguments: object) -> Result:
     return Result(status, out.getvalue(), err.getvalue())
 
 
+def assert_refused(result: Result, message: str) -> None:
+    """The user got something wrong: status 2, and one line that says what."""
+    assert result.status == 2, result
+    assert result.err.startswith("error: "), result.err
+    assert result.err.count("\n") == 1, result.err
+    assert message in result.err
+
+
 def run_files(more: tuple[str, ...] = ()) -> list[str]:
     """What a training run with an encoder leaves behind."""
     names = ["config.json", "curve.png", "log.json", "model.safetensors", "options.json", "resume.safetensors"]

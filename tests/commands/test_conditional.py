@@ -10,7 +10,7 @@ import nlptasks
 import nlptasks.train.loop
 import nlptasks.train.progress
 from nlptasks.metrics.generation import likelihood_gap
-from tests.commands.scripts import call, load_script, run_files
+from tests.commands.scripts import assert_refused, call, load_script, run_files
 
 script = load_script("conditional_generation")
 SMALL = ("--hidden-size", "24", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "31", "--seq-length", "16")
@@ -258,10 +258,7 @@ def test_a_bad_file_is_one_line_status_2_and_leaves_nothing(run, files, tmp_path
         ("evaluate", "--model", run, "--data", path),
     ):
         result = call(script, *arguments)
-        assert result.status == 2
-        assert result.err.startswith("error: ")
-        assert result.err.count("\n") == 1
-        assert message in result.err
+        assert_refused(result, message)
         assert not output.exists()
 
 
@@ -306,7 +303,5 @@ def test_bad_options_are_one_line_and_leave_nothing(run, files, tmp_path):
         (("evaluate", "--model", run, "--data", other), "no such file"),
     ):
         result = call(script, *arguments)
-        assert result.status == 2, (arguments, result.err)
-        assert message in result.err
-        assert result.err.count("\n") == 1, result.err
+        assert_refused(result, message)
         assert not output.exists(), arguments
