@@ -104,7 +104,7 @@ def test_label_tokens_stand_before_the_text_and_are_not_predicted():
     assert batch["target_ids"][0, 2:9].tolist() == one.tokenizer.encode("房间很干净。").token_ids[1:].tolist()
     scores = one.score(TEXTS, CONDITIONS)[0]
     assert distance(scores, one.score(TEXTS, [{}] * 5)[0]) > 0.01
-    found = [of[0].text for of in one.generate_batch(CONDITIONS, seed=3)]
+    found = [drafts[0].text for drafts in one.generate_batch(CONDITIONS, seed=3)]
     assert not any("unused" in text or "[" in text for text in found)
     with pytest.raises(ValueError, match="guidance needs a model with conditional norms"):
         one.generate({}, guidance=2.0)
@@ -128,9 +128,9 @@ def test_generation_repeats_with_its_seed_follows_its_prompt_and_its_score_is_th
     first = summed.generate_batch(CONDITIONS, seed=4, prompt="房间 ", **options)
     assert first == summed.generate_batch(CONDITIONS, seed=4, prompt="房间 ", **options)
     assert first != summed.generate_batch(CONDITIONS, seed=5, prompt="房间 ", **options)
-    assert [len(of) for of in first] == [3] * 5
-    assert all(one.text.startswith("房间 ") and one.num_tokens <= 6 for of in first for one in of)
-    ended = [(one, c) for of, c in zip(summed.generate_batch(CONDITIONS, 8), CONDITIONS, strict=True) for one in of]
+    assert [len(some) for some in first] == [3] * 5
+    assert all(one.text.startswith("房间 ") and one.num_tokens <= 6 for some in first for one in some)
+    ended = [(one, c) for some, c in zip(summed.generate_batch(CONDITIONS, 8), CONDITIONS, strict=True) for one in some]
     ended = [(one, c) for one, c in ended if one.complete and one.text]
     assert len(ended) > 3
     scores, lengths = summed.score([one.text for one, _ in ended], [c for _, c in ended])
