@@ -122,6 +122,8 @@ def test_sogou_file_error_names_file_and_line(tmp_path, reader, content, message
         ("K7-200型", ["k7200型"], 1, 1),
         ("在青石县城", ["青石县"], 0, 2 * 0.6 / 1.6),
         ("青县石", ["青石县"], 0, 1 / 3),  # contiguous runs only: one token of three
+        ("沈红白", ["沈月白"], 0, 1 / 3),  # a token in between ends the run, whether it took the place of another
+        ("沈小月白", ["沈月白"], 0, 4 / 7),  # or came on top: two of four and two of three, 2 x 1/2 x 2/3 / (7/6)
         ("月白", ["沈月白", "月光"], 0, 0.8),  # the best gold counts
         ("沈月白", ["青石", "沈月白", "月白"], 1, 1),
         ("", ["沈月白"], 0, 0),
