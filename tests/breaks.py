@@ -250,6 +250,20 @@ BREAKS = (
         ("tests/train/test_record.py",),
     ),
     Break(
+        "resume: an option of version 0.1 is not known under its new name",
+        "nlptasks/train/options.py",
+        "{cls.RENAMED.get(name, name): value",
+        "{name: value",
+        ("tests/test_old_runs.py::test_an_option_is_that_of_the_run_under_either_name",),
+    ),
+    Break(
+        "resume: an option that a record lacks counts as nothing",
+        "nlptasks/train/record.py",
+        "was = defaults | was | _plain(",
+        "was = was | _plain(",
+        ("tests/test_old_runs.py::test_an_option_younger_than_a_run_counts_as_its_default",),
+    ),
+    Break(
         "training: the last epoch is kept for the best",
         "nlptasks/train/loop.py",
         "if scores[run.score_name] > progress.best:",
