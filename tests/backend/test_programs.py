@@ -14,7 +14,9 @@ from nlptasks.train.run import start_run
 
 
 def test_names_are_those_of_the_backend_in_use():
-    modules = {getattr(nlptasks.backend, name).__module__ for name in ("compile_function", "recomputed", "run_one")}
+    modules = {
+        getattr(nlptasks.backend, name).__module__ for name in ("compile_function", "compile_train_step", "run_one")
+    }
     assert modules == {f"nlptasks.backend.{keras.backend.backend()}"}
     assert set(nlptasks.backend.__all__) == set(dir(nlptasks.backend))
     assert (apply_adam is None, fused_attention is None) == {"tensorflow": (False, True), "jax": (True, False)}[

@@ -68,6 +68,7 @@ def test_we_load_theirs(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "albert_unshared"])
+@pytest.mark.once
 def test_they_load_ours(case, tmp_path):
     inputs = some_inputs()
     saved(case, tmp_path / "theirs")

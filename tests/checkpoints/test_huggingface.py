@@ -88,6 +88,7 @@ def test_we_load_a_pretraining_model_of_theirs(inputs, tmp_path):
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+@pytest.mark.once
 def test_we_load_a_bare_model_of_theirs_without_prefix(activation, inputs, tmp_path):
     model = their_model(transformers.BertModel, hidden_act=activation)
     model.save_pretrained(tmp_path)
@@ -105,6 +106,7 @@ def test_we_load_a_causal_model_of_theirs(inputs, tmp_path):
     check(ours(list(inputs)), theirs(model, inputs).logits, inputs[0])
 
 
+@pytest.mark.once
 def test_old_layer_norm_names_load(inputs, tmp_path):
     model = their_model(transformers.BertModel)
     model.save_pretrained(tmp_path)
@@ -119,6 +121,7 @@ def test_old_layer_norm_names_load(inputs, tmp_path):
     check(ours(list(inputs)), theirs(model, inputs).last_hidden_state, inputs[0])
 
 
+@pytest.mark.once
 def test_sharded_files_load(inputs, tmp_path):
     model = their_model(transformers.BertModel)
     model.save_pretrained(tmp_path, max_shard_size="20KB")
@@ -127,6 +130,7 @@ def test_sharded_files_load(inputs, tmp_path):
     check(ours(list(inputs)), theirs(model, inputs).last_hidden_state, inputs[0])
 
 
+@pytest.mark.once
 def test_half_precision_files_load_within_their_rounding(inputs, tmp_path):
     model = their_model(transformers.BertModel)
     reference = theirs(model, inputs).last_hidden_state.numpy()
@@ -153,6 +157,7 @@ def test_they_load_a_bert_of_ours(inputs, tmp_path):
     check(model(list(inputs)), theirs(loaded, inputs).pooler_output, inputs[0])
 
 
+@pytest.mark.once
 def test_they_load_the_heads_of_ours(inputs, tmp_path):
     model = ours(with_nsp=True, with_mlm="linear")
     save_directory(model, tmp_path)
@@ -161,6 +166,7 @@ def test_they_load_the_heads_of_ours(inputs, tmp_path):
     check(model(list(inputs))[1], theirs(loaded, inputs).prediction_logits, inputs[0])
 
 
+@pytest.mark.once
 def test_they_load_a_causal_model_of_ours(inputs, tmp_path):
     model = ours("causal", with_mlm="linear")
     save_directory(model, tmp_path)
@@ -186,6 +192,7 @@ UNFAITHFUL = [
 
 
 @pytest.mark.parametrize("changes", UNFAITHFUL)
+@pytest.mark.once
 def test_they_refuse_what_they_could_not_compute_faithfully(changes, tmp_path):
     model = Transformer(TransformerConfig(**(SIZES | changes)), with_mlm="linear")
     model.build()
@@ -196,6 +203,7 @@ def test_they_refuse_what_they_could_not_compute_faithfully(changes, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [*UNFAITHFUL, {}, {"attention": "causal"}])
+@pytest.mark.once
 def test_a_directory_of_ours_comes_back_equal(changes, inputs, tmp_path):
     config = TransformerConfig(**(SIZES | {"hidden_act": "gelu_new", "layer_norm_epsilon": 1e-5} | changes))
     model = Transformer(config, with_nsp=True, with_mlm="linear")

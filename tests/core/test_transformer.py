@@ -76,6 +76,7 @@ def test_a_layer_rebuilt_from_its_config_has_equal_config_and_weights(layer):
     assert [tuple(w.shape) for w in again.weights] == [tuple(w.shape) for w in layer.weights]
 
 
+@pytest.mark.once
 def test_the_outputs_come_in_bert4keras_order(inputs):
     assert ops.shape(built()(list(inputs))) == (B, T, D)
     assert ops.shape(built(with_pool=True)(list(inputs))) == (B, D)
@@ -99,6 +100,7 @@ def test_a_compiled_call_equals_an_eager_one(inputs):
     assert distance(ops.convert_to_numpy(compiled(*inputs)), eager) < TOLERANCE
 
 
+@pytest.mark.once
 def test_a_saved_keras_file_gives_equal_outputs(inputs, tmp_path):
     model = built(attention="unilm", with_nsp=True, with_mlm="linear", embedding_size=9)
     model.save(tmp_path / "model.keras")
@@ -172,6 +174,7 @@ def test_dropout_changes_training_and_not_inference(inputs):
     assert distance(one, two) == 0
 
 
+@pytest.mark.once
 def test_a_frozen_block_does_not_train(inputs):
     model = built(with_mlm="linear")
     model.blocks[0].trainable = False

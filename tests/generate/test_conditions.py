@@ -53,6 +53,7 @@ def test_half_precision_decodes_under_conditions_and_guidance(model, conditions)
     assert np.isfinite(second[0].score)
 
 
+@pytest.mark.once
 def test_conditions_change_what_is_generated_and_none_is_the_zero_condition(generator, conditions):
     sources = some_sources()
     plain = generator.generate(sources, max_length=MOST)
@@ -65,6 +66,7 @@ def test_conditions_change_what_is_generated_and_none_is_the_zero_condition(gene
 @pytest.mark.parametrize(
     "search", [Greedy(), BeamSearch(size=3), Sampling(count=4, top_p=0.9, temperature=2.0)], ids=repr
 )
+@pytest.mark.once
 def test_swapped_sources_and_conditions_give_swapped_results(search, generator, conditions):
     source = some_sources()[0]
     pair = [
@@ -84,6 +86,7 @@ def test_streaming_under_a_condition_gives_what_generate_gives(generator, condit
     assert joined == [of[0].tokens for of in generator.generate(sources, **options)]
 
 
+@pytest.mark.once
 def test_conditions_that_do_not_fit_are_refused(generator, conditions):
     sources = some_sources()
     with pytest.raises(ValueError, match=r"conditions must be \(5, 3\).*Received: shape \(4, 3\)"):

@@ -53,6 +53,7 @@ def test_a_source_gives_the_same_whatever_else_is_in_the_batch(generator, search
     assert all(len(of) == len(together[0]) for of in together)
 
 
+@pytest.mark.once
 def test_sources_of_several_batches_come_back_in_order(model, generator):
     sources, search = some_sources(), Sampling(count=2, top_p=0.9)
     batched = Generator(model, END, batch_size=2).generate(sources, search, max_length=9)
@@ -71,6 +72,7 @@ def test_streamed_pieces_joined_are_what_generate_gives(generator, search, chunk
     assert len(pieces) > 1 or chunk == 50
 
 
+@pytest.mark.once
 def test_lengths_and_repetition_are_bounded(generator):
     sources = some_sources()
     for search in (Greedy(), BeamSearch(size=3, returned=2), Sampling(count=2, top_p=0.9, temperature=3.0)):
@@ -82,6 +84,7 @@ def test_lengths_and_repetition_are_bounded(generator):
     assert all(len(set(of[0].tokens)) == len(of[0].tokens) for of in held)
 
 
+@pytest.mark.once
 def test_constraints_reach_the_right_source_in_every_batch(generator):
     sources = some_sources()
     sets = [[10 + row, 20 + row] for row in range(len(sources))]
@@ -91,6 +94,7 @@ def test_constraints_reach_the_right_source_in_every_batch(generator):
         assert of[0].tokens
 
 
+@pytest.mark.once
 def test_few_programs_are_compiled(model, monkeypatch):
     generator, traced = Generator(model, END, batch_size=8), []
     start = generator._steps.start
@@ -101,11 +105,13 @@ def test_few_programs_are_compiled(model, monkeypatch):
     assert len(traced) == 2  # 6 and 8 rows, 16 slots for prefixes, 16 for what is generated
 
 
+@pytest.mark.once
 def test_no_end_token_means_full_length(model):
     found = Generator(model, None).generate(some_sources(), max_length=13)
     assert all(len(of[0].tokens) == 13 and not of[0].finished for of in found)
 
 
+@pytest.mark.once
 def test_wrong_calls_are_refused(generator, model):
     for arguments, message in [
         ({"sources": [[]]}, "source 0 must be a list of at least one token id"),

@@ -65,6 +65,7 @@ def test_draws_follow_the_truncated_distribution(temperature, top_k, top_p, few)
     assert ((observed[q > 0] - goal) ** 2 / goal).sum() < QUANTILES[len(goal) - 2]
 
 
+@pytest.mark.once
 def test_the_score_is_the_models_log_probability():
     tables = np.array([table(3)])
     [[one]], _ = run(Sampling(temperature=2.0, seed=5), tables, MOST)
@@ -95,6 +96,7 @@ def test_a_draw_depends_on_seed_row_and_step_only(settings):
     assert len({str(tokens) for of in together for tokens in of}) > 8
 
 
+@pytest.mark.once
 def test_equal_sources_and_their_draws_come_out_differently():
     tables = np.array([table(3)] * 8)
     found, _ = run(Sampling(count=3, seed=7, temperature=4.0), tables, MOST)
@@ -102,6 +104,7 @@ def test_equal_sources_and_their_draws_come_out_differently():
     assert len({tuple(one.tokens) for one in found[0]}) > 1
 
 
+@pytest.mark.once
 def test_wrong_settings_are_refused():
     for settings, message in [
         ({"temperature": 0.0}, "temperature must be above 0"),

@@ -71,6 +71,7 @@ def test_the_bert4keras_rule_finds_the_sequence_and_score_that_bert4keras_finds(
     assert next(recorded, None) is None
 
 
+@pytest.mark.once
 def test_beams_that_keep_their_places_find_the_best_of_all_sequences():
     tables = np.array([table(seed) for seed in range(4)])
     found, _ = run(Bert4kerasBeamSearch(size=300, keep_ended=True), tables, 4)
@@ -100,6 +101,7 @@ def test_a_sample_finds_the_same_whatever_else_is_in_the_batch(search):
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=repr)
+@pytest.mark.once
 def test_the_loop_stops_when_all_are_done(search):
     logits = np.zeros((1, NODES, V), "float32")
     logits[:, 1:, END] = 20.0  # every second token is the end
@@ -109,6 +111,7 @@ def test_the_loop_stops_when_all_are_done(search):
     assert found[0][0].finished
 
 
+@pytest.mark.once
 def test_where_nothing_is_possible_a_sequence_ends():
     logits = np.full((1, NODES, V), -np.inf, "float32")
     [[greedy]], _ = run(Greedy(), logits, MOST)
@@ -118,6 +121,7 @@ def test_where_nothing_is_possible_a_sequence_ends():
     assert not beams.finished
 
 
+@pytest.mark.once
 def test_log_scores_are_not_normalized_again():
     scores = np.full((1, NODES, V), -5.0, "float32")
     scores[:, :, END] = -0.25
@@ -125,6 +129,7 @@ def test_log_scores_are_not_normalized_again():
     assert hypothesis.score == -0.25
 
 
+@pytest.mark.once
 def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match=r"1 <= returned <= size\. Received: size=2, returned=3"):
         BeamSearch(size=2, returned=3)

@@ -40,6 +40,7 @@ def summed():
     return writer()
 
 
+@pytest.mark.once
 def test_no_condition_scores_as_the_plain_model(summed):
     plain = writer(conditioning="none", labels={})
     values = {w.path.split("/", 1)[1]: w for w in summed.model.transformer.weights}
@@ -52,6 +53,7 @@ def test_no_condition_scores_as_the_plain_model(summed):
     assert distance(summed.score(TEXTS, CONDITIONS)[0][:4], without[:4]) > 0.05
 
 
+@pytest.mark.once
 def test_swapping_the_conditions_of_two_rows_swaps_their_scores(summed):
     text, a, b = "房间很干净。", *CONDITIONS[:2]
     one, other = summed.score([text, text], [a, b])[0], summed.score([text, text], [b, a])[0]
@@ -79,6 +81,7 @@ def test_the_loss_is_the_mean_over_tokens_of_all_texts_without_padding(summed):
 
 
 @pytest.mark.parametrize("combine", ["sum", "concat"])
+@pytest.mark.once
 def test_embeddings_of_labels_are_summed_or_put_side_by_side(combine):
     one = writer(combine=combine)
     tables = [ops.convert_to_numpy(table.embeddings) for table in one.model.head_layers.values()]
@@ -89,6 +92,7 @@ def test_embeddings_of_labels_are_summed_or_put_side_by_side(combine):
     assert np.allclose(found, wanted)
 
 
+@pytest.mark.once
 def test_label_tokens_stand_before_the_text_and_are_not_predicted():
     one = writer(conditioning="prefix")
     batch = one.arrays(one.encode(TEXTS[:3])[0], one.conditions.rows(CONDITIONS[:3]), 3)
@@ -110,6 +114,7 @@ def test_label_tokens_stand_before_the_text_and_are_not_predicted():
         one.generate({}, guidance=2.0)
 
 
+@pytest.mark.once
 def test_vectors_are_conditions_too_and_zeros_are_none():
     one = writer(labels={}, vector_size=3)
     vectors = np.random.default_rng(2).normal(0, 1, (5, 3)).astype("float32")
@@ -151,6 +156,7 @@ def test_a_saved_generator_scores_the_same(summed, tmp_path):
         assert np.array_equal(again.score(TEXTS[:2], given)[0], one.score(TEXTS[:2], given)[0])
 
 
+@pytest.mark.once
 def test_texts_are_cut_at_the_end_of_a_sentence():
     tokens = Tokenizer(build_character_vocab(["甲乙丙丁。！”OK.a"]))
 
@@ -169,6 +175,7 @@ def test_texts_are_cut_at_the_end_of_a_sentence():
         cut_texts(tokens, ["甲", " "], 5)
 
 
+@pytest.mark.once
 def test_label_dropout_leaves_out_all_or_single_labels_and_depends_on_seed_and_epoch_alone(summed):
     texts, rows = TEXTS * 200, np.ones((1000, 2), "int32")
     examples = ConditionalExamples(summed, texts, rows, label_dropout=0.2, seed=3)
@@ -185,6 +192,7 @@ def test_label_dropout_leaves_out_all_or_single_labels_and_depends_on_seed_and_e
     assert (none.arrays((0, np.arange(50)), 50)["label_ids"] == 1).all()
 
 
+@pytest.mark.once
 def test_conditions_that_contradict_each_other_are_refused():
     for settings, message in (
         ({"labels": LABELS, "vector_size": 3}, "either labels or vector_size"),
@@ -199,6 +207,7 @@ def test_conditions_that_contradict_each_other_are_refused():
             Conditions(**settings)
 
 
+@pytest.mark.once
 def test_an_unknown_label_lists_the_known_ones_and_parts_must_fit(summed):
     with pytest.raises(ValueError, match="unknown mood 'fine'; known are bad, good"):
         summed.generate({"mood": "fine"})

@@ -50,6 +50,7 @@ def test_log_partition_sums_over_all_paths_of_each_length(crf, scores):
     np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=tolerance(found), atol=tolerance(found))
 
 
+@pytest.mark.once
 def test_path_score_is_that_of_the_path_and_tags_behind_the_mask_do_not_matter(crf, scores, rng):
     tags = rng.integers(0, K, (len(LENGTHS), T))
     found = crf.path_score(scores, tags, MASK)
@@ -71,6 +72,7 @@ def test_viterbi_finds_the_best_of_all_paths(crf, rng):
     assert (ops.convert_to_numpy(crf(scores, MASK)) == ops.convert_to_numpy(tags)).all()
 
 
+@pytest.mark.once
 def test_viterbi_keeps_to_the_allowed_tags_and_is_the_best_among_them(crf, scores):
     first, following = np.array([True, False, True]), np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1]], bool)
     tags, _ = crf.viterbi(scores * 9, MASK, first, following)
@@ -109,6 +111,7 @@ def test_loss_and_gradient_are_finite_at_extreme_scores(crf, extreme):
     assert (found[~MASK] == 0).all()
 
 
+@pytest.mark.once
 def test_scores_behind_the_mask_change_nothing(crf, scores, rng):
     tags = rng.integers(0, K, (len(LENGTHS), T))
     other = np.where(MASK[:, :, None], scores, 77.0)
@@ -119,6 +122,7 @@ def test_scores_behind_the_mask_change_nothing(crf, scores, rng):
     assert first[3] == 0
 
 
+@pytest.mark.once
 def test_a_fresh_layer_takes_every_position_by_itself(scores):
     layer = LinearChainCRF(K)
     layer.build()
@@ -130,6 +134,7 @@ def test_a_fresh_layer_takes_every_position_by_itself(scores):
     np.testing.assert_allclose(ops.convert_to_numpy(layer.loss(scores, tags, mask)), wanted, rtol=1e-5)
 
 
+@pytest.mark.once
 def test_lr_multiplier_scales_the_weights(scores, rng):
     plain, scaled = LinearChainCRF(K), LinearChainCRF(K, lr_multiplier=10.0)
     for layer in (plain, scaled):

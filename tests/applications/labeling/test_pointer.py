@@ -87,6 +87,7 @@ def test_the_loss_of_spans_equals_that_of_bert4keras(golden):
     np.testing.assert_allclose(ops.convert_to_numpy(found), wanted, rtol=2e-5, atol=1e-5)
 
 
+@pytest.mark.once
 def test_rotation_makes_products_depend_on_the_distance_alone(rng):
     query, key = rng.normal(size=8), rng.normal(size=8)
     both = np.stack([np.tile(query, (11, 1)), np.tile(key, (11, 1))])[:, :, None]
@@ -124,6 +125,7 @@ def test_gradients_are_finite_with_masked_rows_one_position_and_extreme_inputs(k
 
 
 @pytest.mark.parametrize("kind", [GlobalPointer, EfficientGlobalPointer])
+@pytest.mark.once
 def test_a_layer_is_rebuilt_from_its_config(kind):
     x = inputs()
     layer = make(kind, x["hidden"], rotary=False)
@@ -135,6 +137,7 @@ def test_a_layer_is_rebuilt_from_its_config(kind):
 
 
 @pytest.mark.parametrize("wrong", [{"num_types": 0}, {"num_types": 3, "head_size": 5}])
+@pytest.mark.once
 def test_a_pointer_without_types_or_with_an_odd_size_is_refused(wrong):
     with pytest.raises(ValueError, match="head_size even"):
         GlobalPointer(**wrong)

@@ -53,6 +53,7 @@ def questions(count=12):
     ]
 
 
+@pytest.mark.once
 def test_an_extractive_answer_is_a_piece_of_the_original_passage(some_reader):
     answers = some_reader.predict(questions())
     assert any(answer.text for answer in answers)
@@ -66,6 +67,7 @@ def test_an_extractive_answer_is_a_piece_of_the_original_passage(some_reader):
         )
 
 
+@pytest.mark.once
 def test_case_full_width_and_unknown_characters_come_back_as_they_were():
     from nlptasks.applications.reading.reader import _find
 
@@ -82,6 +84,7 @@ def test_case_full_width_and_unknown_characters_come_back_as_they_were():
         assert passage[start:end] == piece
 
 
+@pytest.mark.once
 def test_answers_do_not_depend_on_what_else_is_asked(some_reader):
     asked = questions(12)
     assert {len(passages) for _, passages in asked} == {1, 2, 3}
@@ -95,6 +98,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(some_reader):
     assert compared >= 3
 
 
+@pytest.mark.once
 def test_a_question_whose_passages_all_drop_out_has_an_empty_answer(some_reader):
     some = reader()
     some.model.mlm.bias.assign(ops.one_hot(some.tokenizer.sep_id, some.tokenizer.vocab_size) * 1e4)
@@ -104,6 +108,7 @@ def test_a_question_whose_passages_all_drop_out_has_an_empty_answer(some_reader)
     assert answer.score == 0
 
 
+@pytest.mark.once
 def test_beams_never_score_below_greedy_search(some_reader):
     greedy = some_reader.predict(questions())
     wide = some_reader.predict(questions(), beam_size=3)
@@ -132,11 +137,13 @@ def test_a_saved_reader_answers_the_same(some_reader, tmp_path):
         (("谁", PASSAGES, "extractive", 0), "at least 1"),
     ],
 )
+@pytest.mark.once
 def test_a_call_that_makes_no_sense_is_refused(some_reader, arguments, message):
     with pytest.raises(ValueError, match=message):
         some_reader.answer(*arguments)
 
 
+@pytest.mark.once
 def test_parts_that_do_not_fit_together_are_refused(some_reader, tmp_path):
     with pytest.raises(ValueError, match=r"more than the model's 61 positions"):
         Reader(some_reader.model, some_reader.tokenizer, ReadingLengths())

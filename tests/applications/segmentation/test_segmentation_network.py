@@ -53,6 +53,7 @@ def test_numpy_equals_keras(rng, preset, fields):
 
 
 @pytest.mark.parametrize(("preset", "fields"), SHAPES[:2])
+@pytest.mark.once
 def test_numpy_scores_lines_and_blocks_as_each_line_alone(monkeypatch, preset, fields):
     _, runtime = network_and_runtime(preset, fields)
     lines = ["".join(words) for words in sentences()]
@@ -63,6 +64,7 @@ def test_numpy_scores_lines_and_blocks_as_each_line_alone(monkeypatch, preset, f
         np.testing.assert_allclose(runtime.scores(unit_ids, 2)[unit_ids != PAD], alone, rtol=0, atol=2e-5)
 
 
+@pytest.mark.once
 def test_a_product_in_parts_is_the_product(rng, monkeypatch):
     x, matrix = rng.normal(size=(101, 7)).astype("float32"), rng.normal(size=(7, 5)).astype("float32")
     for multiplications in (1, 35 * 8 + 1, 35 * 24 + 1, 35 * 104 + 1):
@@ -72,6 +74,7 @@ def test_a_product_in_parts_is_the_product(rng, monkeypatch):
             np.testing.assert_allclose(found, x[:length].astype("float64") @ matrix, rtol=0, atol=1e-5)
 
 
+@pytest.mark.once
 def test_scores_are_computed_on_one_thread():
     code = (
         "import nlptasks, numpy, time\n"
@@ -87,6 +90,7 @@ def test_scores_are_computed_on_one_thread():
 
 
 @pytest.mark.parametrize(("preset", "fields"), SHAPES)
+@pytest.mark.once
 def test_padding_does_not_change_real_units(preset, fields):
     network, runtime = network_and_runtime(preset, fields)
     unit_ids = ids_of(runtime.vocab, "".join(sentences()[0]))
@@ -98,6 +102,7 @@ def test_padding_does_not_change_real_units(preset, fields):
 
 
 @pytest.mark.parametrize(("preset", "fields"), SHAPES)
+@pytest.mark.once
 def test_a_unit_is_scored_by_what_is_within_reach(preset, fields):
     network, runtime = network_and_runtime(preset, fields)
     unit_ids = ids_of(runtime.vocab, "".join(sentences()[1] + sentences()[4]))
@@ -153,6 +158,7 @@ def test_a_network_in_bfloat16_scores_nearly_the_same_and_its_loss_is_float32():
     assert losses["mixed_bfloat16"] != losses["float32"]
 
 
+@pytest.mark.once
 def test_the_original_preset_is_the_network_of_2017():
     config = SegmentationConfig(standards=("cnc",), **PRESETS["original"])
     vocab = random_parts("original")[1]
@@ -173,6 +179,7 @@ def test_the_original_preset_is_the_network_of_2017():
         ({"taps": 5}, r"taps must be 3 or 4, head_taps 1 or 3\. Received: taps=5, head_taps=1"),
     ],
 )
+@pytest.mark.once
 def test_a_config_fails_at_birth(fields, message):
     with pytest.raises(ValueError, match=message):
         SegmentationConfig(**{"standards": ("a",), **SMALL} | fields)
