@@ -175,6 +175,12 @@ def as_input(tokens_QK: Tensor) -> Tensor:
 
 
 def take_continuations(x: Tensor, parents_QK: Tensor) -> Tensor:
-    """`x[q, parents[q, k]]` for an array `(Q, K or 1, ...)`."""
+    """`x[q, parents[q, k]]` for an array `(Q, K, ...)`, or `(Q, 1, ...)`, whose one continuation is everyone's parent.
+
+    Returns:
+        An array `(Q, K, ...)`.
+    """
+    if x.shape[1] == 1:  # a finished beam that keeps its place names itself; where there is one, that is none
+        parents_QK = ops.zeros_like(parents_QK)
     flat = parents_QK + ops.arange(ops.shape(parents_QK)[0], dtype="int32")[:, None] * x.shape[1]
     return ops.take(ops.reshape(x, (-1, *x.shape[2:])), flat, axis=0)

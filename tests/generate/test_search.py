@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from nlptasks.generate import BeamSearch, Bert4kerasBeamSearch, Greedy
+from nlptasks.generate.search import take_continuations
 from tests.generate.tables import log_softmax, run
 from tests.golden.search_cases import CASES, END, MOST, NODES, TABLES, V, child, table
 
@@ -127,6 +128,16 @@ def test_log_scores_are_not_normalized_again():
     scores[:, :, END] = -0.25
     [[hypothesis]], _ = run(Greedy(), scores, MOST, normalized=True)
     assert hypothesis.score == -0.25
+
+
+def test_one_continuation_is_the_parent_of_every_beam():
+    x = np.array([[[1, 2]], [[3, 4]]])
+    parents = np.array([[0, 1, 2], [0, 0, 0]], "int32")
+    found = ops.convert_to_numpy(take_continuations(ops.convert_to_tensor(x), parents))
+    assert found.tolist() == [[[1, 2]] * 3, [[3, 4]] * 3]
+    wide = np.arange(6).reshape(2, 3)
+    found = ops.convert_to_numpy(take_continuations(ops.convert_to_tensor(wide), parents))
+    assert found.tolist() == [[0, 1, 2], [3, 3, 3]]
 
 
 @pytest.mark.once
