@@ -139,11 +139,11 @@ def apply_adam(
     velocity: keras.Variable,
     gradient: Tensor,
     rate: Tensor,
-    betas: tuple[float, float],
+    betas: tuple[Tensor, Tensor],
     powers: tuple[Tensor, Tensor],
-    epsilon: float,
+    epsilon: Tensor,
 ) -> None:
-    """One update of Adam as one operation.
+    """One update of Adam as one operation; all numbers are scalars of the gradient's type.
 
     Args:
         powers: each of `betas` to the power of the update's number, counted from 1.
@@ -152,9 +152,9 @@ def apply_adam(
     tf.raw_ops.ResourceApplyAdam(
         **{name: value.handle for name, value in zip(("var", "m", "v"), values, strict=True)},
         **dict(zip(("beta1_power", "beta2_power"), powers, strict=True)),
-        **dict(zip(("beta1", "beta2"), (tf.cast(beta, gradient.dtype) for beta in betas), strict=True)),
+        **dict(zip(("beta1", "beta2"), betas, strict=True)),
         lr=rate,
-        epsilon=tf.cast(epsilon, gradient.dtype),
+        epsilon=epsilon,
         grad=gradient,
     )
 

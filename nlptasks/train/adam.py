@@ -1,9 +1,33 @@
 """Adam whose update of a weight is one operation where the backend has one."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from nlptasks.backend import Tensor, apply_adam
+
+
+class _Common:
+    """What the updates of all weights have in common in one step; made once, for a program of fewer operations.
+
+    Args:
+        optimizer: whose step it is.
+    """
+
+    def __init__(self, optimizer: "Adam") -> None:
+        self.optimizer = optimizer
+        self._made: dict[str, tuple] = {}
+
+    def numbers(self, dtype: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
+        """The betas, their powers and epsilon, as `apply_adam` takes them."""
+        if dtype not in self._made:
+            adam = self.optimizer
+            step = ops.cast(adam.iterations + 1, dtype)
+            betas = ops.cast(adam.beta_1, dtype), ops.cast(adam.beta_2, dtype)
+            powers = ops.power(betas[0], step), ops.power(betas[1], step)
+            self._made[dtype] = betas, powers, ops.cast(adam.epsilon, dtype)
+        return self._made[dtype]
 
 
 @keras.saving.register_keras_serializable("nlptasks")
@@ -13,19 +37,20 @@ class Adam(keras.optimizers.Adam):
     Keras passes over weight, gradient and both moments 13 times, which takes as long as memory takes to deliver them.
     """
 
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+        self._common = _Common(self)
+        super().apply(grads, trainable_variables)
+
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         if apply_adam is None or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
         index = self._get_variable_index(variable)
-        step = ops.cast(self.iterations + 1, variable.dtype)
         apply_adam(
             variable,
             self._momentums[index],
             self._velocities[index],
             ops.cast(gradient, variable.dtype),
             ops.cast(learning_rate, variable.dtype),
-            (self.beta_1, self.beta_2),
-            tuple(ops.power(ops.cast(beta, variable.dtype), step) for beta in (self.beta_1, self.beta_2)),
-            self.epsilon,
+            *self._common.numbers(variable.dtype),
         )
