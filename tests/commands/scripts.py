@@ -1,12 +1,19 @@
 """Runs a task script in this process."""
 
 import contextlib
+import functools
 import importlib.util
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
+
+import nlptasks
+from nlptasks.opening import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +46,38 @@ def assert_refused(result: Result, message: str) -> None:
     assert result.err.startswith("error: "), result.err
     assert result.err.count("\n") == 1, result.err
     assert message in result.err
+
+
+@contextlib.contextmanager
+def models_opened_once(*commands: ModuleType) -> Iterator[None]:
+    """Inside, `nlptasks.load` and these modules open a directory once, so that what a model computes is compiled once.
+
+    For models that are only read; a directory must not be written again after it was opened.
+    """
+    opened = functools.cache(load)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (nlptasks, *commands):
+            patch.setattr(module, "load", lambda directory, expect=None: opened(str(directory), expect))
+        yield
+
+
+def without_steps(patch: pytest.MonkeyPatch) -> list[Any]:
+    """Lets training runs change no weight, and compile nothing; returns the list in which their batches are kept."""
+    import nlptasks.train.loop
+
+    batches = []
+
+    def compile_nothing(model, optimizer, *arguments, **settings):
+        optimizer.build(model.trainable_variables)
+
+        def step(batch, shares=None):
+            batches.append(batch)
+            return 1.0
+
+        return step
+
+    patch.setattr(nlptasks.train.loop, "compile_train_step", compile_nothing)
+    return batches
 
 
 def run_files(more: tuple[str, ...] = ()) -> list[str]:

@@ -1,5 +1,6 @@
 """The script of sequence labeling: what it writes and prints, how it resumes, and what it says about mistakes."""
 
+import functools
 import json
 
 import pytest
@@ -8,11 +9,12 @@ from safetensors.numpy import load_file
 import nlptasks
 import nlptasks.train.loop
 import nlptasks.train.progress
+from nlptasks.applications.labeling import commands
 from nlptasks.applications.labeling.training import HEADS
 from nlptasks.metrics.entities import score_entities
 from nlptasks.text.entities import read_entities
 from tests.applications.labeling.label_cases import entity_texts
-from tests.commands.scripts import assert_refused, call, load_script, run_files
+from tests.commands.scripts import assert_refused, call, load_script, models_opened_once, run_files
 
 script = load_script("sequence_labeling")
 SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--seq-length", "19")
@@ -39,13 +41,30 @@ def train_arguments(files, output, *more):
     return ("train", *given, *SMALL, *TRAINING, *more)
 
 
-@pytest.fixture(scope="module", params=HEADS)
-def run(request, files, tmp_path_factory):
-    output = tmp_path_factory.mktemp("runs") / request.param
-    result = call(script, *train_arguments(files, output, "--head", request.param))
-    assert (result.status, result.out) == (0, ""), result.err
-    assert ("4 entities overlap longer ones, which a CRF cannot learn" in result.err) == (request.param == "crf")
-    return output
+@pytest.fixture(scope="module", autouse=True)
+def _models_opened_once():
+    with models_opened_once(commands):
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(files, tmp_path_factory):
+    """Makes the run of a head, once."""
+
+    @functools.cache
+    def make(head):
+        output = tmp_path_factory.mktemp("runs") / head
+        result = call(script, *train_arguments(files, output, "--head", head))
+        assert (result.status, result.out) == (0, ""), result.err
+        assert ("4 entities overlap longer ones, which a CRF cannot learn" in result.err) == (head == "crf")
+        return output
+
+    return make
+
+
+@pytest.fixture(params=HEADS)
+def run(request, runs):
+    return runs(request.param)
 
 
 def test_training_leaves_a_labeler_options_scores_log_and_curve(run):
@@ -88,9 +107,9 @@ def test_predict_prints_the_entities_that_the_model_gives(run, tmp_path):
     assert json.loads(as_json) == rows[0]
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(files, tmp_path, monkeypatch):
-    whole, output, done = tmp_path / "whole", tmp_path / "run", []
-    assert call(script, *train_arguments(files, whole)).status == 0
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, files, tmp_path, monkeypatch):
+    whole, output, done = runs("global-pointer"), tmp_path / "run", []
+    arguments = train_arguments(files, output, "--head", "global-pointer")
 
     def stop_in_the_second_epoch(items, description, *arguments):
         for item in items:
@@ -102,8 +121,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(files, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
         patch.setattr(nlptasks.train.progress, "progress_bar", stop_in_the_second_epoch)
-        assert call(script, *train_arguments(files, output)).status == 130
-    assert call(script, *train_arguments(files, output, "--resume")).status == 0
+        assert call(script, *arguments).status == 130
+    assert call(script, *arguments, "--resume").status == 0
     first, second = (load_file(path / "model.safetensors") for path in (whole, output))
     assert all((first[name] == second[name]).all() for name in first)
 
@@ -114,9 +133,8 @@ def test_other_options_are_refused_even_before_the_first_state(files, tmp_path, 
     def stop_at_once(items, *rest):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
-        assert call(script, *train_arguments(files, output)).status == 130
+    monkeypatch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+    assert call(script, *train_arguments(files, output)).status == 130
     assert not (output / "resume.safetensors").exists()
     record = json.loads((output / "options.json").read_text(encoding="utf-8"))
     other = call(script, *train_arguments(files, output, "--resume", "--crf-lr-multiplier", "7"))
@@ -126,23 +144,24 @@ def test_other_options_are_refused_even_before_the_first_state(files, tmp_path, 
     del older["patience"]
     (output / "options.json").write_text(json.dumps(older), encoding="utf-8")  # as version 0.1 wrote it
     assert call(script, *train_arguments(files, output, "--resume", "--epochs", "4")).status == 2
-    assert call(script, *train_arguments(files, output, "--resume")).status == 0
+    assert call(script, *train_arguments(files, output, "--resume")).status == 130  # it goes on
     assert json.loads((output / "options.json").read_text(encoding="utf-8")) == older
 
 
-def test_python_trains_as_the_command_does(files, tmp_path):
+def test_python_trains_as_the_command_does(runs, files, tmp_path):
     texts = entity_texts()
     part, keys = texts[::2], [[(e.start, e.end, e.type) for e in text.entities] for text in texts]
     valid = ([text.text for text in part], [text.entities for text in part])
     sizes = {"hidden_size": 22, "num_layers": 1, "num_heads": 2, "ffn_size": 29, "seq_length": 19}
-    options = sizes | {"epochs": 1, "batch_size": 4, "learning_rate": 1e-2, "seed": 5, "head_size": 8}
+    options = sizes | {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "seed": 5, "head_size": 8}
+    options["head"] = "efficient-global-pointer"
     trained = nlptasks.Labeler.train([text.text for text in texts], keys, valid, tmp_path / "python", **options)
-    assert call(script, *train_arguments(files, tmp_path / "command", "--epochs", 1)).status == 0
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("python", "command"))
+    command = runs("efficient-global-pointer")
+    first, second = (load_file(path / "model.safetensors") for path in (tmp_path / "python", command))
     assert first.keys() == second.keys()
     assert all((first[name] == second[name]).all() for name in first)
     asked = [text.text for text in texts]
-    assert trained.predict(asked) == nlptasks.load(tmp_path / "command").predict(asked)
+    assert trained.predict(asked) == nlptasks.load(command).predict(asked)
 
 
 @pytest.mark.parametrize(
@@ -162,23 +181,17 @@ def test_python_is_told_what_does_not_fit(texts, entities, options, message):
         nlptasks.Labeler.train(texts, entities, (["沈月"], [[(0, 2, "name")]]), **options)
 
 
-def test_patience_ends_a_run_that_gets_no_better_and_shared_options_train_too(files, tmp_path):
-    output = tmp_path / "run"
+def test_columns_with_tags_and_shared_options_train_too_and_patience_ends_a_run(tmp_path):
+    output, data = tmp_path / "run", tmp_path / "a.bio"
+    data.write_text("沈 B-name\n月 I-name\n来 O\n\n去 O\n南 B-place\n山 I-place\n", encoding="utf-8")
+    given = ("--train", data, "--valid", data, "--output", output, *SMALL, *TRAINING, "--head", "global-pointer")
     shared = ("--accumulate", 2, "--ema", 0.5, "--fgm", 0.1, "--recompute", "--clip-norm", 1, "--decay")
-    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "2", *shared)
-    result = call(script, *train_arguments(files, output, *more))
+    more = ("--batch-size", 1, "--learning-rate", "1e-12", "--epochs", "9", "--patience", "2", *shared)
+    result = call(script, "train", *given, *more)
     assert result.status == 0, result.err
+    assert nlptasks.load(output).types == ("name", "place")
     assert len(json.loads((output / "log.json").read_text(encoding="utf-8"))) == 3
     assert json.loads((output / "scores.json").read_text(encoding="utf-8"))["best"]["epoch"] == 1
-
-
-def test_columns_with_tags_train_too(tmp_path):
-    data = tmp_path / "a.bio"
-    data.write_text("沈 B-name\n月 I-name\n来 O\n\n去 O\n南 B-place\n山 I-place\n", encoding="utf-8")
-    given = ("--train", data, "--valid", data, "--output", tmp_path / "run", *SMALL, *TRAINING)
-    result = call(script, "train", *given)
-    assert result.status == 0, result.err
-    assert nlptasks.load(tmp_path / "run").types == ("name", "place")
 
 
 @pytest.mark.parametrize(
