@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -16,7 +17,7 @@ from nlptasks.metrics.segmentation import score_segmentation
 from nlptasks.text.segmented import read_segmented
 from tests.applications.similarity.similarity_cases import random_encoder
 from tests.commands import scripts
-from tests.commands.scripts import ROOT, load_script, run_files
+from tests.commands.scripts import ROOT, load_script, run_files, without_steps
 
 call = functools.partial(scripts.call, load_script("word_segmentation"))
 SAMPLE = ROOT / "data" / "segmentation_sample.txt"
@@ -60,7 +61,7 @@ def test_training_leaves_a_segmenter_options_scores_log_and_curve(run, normalise
     assert "".join(segmenter.segment("今天天气很好。")) == "今天天气很好。"
 
 
-def test_the_held_out_lines_are_scored_and_not_trained_on(run, tmp_path):
+def test_the_held_out_lines_are_scored_and_not_trained_on(run, tmp_path, monkeypatch):
     lines = SAMPLE.read_text(encoding="utf-8").splitlines()
     held_out = [line.split() for line in lines[4::5]]
     segmenter = nlptasks.load(run)
@@ -73,8 +74,13 @@ def test_the_held_out_lines_are_scored_and_not_trained_on(run, tmp_path):
     changed.write_text("\n".join(lines), encoding="utf-8")
     output = tmp_path / "run"
     one = ("--standard", "plain", "--hold-out-every", "5", *SMALL, *TRAINING, "--epochs", "1")
+    batches, read = without_steps(monkeypatch), []
     for path, to in ((SAMPLE, output), (changed, tmp_path / "other")):
+        batches.clear()
         assert call("train", "--train", path, "--output", to, *one).status == 0
+        read.append(list(batches))
+    assert len(read[0]) > 0
+    keras.tree.map_structure(np.testing.assert_array_equal, *read)
     first, second = load_file(output / "model.safetensors"), load_file(tmp_path / "other" / "model.safetensors")
     assert all((first[name] == second[name]).all() for name in first)
 
@@ -160,9 +166,10 @@ def test_the_options_of_every_training_train_too(normalised, tmp_path):
     assert "".join(nlptasks.load(tmp_path / "run").segment("今天天气很好。")) == "今天天气很好。"
 
 
-def test_patience_ends_a_run_that_gets_no_better(normalised, tmp_path):
+def test_patience_ends_a_run_that_gets_no_better(normalised, tmp_path, monkeypatch):
+    without_steps(monkeypatch)
     output = tmp_path / "run"
-    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "2")
+    more = ("--epochs", "9", "--patience", "2")
     assert call(*train_arguments(normalised, output, *more)).status == 0
     log = json.loads((output / "log.json").read_text(encoding="utf-8"))
     assert len(log) == 3
@@ -284,11 +291,14 @@ def test_a_teacher_of_other_standards_is_refused(run, tmp_path):
     assert "the standards of a --teacher must be x. Received: plain, masked." in result.err
 
 
-def test_random_numbers_of_a_run_come_from_its_seed(normalised, tmp_path):
-    arrays = []
+def test_random_numbers_of_a_run_come_from_its_seed(normalised, tmp_path, monkeypatch):
+    batches, heads, read = without_steps(monkeypatch), [], []
     for seed in ("5", "5", "6"):
-        output = tmp_path / f"{len(arrays)}"
+        batches.clear()
+        output = tmp_path / f"{len(heads)}"
         assert call(*train_arguments(normalised, output, "--epochs", "1", "--seed", seed)).status == 0
-        arrays.append(load_file(output / "model.safetensors")["head"])
-    assert np.array_equal(arrays[0], arrays[1])
-    assert not np.array_equal(arrays[0], arrays[2])
+        heads.append(load_file(output / "model.safetensors")["head"])
+        read.append([array.tobytes() for array in keras.tree.flatten(batches)])
+    assert np.array_equal(heads[0], heads[1])
+    assert not np.array_equal(heads[0], heads[2])
+    assert read[0] == read[1] != read[2]

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -14,12 +13,14 @@ import nlptasks.train.progress
 from tests.applications.segmentation.segmentation_cases import random_segmenter
 from tests.applications.similarity.similarity_cases import GROUPS, SENTENCES, random_encoder, write_groups
 from tests.commands import scripts
-from tests.commands.scripts import load_script, run_files
+from tests.commands.scripts import load_script, run_files, without_steps
 
 call = functools.partial(scripts.call, load_script("sentence_similarity"))
 HOLD = ("--hold-out-every", "7")
 SMALL = ("--embedding-size", "11", "--vector-size", "13", "--min-count", "1", "--batch-size", "7", *HOLD)
 TRAINING = (*SMALL, "--epochs", "3", "--learning-rate", "2e-2", "--seed", "5")
+SHARED = ("--accumulate", "2", "--ema", "0.5", "--clip-norm", "1", "--precision", "bfloat16", "--no-decay")
+SHARED += ("--warmup-share", "0")
 TRANSFORMER = ("--encoder", "transformer", "--vector-size", "12", "--num-layers", "1", "--seq-length", "14")
 RUN_FILES = [name for name in run_files() if name != "tokenizer_config.json"]
 
@@ -85,29 +86,33 @@ def transformer_arguments(groups_file):
 @pytest.fixture(scope="module")
 def transformer_run(transformer_arguments, tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "transformer"
-    done = call(*transformer_arguments, "--output", directory, "--pooling", "first")
+    more = ("--pooling", "first", *SHARED, "--fgm", "0.5", "--recompute")
+    done = call(*transformer_arguments, "--output", directory, *more)
     assert done.status == 0, done.err
     return directory
 
 
-def test_a_transformer_trains_and_finds_its_own(groups_file, transformer_run):
-    assert nlptasks.load(transformer_run).model.network.pooling == "first"
+def test_a_transformer_trains_with_the_options_of_every_training_and_finds_its_own(groups_file, transformer_run):
+    encoder = nlptasks.load(transformer_run)
+    assert encoder.model.network.pooling == "first"
+    np.testing.assert_allclose(np.linalg.norm(encoder.encode(SENTENCES), axis=1), 1, atol=1e-2)
     done = call("evaluate", "--model", transformer_run, "--data", groups_file, "--json")
     assert json.loads(done.out.splitlines()[-1])["scores"]["encoder"]["queries"] == 17
 
 
-def test_a_transformer_starts_from_a_checkpoint(transformer_arguments, transformer_run, tmp_path):
-    more = ("--checkpoint", transformer_run, "--learning-rate", "1e-12")
-    done = call(*transformer_arguments, "--output", tmp_path / "r", *more)
+def test_a_transformer_starts_from_a_checkpoint(transformer_arguments, transformer_run, tmp_path, monkeypatch):
+    without_steps(monkeypatch)
+    done = call(*transformer_arguments, "--output", tmp_path / "r", "--checkpoint", transformer_run)
     assert done.status == 0, done.err
     name = "bert.encoder.layer.0.attention.self.query.weight"
     one, two = (load_file(path / "model.safetensors")[name] for path in (transformer_run, tmp_path / "r"))
-    assert np.abs(one - two).max() < 1e-6
+    np.testing.assert_array_equal(one, two)
 
 
-def test_a_record_of_older_names_goes_on(transformer_arguments, transformer_run, tmp_path):
+def test_a_record_of_older_names_goes_on(transformer_arguments, tmp_path, monkeypatch):
     output = tmp_path / "r"
-    shutil.copytree(transformer_run, output)
+    without_steps(monkeypatch)
+    assert call(*transformer_arguments, "--output", output, "--pooling", "first").status == 0
     path = output / "options.json"
     options = json.loads(path.read_text(encoding="utf-8")) | {"pooling": "cls"}
     options["hold_out"] = options.pop("hold_out_every")
@@ -120,34 +125,39 @@ def test_a_record_of_older_names_goes_on(transformer_arguments, transformer_run,
     assert "started with pooling='first', now pooling=None" in other.err
 
 
-def test_the_options_of_every_training_train_too(groups_file, transformer_arguments, tmp_path):
-    shared = ("--accumulate", "2", "--ema", "0.5", "--clip-norm", "1", "--precision", "bfloat16")
-    shared += ("--no-decay", "--warmup-share", "0")
-    gru = ("train", "--train", groups_file, *TRAINING, "--epochs", "1")
-    for name, arguments in (("gru", gru), ("transformer", (*transformer_arguments, "--fgm", "0.5", "--recompute"))):
-        done = call(*arguments, "--output", tmp_path / name, *shared)
-        assert done.status == 0, done.err
-        vectors = nlptasks.load(tmp_path / name).encode(SENTENCES)
-        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2)
+def test_a_gru_trains_with_the_options_of_every_training(groups_file, tmp_path):
+    done = call("train", "--train", groups_file, *TRAINING, "--epochs", "1", "--output", tmp_path / "r", *SHARED)
+    assert done.status == 0, done.err
+    vectors = nlptasks.load(tmp_path / "r").encode(SENTENCES)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2)
 
 
-def test_the_options_of_the_recipe_reach_the_training(groups_file, run_directory, tmp_path):
-    options = (*TRAINING, "--sampled-classes", "7", "--epochs", "1")
-    found = {}
+def test_the_options_of_the_recipe_reach_the_training(groups_file, run_directory, tmp_path, monkeypatch):
+    arguments = ("train", "--train", groups_file, *TRAINING, "--sampled-classes", "7")
+    assert call(*arguments, "--output", tmp_path / "mean", "--pooling", "mean").status == 0
+    kernels = [load_file(path / "model.safetensors")["kernel"] for path in (run_directory, tmp_path / "mean")]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
+    poolings = [nlptasks.load(path).model.runtime.pooling for path in (run_directory, tmp_path / "mean")]
+    assert poolings == ["last", "mean"]
+    batches, read, table = without_steps(monkeypatch), {}, {}
     for name, more in (
         ("plain", ()),
         ("same", ("--pooling", "last", "--order-noise", "0", "--class-norm", "1")),
-        ("mean", ("--pooling", "mean")),
         ("noise", ("--order-noise", "5")),
         ("short", ("--class-norm", "0.1")),
     ):
-        done = call("train", "--train", groups_file, "--output", tmp_path / name, *options, *more)
+        batches.clear()
+        done = call(*arguments, "--output", tmp_path / name, *more)
         assert done.status == 0, done.err
-        found[name] = load_file(tmp_path / name / "model.safetensors")["kernel"]
-    np.testing.assert_array_equal(found["same"], found["plain"])
-    for name in ("mean", "noise", "short"):
-        assert np.abs(found[name] - found["plain"]).max() > 1e-4, name
-    assert nlptasks.load(tmp_path / "mean").model.runtime.pooling == "mean"
+        assert nlptasks.load(tmp_path / name).model.runtime.pooling == "last"
+        read[name] = np.concatenate([batch["token_ids"].ravel() for batch in batches])
+        table[name] = load_file(tmp_path / name / "resume.safetensors")["table.0"]
+    for name in ("same", "short"):
+        np.testing.assert_array_equal(read[name], read["plain"])
+    for name in ("same", "noise"):
+        np.testing.assert_array_equal(table[name], table["plain"])
+    assert (read["noise"] != read["plain"]).any()
+    np.testing.assert_allclose(table["short"], 0.1 * table["plain"], rtol=1e-5)
 
 
 def test_other_options_are_refused_even_before_the_first_state(groups_file, tmp_path, monkeypatch):
@@ -167,12 +177,13 @@ def test_other_options_are_refused_even_before_the_first_state(groups_file, tmp_
     assert (tmp_path / "r" / "options.json").read_bytes() == record
 
 
-def test_python_trains_as_the_command_does(groups_file, run_directory, tmp_path):
+def test_python_trains_as_the_command_does(groups_file, run_directory, tmp_path, monkeypatch):
     options = {"embedding_size": 11, "vector_size": 13, "min_count": 1, "batch_size": 7, "hold_out_every": 7}
     options |= {"epochs": 3, "learning_rate": 2e-2, "seed": 5, "sampled_classes": 7}
     trained = nlptasks.SentenceEncoder.train(GROUPS.values(), output=tmp_path / "run", **options)
     assert (tmp_path / "run" / "config.json").read_bytes() == (run_directory / "config.json").read_bytes()
     np.testing.assert_array_equal(trained.predict(SENTENCES), nlptasks.load(run_directory).encode(SENTENCES))
+    without_steps(monkeypatch)
     valid = [GROUPS["pork"], GROUPS["rain"]]
     other = nlptasks.SentenceEncoder.train(GROUPS.values(), valid, **options | {"epochs": 1, "seq_length": 5})
     assert "肉" not in other.model.vocab.tokens  # what is scored is not trained on
@@ -182,8 +193,9 @@ def test_python_trains_as_the_command_does(groups_file, run_directory, tmp_path)
         nlptasks.SentenceEncoder.train(GROUPS.values(), **options | {"hold_out_every": 1})
 
 
-def test_patience_ends_a_run_that_gets_no_better(groups_file, tmp_path):
-    more = ("--learning-rate", "1e-12", "--epochs", "9", "--patience", "2")
+def test_patience_ends_a_run_that_gets_no_better(groups_file, tmp_path, monkeypatch):
+    without_steps(monkeypatch)
+    more = ("--epochs", "9", "--patience", "2")
     assert call("train", "--train", groups_file, "--output", tmp_path / "r", *TRAINING, *more).status == 0
     log = json.loads((tmp_path / "r" / "log.json").read_text(encoding="utf-8"))
     assert len(log) == 3
@@ -276,7 +288,8 @@ def test_an_index_is_made_grown_and_searched(run_directory, tmp_path):
     assert "the index was made by another model" in refused.err
 
 
-def test_sentences_left_out_are_not_trained_on(groups_file, tmp_path):
+def test_sentences_left_out_are_not_trained_on(groups_file, tmp_path, monkeypatch):
+    without_steps(monkeypatch)
     held = tmp_path / "held.tsv"
     held.write_text("怎么做红烧肉\t红烧肉的做法是什么\t1\n这趟车几点开\t随便\t0\n", encoding="utf-8")
     done = call(
