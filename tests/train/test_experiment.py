@@ -18,12 +18,12 @@ from nlptasks.train.perturbation import token_embedding
 from nlptasks.train.run import start_run
 
 V, T, ROWS = 31, 7, 10
-SIZES = {"vocab_size": V, "hidden_size": 12, "num_layers": 2, "num_heads": 2, "ffn_size": 16, "max_positions": T}
+SIZES = {"vocab_size": V, "hidden_size": 12, "num_layers": 1, "num_heads": 2, "ffn_size": 16, "max_positions": T}
 
 
 def built(dropout=0.0, recompute=False, **changes):
     start_run(1)
-    config = TransformerConfig(**SIZES, dropout=dropout, attention_dropout=dropout, **changes)
+    config = TransformerConfig(**SIZES | changes, dropout=dropout, attention_dropout=dropout)
     model = Transformer(config, with_mlm="linear")
     model.build()
     model.recompute = recompute
@@ -55,21 +55,30 @@ def largest(first, second):
     return max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
 
 
-def gradient_step(model, *arguments, **options):
-    """What one step of plain gradient descent subtracts: the gradient."""
-    before = values(model)
-    loss = compile_train_step(model, keras.optimizers.SGD(1.0), loss_of(model), **options)(*arguments)
-    return float(loss), [a - b for a, b in zip(before, values(model), strict=True)]
+class Gradients:
+    """Gives the loss and the gradients of a batch: what one step of plain gradient descent subtracts."""
+
+    def __init__(self, model, **options):
+        self.model, self.weights = model, values(model)
+        self.step = compile_train_step(model, keras.optimizers.SGD(1.0), loss_of(model), **options)
+
+    def __call__(self, *arguments, weights=None):
+        weights = weights or self.weights
+        for variable, value in zip(self.model.trainable_variables, weights, strict=True):
+            variable.assign(value)
+        loss = float(self.step(*arguments))
+        return loss, [a - b for a, b in zip(weights, values(self.model), strict=True)]
 
 
 def test_accumulated_gradients_equal_those_of_the_large_batch():
     parts = [rows(0, 2), rows(2, 7), rows(7, 10)]
     counts = np.array([part["weights"].sum() for part in parts])
     assert len(set(counts)) == 3
-    loss, whole = gradient_step(built(), rows(0, 10))
-    same, sums = gradient_step(built(), parts, counts / counts.sum())
+    gradients = Gradients(built())
+    loss, whole = gradients(rows(0, 10))
+    same, sums = gradients(parts, counts / counts.sum())
     assert same == pytest.approx(loss, abs=1e-6)
-    assert largest(whole, sums) < 1e-6 < largest(whole, gradient_step(built(), parts, [1 / 3] * 3)[1])
+    assert largest(whole, sums) < 1e-6 < largest(whole, gradients(parts, [1 / 3] * 3)[1])
 
 
 class Spans:
@@ -156,25 +165,32 @@ def test_averages_of_an_optimizer_without_them_change_nothing():
 def test_the_gradient_is_taken_where_the_embedding_was_moved_along_its_own_gradient():
     epsilon, batch, model = 0.4, rows(0, 10), built()
     index = [v is token_embedding(model) for v in model.trainable_variables].index(True)
-    clean = gradient_step(built(), batch)[1]
+    plain, other = Gradients(model), built()
+    perturbed = Gradients(other, perturbed=token_embedding(other), perturbation=epsilon)
+
+    def where_it_is_moved(batch):
+        clean = plain(batch)[1][index]
+        weights = list(plain.weights)
+        weights[index] = weights[index] + epsilon * clean / np.linalg.norm(clean)
+        return plain(batch, weights=weights)
+
+    clean_loss, clean = plain(batch)
     assert largest([clean[index]], [clean[index] * 0]) > 1e-3
-    moved = built()
-    table = values(moved)[index]
-    token_embedding(moved).assign(table + epsilon * clean[index] / np.linalg.norm(clean[index]))
-    loss, wanted = gradient_step(moved, batch)
-    found_loss, found = gradient_step(model, batch, perturbed=token_embedding(model), perturbation=epsilon)
+    loss, wanted = where_it_is_moved(batch)
+    found_loss, found = perturbed(batch)
     assert found_loss == pytest.approx(loss, rel=1e-5)
-    assert found_loss > gradient_step(built(), batch)[0] + 0.01  # it grows there
+    assert found_loss > clean_loss + 0.01  # it grows there
     # the step itself starts from the embedding as it was
     assert largest(found, wanted) < 1e-5 < 1e-3 < largest(found, clean)
-    parts = [rows(0, 4), rows(4, 10)]
-    both = gradient_step(built(), parts, [0.5, 0.5], perturbed=None)[1]
-    one = built()
-    each = gradient_step(one, parts, [0.5, 0.5], perturbed=token_embedding(one), perturbation=1e-9)[1]
-    assert largest(both, each) < 1e-5
+    parts = [rows(0, 5), rows(5, 10)]  # it is moved for each of several batches anew
+    first, second = (where_it_is_moved(part)[1] for part in parts)
+    wanted = [0.25 * a + 0.75 * b for a, b in zip(first, second, strict=True)]
+    assert largest(perturbed(parts, [0.25, 0.75])[1], wanted) < 1e-5
 
 
-@pytest.mark.parametrize("changes", [{}, {"residual_attention_scores": "running", "position": "relative"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"num_layers": 2, "residual_attention_scores": "running", "position": "relative"}], ids=str
+)
 def test_recomputed_layers_give_the_same_gradients_also_with_dropout(changes):
     found = {}
     for recompute in (False, True):

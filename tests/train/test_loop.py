@@ -74,19 +74,41 @@ def uninterrupted(tmp_path_factory):
     return run, run()
 
 
-@pytest.mark.parametrize("stop_at", [1, 7, BATCHES, EPOCHS * BATCHES - 1])
-def test_an_interrupted_run_resumes_to_the_same_weights(stop_at, uninterrupted, tmp_path):
+def test_an_interrupted_run_resumes_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
+    """A run interrupted in its first step, at the end of an epoch and before its last step, and killed in between."""
+    steps = EPOCHS * BATCHES
     with pytest.raises(TrainingInterrupted):
-        Run(tmp_path, stop_at)()
+        Run(tmp_path, 1)(resume=True)  # no state is there: it starts anew
+    with pytest.raises(TrainingInterrupted):
+        Run(tmp_path, BATCHES - 1)(resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("nlptasks.train.loop.SAVE_SECONDS", 0)  # after every batch
+        killed = Run(tmp_path)
+        patch.setattr(killed, "arrays", killing(killed, 3))
+        with pytest.raises(RuntimeError, match="killed"):
+            killed(resume=True)
+    with pytest.raises(TrainingInterrupted):
+        Run(tmp_path, steps - 1 - BATCHES - 2)(resume=True)
     resumed = Run(tmp_path)
     history = resumed(resume=True)
-    assert resumed.steps == EPOCHS * BATCHES - stop_at
+    assert resumed.steps == 1
     whole, expected = uninterrupted
     for value, reference in zip(resumed.weights(), whole.weights(), strict=True):
         np.testing.assert_array_equal(value, reference)
     losses = [row["loss"] for row in history]
     assert losses == [row["loss"] for row in expected]
     assert losses[-1] < losses[0]
+
+
+def killing(run, step):
+    """The `arrays` of a run that ends without a word at the given step."""
+
+    def arrays(item, size):
+        if run.steps == step - 1:
+            raise RuntimeError("killed")
+        return run.make_batch(item)
+
+    return arrays
 
 
 def test_the_best_epoch_is_saved_and_the_run_leaves_log_and_curve(uninterrupted):
@@ -104,33 +126,6 @@ def test_resuming_with_other_options_is_refused(uninterrupted):
     open_run(TransformerTraining(output=run.directory, resume=True, **same))
     with pytest.raises(ValueError, match=r"started with learning_rate=0.01, now learning_rate=0.02"):
         open_run(TransformerTraining(output=run.directory, resume=True, **same | {"learning_rate": 0.02}))
-
-
-def test_a_run_killed_before_its_first_save_starts_anew(uninterrupted, tmp_path):
-    run = Run(tmp_path)
-    run(resume=True)
-    for value, reference in zip(run.weights(), uninterrupted[0].weights(), strict=True):
-        np.testing.assert_array_equal(value, reference)
-
-
-def test_a_run_saves_itself_now_and_then(uninterrupted, tmp_path, monkeypatch):
-    monkeypatch.setattr("nlptasks.train.loop.SAVE_SECONDS", 0)
-    killed = Run(tmp_path)
-
-    def make_batch(item):
-        if killed.steps == 7:
-            raise RuntimeError("killed")
-        killed.steps += 1
-        return {"token_ids": np.random.default_rng(item).integers(1, V, (B, T)).astype("int32")}
-
-    killed.make_batch = make_batch
-    with pytest.raises(RuntimeError, match="killed"):
-        killed()
-    resumed = Run(tmp_path)
-    resumed(resume=True)
-    assert resumed.steps == EPOCHS * BATCHES - 7
-    for value, reference in zip(resumed.weights(), uninterrupted[0].weights(), strict=True):
-        np.testing.assert_array_equal(value, reference)
 
 
 def test_a_damaged_state_is_refused(uninterrupted, tmp_path):
