@@ -86,7 +86,7 @@ def test_scores_are_computed_on_one_thread():
     )
     variables = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=True)
-    assert float(done.stdout) < 1.1
+    assert float(done.stdout) < 1.5  # two threads: nearly 2
 
 
 @pytest.mark.parametrize(("preset", "fields"), SHAPES)
