@@ -4,6 +4,7 @@ import filecmp
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,11 +94,10 @@ def test_the_folder_holds_every_row_of_the_corpus(made, texts):
     )
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_any_number_of_processes_writes_the_same_bytes(processes, made, corpus, texts, tmp_path):
+def test_any_number_of_processes_writes_the_same_bytes(made, corpus, texts, tmp_path):
     command = [sys.executable, ROOT / "pretraining" / "make_shards.py"]
     words = ["--input", texts / "*.txt", "--vocab", corpus / "vocab.txt", "--output", tmp_path / "out"]
-    words += ["--seq-length", 31, "--shard-megabytes", 0.006, "--processes", processes]
+    words += ["--seq-length", 31, "--shard-megabytes", 0.006, "--processes", 2]
     done = subprocess.run(
         [str(word) for word in (*command, *words)], capture_output=True, encoding="utf-8", check=False
     )
@@ -107,19 +107,50 @@ def test_any_number_of_processes_writes_the_same_bytes(processes, made, corpus, 
     assert_same_folder(tmp_path / "out", made[0])
 
 
+STOPPED = """
+import contextlib, os, signal, sys
+from nlptasks.command import main
+from nlptasks.pretraining.commands import shards
+
+whole = shards.run_all
+
+def run_all(*arguments):
+    with contextlib.closing(whole(*arguments)) as results:
+        for number, result in enumerate(results, 1):
+            yield result
+            if number == 2:
+                sent = int(sys.argv[1])
+                os.killpg(0, sent) if sent == signal.SIGINT else os.kill(os.getpid(), sent)
+
+if __name__ == "__main__":
+    shards.run_all = run_all
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    sys.exit(main(["pretraining", "shards", *sys.argv[2:]]))
+"""
+"""the command, which a signal stops when two shards are finished and two processes are at the next ones"""
+
+
+@pytest.fixture(scope="module")
+def made_without_words(corpus, texts):
+    assert run(corpus, texts, corpus / "plain", "--processes", 1, "--segmenter", "none").status == 0
+    return corpus / "plain"
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_stopped_goes_on_with_what_is_missing(sent, made, corpus, texts, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, ROOT / "pretraining" / "make_shards.py", "--input", texts / "*.txt", "--output", out]
+def test_a_run_that_is_stopped_goes_on_with_what_is_missing(sent, made_without_words, corpus, texts, tmp_path):
+    out, path = tmp_path / "out", tmp_path / "stopped.py"
+    write_text(path, STOPPED)
+    command = [sys.executable, path, int(sent), "--input", texts / "*.txt", "--output", out, "--segmenter", "none"]
     command += ["--vocab", corpus / "vocab.txt", "--seq-length", 31, "--shard-megabytes", 0.006, "--processes", 2]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [str(word) for word in command], stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True
+        [str(word) for word in command],
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+        env=environment,
     )
-    deadline = time.monotonic() + 60
-    while len(list(out.glob(".parts/shard-*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert not (out / META_FILE).exists()
     if sent != signal.SIGKILL:
         assert process.returncode == 130
@@ -129,19 +160,19 @@ def test_a_run_that_is_stopped_goes_on_with_what_is_missing(sent, made, corpus, 
     kept = {
         path: path.stat().st_mtime_ns for path in out.glob("shard-*") if (out / f".parts/{path.stem}.json").exists()
     }
-    assert 2 <= len(kept) < len(read_meta(made[0])["shards"])
+    assert 2 <= len(kept) < len(read_meta(made_without_words)["shards"])
     (out / ".shard-00003.0123abcd.arrayrecord").write_bytes(b"left by a process that was killed")
     time.sleep(0.5 if sent == signal.SIGKILL else 0)  # its workers notice
-    result = run(corpus, texts, out, "--processes", 1)
+    result = run(corpus, texts, out, "--processes", 1, "--segmenter", "none")
     assert result.status == 0, result.err
     assert "shards are there already" in result.err
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert_same_folder(out, made[0])
+    assert_same_folder(out, made_without_words)
 
 
 def test_a_finished_folder_is_left_as_it_is_and_a_lost_shard_is_made_again(made, corpus, texts, tmp_path):
     out = tmp_path / "out"
-    run(corpus, texts, out, "--processes", 1)
+    shutil.copytree(made[0], out)
     before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*")}
     assert json.loads(run(corpus, texts, out, "--json").out)["shards_made"] == 0
     lost = out / "shard-00002.arrayrecord"
@@ -165,9 +196,9 @@ def test_shards_are_written_over_nothing_else(corpus, texts, tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("vocab.txt", "[PAD]")]
 
 
-def test_other_settings_over_a_folder_are_refused_unless_it_shall_be_replaced(corpus, texts, tmp_path):
+def test_other_settings_over_a_folder_are_refused_unless_it_shall_be_replaced(made, corpus, texts, tmp_path):
     out = tmp_path / "out"
-    assert run(corpus, texts, out, "--processes", 1).status == 0
+    shutil.copytree(made[0], out)
     result = run(corpus, texts, out, "--segmenter", "none", "--isolate-documents")
     assert result.status == 2
     assert (
@@ -230,7 +261,8 @@ def test_an_error_in_a_worker_is_one_line_and_leaves_no_file(corpus, tmp_path):
 
 def test_a_corpus_of_blank_lines_is_empty(corpus, tmp_path):
     write_text(tmp_path / "a.txt", "\n  \n\u3000\n")
-    result = call(SHARDS, "--input", tmp_path / "a.txt", "--vocab", corpus / "vocab.txt", "--output", tmp_path / "out")
+    words = ["--input", tmp_path / "a.txt", "--vocab", corpus / "vocab.txt", "--output", tmp_path / "out"]
+    result = call(SHARDS, *words, "--processes", 1, "--segmenter", "none")
     assert result.status == 2
     assert "the corpus is empty: 1 files with no text" in result.err
 
