@@ -25,9 +25,8 @@ def fit(model, examples, steps, rows):
     return loss
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
-def test_a_classifier_learns_its_training_texts_and_says_how_sure_it_is(pooling):
-    model = classifier(pooling=pooling)
+def test_a_classifier_learns_its_training_texts_and_says_how_sure_it_is():
+    model = classifier()
     texts, labels = GOOD + BAD, [("good",)] * len(GOOD) + [("bad",)] * len(BAD)
     assert fit(model, ClassificationExamples(model, texts, labels), 60, 7) < 0.2
     found = model.predict(texts)
