@@ -188,8 +188,8 @@ def test_python_trains_as_the_command_does(run, files, tmp_path):
     first, second = (load_file(path / "model.safetensors") for path in (tmp_path / "python", run))
     assert first.keys() == second.keys()
     assert all((first[name] == second[name]).all() for name in first)
-    written = trained.predict(conditions[:2], max_length=5)
-    assert [[one] for one in written] == trained.generate_batch(conditions[:2], max_length=5)
+    written = trained.predict(conditions[:1], max_length=5)
+    assert [written] == trained.generate_batch(conditions[:1], max_length=5)
     assert written[0].text == trained.generate(conditions[0], max_length=5)[0]
     columns = ("--columns", "kind,mood,text", "--data", files / "valid.tsv")
     plain = call(script, "evaluate", "--model", tmp_path / "python", *columns)  # it has no record of columns
