@@ -153,6 +153,7 @@ def test_the_average_is_validated_and_the_weights_themselves_train_on(tmp_path):
     assert largest(values(model), steps[-1]) == 0.0
 
 
+@pytest.mark.once
 def test_averages_of_an_optimizer_without_them_change_nothing():
     model = built()
     before = values(model)
@@ -203,6 +204,7 @@ def test_recomputed_layers_give_the_same_gradients_also_with_dropout(changes):
     assert largest(found[True][1], found[False][1]) < 1e-5
 
 
+@pytest.mark.once
 def test_updates_are_counted_by_epoch(tmp_path):
     options = TransformerTraining(output=tmp_path, accumulate=3)
     assert num_updates(options, Spans([(0, 1)] * 7), epochs=4, size=1) == 4 * 3
@@ -223,11 +225,13 @@ def test_updates_are_counted_by_epoch(tmp_path):
         ({"precision": "float8"}, "precision must be one of float32, bfloat16. Received: 'float8'"),
     ],
 )
+@pytest.mark.once
 def test_options_that_cannot_be_are_refused_at_birth(settings, message):
     with pytest.raises(ValueError, match=message):
         TransformerTraining(output="a", **settings)
 
 
+@pytest.mark.once
 def test_the_moved_embedding_is_that_of_one_transformer():
     dense = keras.Sequential([keras.layers.Dense(2)])
     dense.build((None, 3))

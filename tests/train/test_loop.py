@@ -120,6 +120,7 @@ def test_the_best_epoch_is_saved_and_the_run_leaves_log_and_curve(uninterrupted)
     assert sorted(p.name for p in run.directory.iterdir()) == sorted([LOG, CURVE, STATE, OPTIONS, SCORES])
 
 
+@pytest.mark.once
 def test_resuming_with_other_options_is_refused(uninterrupted):
     run, _ = uninterrupted
     same = {"learning_rate": 0.01, "warmup_share": 0.2, "decay": True, "clip_norm": 1.0, "epochs": EPOCHS, "seed": 1}
@@ -128,6 +129,7 @@ def test_resuming_with_other_options_is_refused(uninterrupted):
         open_run(TransformerTraining(output=run.directory, resume=True, **same | {"learning_rate": 0.02}))
 
 
+@pytest.mark.once
 def test_a_damaged_state_is_refused(uninterrupted, tmp_path):
     run, _ = uninterrupted
     (tmp_path / STATE).write_bytes((run.directory / STATE).read_bytes()[:1000])
@@ -143,6 +145,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
         run()
 
 
+@pytest.mark.once
 def test_the_schedule_rises_and_falls_linearly():
     schedule = WarmupLinearDecay(peak=2.0, warmup_steps=4, total_steps=10)
     values = [float(ops.convert_to_numpy(schedule(step))) for step in range(11)]
@@ -152,6 +155,7 @@ def test_the_schedule_rises_and_falls_linearly():
         WarmupLinearDecay(1.0, 11, 10)
 
 
+@pytest.mark.once
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision must be one of"):
         start_run(0, "float8")

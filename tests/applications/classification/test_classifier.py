@@ -36,6 +36,7 @@ def test_a_classifier_learns_its_training_texts_and_says_how_sure_it_is():
         assert result.label == max(result.scores, key=result.scores.get)
 
 
+@pytest.mark.once
 def test_a_classifier_of_pairs_reads_both_texts():
     model = classifier(labels=("0", "1"), seq_length=17, pair=True, pooling="mean")
     pairs = [(a, b) for a in GOOD[:4] for b in GOOD[:4]] + [(a, b) for a in GOOD[:4] for b in BAD[:4]]
@@ -86,6 +87,7 @@ def test_rows_that_fill_a_batch_do_not_count_in_the_loss():
     assert found == pytest.approx(-np.mean(log_p), abs=1e-5)
 
 
+@pytest.mark.once
 def test_the_mean_is_taken_over_real_positions():
     model = classifier(pooling="mean")
     encodings, _ = model.encode(["菜很好吃"])
@@ -98,6 +100,7 @@ def test_the_mean_is_taken_over_real_positions():
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.once
 def test_what_is_beyond_the_length_is_cut_and_counted():
     model = classifier(seq_length=6)
     encodings, cut = model.encode(["菜很好吃", "很满意这里"])
@@ -116,6 +119,7 @@ def test_a_saved_classifier_is_the_same(tmp_path):
         assert one == other
 
 
+@pytest.mark.once
 def test_the_encoder_of_a_saved_classifier_opens_in_transformers(tmp_path):
     torch = pytest.importorskip("torch", reason="the test extra brings torch")
     transformers = pytest.importorskip("transformers", reason="the test extra brings transformers")
@@ -129,6 +133,7 @@ def test_the_encoder_of_a_saved_classifier_opens_in_transformers(tmp_path):
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.once
 def test_a_head_that_does_not_fit_its_config_is_refused(tmp_path):
     classifier().save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
@@ -151,6 +156,7 @@ def test_a_head_that_does_not_fit_its_config_is_refused(tmp_path):
         (["菜", 3], TypeError, "item 1"),
     ],
 )
+@pytest.mark.once
 def test_texts_it_cannot_read_are_refused(texts, error, message):
     with pytest.raises(
         (error, TypeError) if error is TypeError else error, match=message if error is ValueError else None
@@ -158,6 +164,7 @@ def test_texts_it_cannot_read_are_refused(texts, error, message):
         classifier().predict(texts)
 
 
+@pytest.mark.once
 def test_parts_that_do_not_fit_are_refused():
     good = classifier()
     with pytest.raises(ValueError, match="labels must be distinct and at least 2"):
@@ -170,5 +177,6 @@ def test_parts_that_do_not_fit_are_refused():
         Classifier(good.model, good.tokenizer, ("a", "b"), 11, pair=True).predict(["菜"])
 
 
+@pytest.mark.once
 def test_no_text_has_no_result():
     assert classifier().predict([]) == []

@@ -108,6 +108,7 @@ def hidden(encode, batch):
         (6, 2, [(0, 3), (3, 6)]),
     ],
 )
+@pytest.mark.once
 def test_each_successor_layer_replaces_a_group_of_layers(layers, successor, spans):
     assert [(span.start, span.stop) for span in module_spans(layers, successor)] == spans
     assert initial_layers(layers, successor, "first") == list(range(successor))
@@ -124,12 +125,14 @@ def test_each_successor_layer_replaces_a_group_of_layers(layers, successor, span
         (1, 1, "one layer"),
     ],
 )
+@pytest.mark.once
 def test_layers_that_do_not_divide_are_refused_with_the_possible_numbers(layers, successor, possible):
     with pytest.raises(ValueError, match=rf"Received: {layers} layers, {successor} successor layers; .*{possible}"):
         module_spans(layers, successor)
 
 
 @pytest.mark.parametrize(("init", "sources"), [("first", (0, 1)), ("even", (1, 3))])
+@pytest.mark.once
 def test_a_successor_starts_from_its_predecessors_layers_and_copies_the_rest(init, sources):
     for kind in ("classification", "efficient-global-pointer", "reading"):
         old = application(kind)
@@ -206,6 +209,7 @@ def by_hand(app, successor, shares, batch):
     return x
 
 
+@pytest.mark.once
 def test_annealing_blends_every_module():
     app = application()
     successor, theseus = other_successor(app, 2, mixing="anneal", replace_embeddings=True)
@@ -323,6 +327,7 @@ def is_key_bias(weight):
 # What is handed on
 
 
+@pytest.mark.once
 def test_a_compressed_classifier_is_an_ordinary_smaller_directory(tmp_path):
     torch = pytest.importorskip("torch", reason="the test extra brings torch")
     transformers = pytest.importorskip("transformers", reason="the test extra brings transformers")
@@ -345,6 +350,7 @@ def test_a_compressed_classifier_is_an_ordinary_smaller_directory(tmp_path):
     )
 
 
+@pytest.mark.once
 def test_a_compressed_reader_decodes_with_its_cache_what_it_computes_without(tmp_path):
     make_successor(application("reading", num_layers=2), 1, "even").save(tmp_path)
     small = nlptasks.load(tmp_path)
@@ -361,6 +367,7 @@ def test_a_compressed_reader_decodes_with_its_cache_what_it_computes_without(tmp
 # Schedules and refusals
 
 
+@pytest.mark.once
 def test_the_schedules_are_their_formulas():
     rates = {kind: ReplacementSchedule(kind=kind, start=0.2, rise_steps=8) for kind in ("constant", "linear", "cosine")}
     assert [rates["constant"](step) for step in (0, 5, 99)] == [0.2] * 3
@@ -378,11 +385,13 @@ def test_the_schedules_are_their_formulas():
         ({"rise_steps": 0}, "rise_steps must be at least 1"),
     ],
 )
+@pytest.mark.once
 def test_a_schedule_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         ReplacementSchedule(**settings)
 
 
+@pytest.mark.once
 def test_parts_that_do_not_fit_are_refused():
     app = application(num_layers=2)
     successor = make_successor(app, 1)

@@ -37,6 +37,7 @@ def test_a_labeler_finds_the_entities_that_it_was_trained_on_nested_ones_with_a_
         assert all(text.text[e.start : e.end] == e.text for e in entities)
 
 
+@pytest.mark.once
 def test_a_text_has_the_same_entities_alone_and_in_any_batch(trained):
     texts = [text.text for text in TEXTS] + ["车", "昨天"]
     together = trained.predict(texts, batch_size=5)
@@ -44,6 +45,7 @@ def test_a_text_has_the_same_entities_alone_and_in_any_batch(trained):
     assert any(together)
 
 
+@pytest.mark.once
 def test_a_text_of_several_windows_is_read_sentence_by_sentence(trained):
     sentences = [text.text for text in TEXTS if text.text.endswith("。")]
     long = "".join(sentences)
@@ -83,6 +85,7 @@ def test_rows_that_fill_a_batch_do_not_count_in_the_loss(head):
     assert loss[0] == pytest.approx(np.mean(one_by_one), rel=1e-5)
 
 
+@pytest.mark.once
 def test_an_untrained_crf_still_gives_tags_that_follow_each_other():
     model = labeler("crf")
     for weight in model.model.head_weights().values():
@@ -100,11 +103,13 @@ def test_an_untrained_crf_still_gives_tags_that_follow_each_other():
         ([3], TypeError, "item 0: expected str"),
     ],
 )
+@pytest.mark.once
 def test_texts_it_cannot_read_are_refused(texts, error, message):
     with pytest.raises(error, match=message):
         labeler().predict(texts)
 
 
+@pytest.mark.once
 def test_an_unknown_head_and_no_types_are_refused():
     model = labeler()
     with pytest.raises(ValueError, match="head must be one of"):

@@ -63,6 +63,7 @@ def test_the_gru_equals_a_float64_evaluation_in_keras_and_in_numpy(sentences, po
     np.testing.assert_allclose(GruRuntime(arrays, pooling).encode_ids(sentences), expected, atol=2e-6)
 
 
+@pytest.mark.once
 def test_many_batches_in_numpy_equal_one_sentence_at_a_time(rng):
     runtime = GruRuntime(gru_arrays(VOCAB, EMBEDDING, SIZE))
     many = [rng.integers(1, VOCAB, size=length).astype("int32") for length in rng.integers(1, 31, size=1201)]
@@ -95,6 +96,7 @@ def test_padding_and_neighbors_never_change_a_vector(sentences, make):
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.once
 def test_pooling_equals_what_it_says(sentences, pooling):
     network = small_transformer(pooling)
     for ids in sentences:
@@ -106,6 +108,7 @@ def test_pooling_equals_what_it_says(sentences, pooling):
         np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=3e-6)
 
 
+@pytest.mark.once
 def test_a_wrong_pooling_loss_or_scale_is_refused():
     with pytest.raises(ValueError, match=r"pooling must be one of first, mean\. Received: pooling='max'"):
         small_transformer("max")
@@ -189,6 +192,7 @@ def test_sampling_all_groups_trains_as_the_full_loss_does(rng):
         np.testing.assert_allclose(sampled.encoder.arrays()[name], array, atol=2e-3)
 
 
+@pytest.mark.once
 def test_groups_start_with_vectors_of_the_length_asked_for():
     for loss, length in ((GroupLoss(), 1.0), (GroupLoss(class_norm=0.1), 0.1)):
         keras.utils.set_random_seed(3)
@@ -215,6 +219,7 @@ def test_a_step_moves_the_sampled_rows_alone_and_their_slots_come_back(rng):
         assert (table.value[batch["classes"]] != old[batch["classes"]]).any(axis=1).all()
 
 
+@pytest.mark.once
 def test_labels_become_rows_of_the_sampled_groups(rng):
     _, sampled, _ = both_models(rng, rows=11, groups=1009)
     labels = np.array([1008, 3, 3, 500, 0])
@@ -223,6 +228,7 @@ def test_labels_become_rows_of_the_sampled_groups(rng):
     assert np.exp(batch["log_counts"]).sum() == pytest.approx(1009, rel=1e-5)
 
 
+@pytest.mark.once
 def test_examples_with_sampled_groups_are_the_same_whenever_an_epoch_is_run(rng):
     _, sampled, _ = both_models(rng, rows=7)
     plain = examples(rng)
@@ -236,6 +242,7 @@ def test_examples_with_sampled_groups_are_the_same_whenever_an_epoch_is_run(rng)
     assert first["classes"].tolist() != other["classes"].tolist()
 
 
+@pytest.mark.once
 def test_more_groups_in_a_batch_than_rows_are_refused(rng):
     _, sampled, _ = both_models(rng, rows=3)
     with pytest.raises(ValueError, match="a batch holds 4 groups, and a step takes 3; sample more classes"):
@@ -271,6 +278,7 @@ def test_a_saved_state_holds_the_table(rng, tmp_path):
 # Batches
 
 
+@pytest.mark.once
 def test_an_epoch_holds_every_sentence_once_and_its_order_is_its_own(rng):
     data = examples(rng)
     assert data.num_batches(0, 5) == len(data.batches(0, 5)) == 6
@@ -279,6 +287,7 @@ def test_an_epoch_holds_every_sentence_once_and_its_order_is_its_own(rng):
     assert orders[0] == orders[1] != orders[2]
 
 
+@pytest.mark.once
 def test_dropped_tokens_are_inside_and_others_in_every_epoch(rng):
     labels = np.zeros(40, "int64")
     ids = [np.array([2, *[9] * 11, 3], "int32")] * 40
@@ -295,6 +304,7 @@ def test_dropped_tokens_are_inside_and_others_in_every_epoch(rng):
     assert set(np.unique(first[:40, 1:12])) == {1, 9}
 
 
+@pytest.mark.once
 def test_tokens_move_less_than_the_order_noise_and_the_edges_stay():
     lengths = (13, 5, 2)
     ids = [np.array([2, *range(10, 8 + length), 3], "int32") for length in lengths]
@@ -315,6 +325,7 @@ def test_tokens_move_less_than_the_order_noise_and_the_edges_stay():
 
 
 @pytest.mark.parametrize("order_noise", [0.0, 1.0])
+@pytest.mark.once
 def test_tokens_keep_their_order_without_noise(rng, order_noise):
     plain, noisy = (examples(np.random.default_rng(1), token_drop=0.3, order_noise=n) for n in (0.0, order_noise))
     for batch in plain.batches(2, 7):
@@ -324,6 +335,7 @@ def test_tokens_keep_their_order_without_noise(rng, order_noise):
         examples(rng, order_noise=-1.0)
 
 
+@pytest.mark.once
 def test_a_width_is_not_rounded_up_beyond_the_limit():
     data = GroupExamples([np.ones(7, "int32")] * 2, np.array([0, 1]), limit=7)
     assert data.arrays(data.batches(0, 2)[0], 2)["token_ids"].shape == (2, 7)

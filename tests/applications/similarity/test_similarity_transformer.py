@@ -31,6 +31,7 @@ def test_vectors_are_the_networks_one_by_one(monkeypatch):
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.once
 def test_it_saves_and_loads_with_the_same_vectors_and_fingerprint(tmp_path, pooling):
     encoder = SentenceEncoder(model(pooling))
     encoder.save(tmp_path)
@@ -42,6 +43,7 @@ def test_it_saves_and_loads_with_the_same_vectors_and_fingerprint(tmp_path, pool
     assert again.most_similar(SENTENCES[4], 1)[0].position == 4
 
 
+@pytest.mark.once
 def test_a_directory_of_the_former_name_of_a_pooling_is_read(tmp_path):
     encoder = SentenceEncoder(model("first"))
     encoder.save(tmp_path)
@@ -53,6 +55,7 @@ def test_a_directory_of_the_former_name_of_a_pooling_is_read(tmp_path):
     assert SentenceEncoder(model("mean")).fingerprint != encoder.fingerprint
 
 
+@pytest.mark.once
 def test_what_does_not_fit_is_refused(tmp_path):
     ours = model()
     with pytest.raises(ValueError, match=r"seq_length must lie in 3 to 17, the positions of the model"):
