@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 from safetensors.numpy import load_file
@@ -57,7 +58,8 @@ def files(tmp_path_factory):
     Classifier(model, tokens, ("bad", "good"), 19, pooling="mean").save(folder / "classifier")
     Classifier(model, tokens, ("no", "yes"), 19, pair=True).save(folder / "pair_classifier")
     types = ("name", "place")
-    Labeler(labeling_model(transformer(tokens), "crf", 2), tokens, types, "crf", 19).save(folder / "labeler")
+    labeler = labeling_model(transformer(tokens), "global-pointer", 2, head_size=4)
+    Labeler(labeler, tokens, types, "global-pointer", 19).save(folder / "labeler")
     lengths = ReadingLengths(passage_length=12, question_length=5, answer_length=4)
     Reader(transformer(tokens, "unilm", "linear"), tokens, lengths).save(folder / "reader")
     return folder
@@ -122,19 +124,17 @@ def stopping(after_epochs):
     return bar
 
 
-def test_a_run_interrupted_in_every_stage_ends_as_an_uninterrupted_one(run, files, tmp_path, monkeypatch):
+def test_a_run_interrupted_between_stages_and_in_one_ends_as_an_uninterrupted_one(run, files, tmp_path, monkeypatch):
+    """In the one that trains what no other run does; the others are resumed as every training is."""
     output = tmp_path / "run"
+    shutil.copytree(run[0] / "predecessor", output / "predecessor")  # all that there is after the first stage
+    shutil.copy(run[0] / "options.json", output)
     monkeypatch.setattr(nlptasks.train.loop, "SAVE_SECONDS", -1)  # after every batch
-    for epochs, stages in ((1, ["1"]), (2, ["1", "2"]), (2, ["2", "3"])):  # the second epoch of each stage
-        monkeypatch.setattr(nlptasks.train.progress, "progress_bar", stopping(epochs))
-        more = ("--resume",) if output.exists() else ()
-        result = call(script, *whole_arguments(files, output, *more))
-        assert result.status == 130, result.err
+    for bar, status, stages in ((stopping(1), 130, ["2"]), (lambda items, *rest: items, 0, ["2", "3"])):
+        monkeypatch.setattr(nlptasks.train.progress, "progress_bar", bar)
+        result = call(script, *whole_arguments(files, output, "--resume"))
+        assert result.status == status, result.err
         assert [line.split()[1] for line in result.err.splitlines() if line.startswith("stage")] == stages
-    monkeypatch.setattr(nlptasks.train.progress, "progress_bar", lambda items, *rest: items)
-    last = call(script, *whole_arguments(files, output, "--resume"))
-    assert last.status == 0, last.err
-    assert [line for line in last.err.splitlines() if line.startswith("stage")] == ["stage 3 of 3: successor"]
     for folder in ("predecessor", "replacement", "."):
         whole, again = (load_file(path / folder / "model.safetensors") for path in (run[0], output))
         assert whole.keys() == again.keys()
@@ -175,9 +175,8 @@ def test_other_options_are_refused_even_before_the_first_state_and_old_records_a
     def stop_at_once(items, *rest):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
-        assert call(script, *given).status == 130
+    monkeypatch.setattr(nlptasks.train.progress, "progress_bar", stop_at_once)
+    assert call(script, *given).status == 130
     assert [path.name for path in output.iterdir()] == ["options.json"]
     record = json.loads((output / "options.json").read_text(encoding="utf-8"))
     new = {"seq_length": "max_length", "text_column": "text", "second_text_column": "second_text"}
@@ -191,7 +190,8 @@ def test_other_options_are_refused_even_before_the_first_state_and_old_records_a
     assert "was started with ema=None, now ema=0.5" in other.err
     assert json.loads((output / "options.json").read_text(encoding="utf-8")) == older
     result = call(script, *given, "--resume", "--checkpoint", "none")
-    assert result.status == 0, result.err
+    assert result.status == 130, result.err  # it goes on
+    assert "stage 2 of 3: replacement" in result.err
 
 
 @pytest.mark.parametrize("name", DISTILLABLE)
@@ -201,42 +201,35 @@ def test_what_can_be_compressed_says_what_its_directories_say(name):
     assert {"classification": Classifier, "labeling": Labeler, "reading": Reader}[name].task == found.task
 
 
-def test_averages_accumulation_and_patience_are_honored(files, tmp_path):
+def compressed(files, output, task, data, predecessor, *more):
+    """The compressed model of a run that leaves its predecessor as it is."""
+    before = load_file(files / predecessor / "model.safetensors")
+    result = call(script, *arguments(files, output, task, data, "--predecessor", files / predecessor, *more))
+    assert result.status == 0, result.err
+    assert not (output / "predecessor").exists()
+    after = load_file(files / predecessor / "model.safetensors")
+    assert all((before[name] == after[name]).all() for name in before)
+    return nlptasks.load(output)
+
+
+def test_a_labeler_is_compressed_with_averages_accumulation_and_patience(files, tmp_path):
     output = tmp_path / "run"
     shared = ("--accumulate", 2, "--ema", 0.5, "--clip-norm", 1, "--decay", "--patience", 1)
-    more = ("--learning-rate", "1e-12", "--successor-epochs", 4)
-    given = arguments(files, output, "labeling", "entities", "--predecessor", files / "labeler", *shared, *more)
-    result = call(script, *given)
-    assert result.status == 0, result.err
+    more = ("--mixing", "anneal", "--rate", "0", "--schedule", "cosine", "--batch-size", 2)
+    slow = ("--learning-rate", "1e-12", "--successor-epochs", 4)
+    small = compressed(files, output, "labeling", "entities", "labeler", *shared, *more, *slow)
+    assert all(NAME[e.start : e.end] == e.text for e in small.label(NAME))
+    assert (small.types, small.seq_length) == (("name", "place"), 19)
     log = {name: json.loads((output / name / "log.json").read_text(encoding="utf-8")) for name in ("replacement", ".")}
     assert (len(log["replacement"]), len(log["."])) == (2, 2)  # the schedule of the replacement runs to its end
     first, last = (load_file(folder / "model.safetensors") for folder in (output / "replacement", output))
     assert all(abs(first[name] - last[name]).max() < 1e-6 for name in first)
 
 
-@pytest.mark.parametrize(
-    ("task", "data", "predecessor", "more"),
-    [
-        ("labeling", "entities", "labeler", ("--mixing", "anneal", "--rate", "0", "--schedule", "cosine")),
-        ("reading", "questions", "reader", ("--schedule", "constant", "--init", "even")),
-    ],
-)
-def test_labelers_and_readers_are_compressed_from_a_run_of_theirs(files, tmp_path, task, data, predecessor, more):
-    before = load_file(files / predecessor / "model.safetensors")
-    epochs = ("--replacement-epochs", "1", "--successor-epochs", "1")
-    given = arguments(files, tmp_path / "run", task, data, "--predecessor", files / predecessor, *more, *epochs)
-    result = call(script, *given)
-    assert result.status == 0, result.err
-    assert not (tmp_path / "run" / "predecessor").exists()
-    after = load_file(files / predecessor / "model.safetensors")
-    assert all((before[name] == after[name]).all() for name in before)
-    small = nlptasks.load(tmp_path / "run")
-    if task == "labeling":
-        assert all(NAME[e.start : e.end] == e.text for e in small.label(NAME))
-        assert (small.types, small.seq_length) == (("name", "place"), 19)
-    else:
-        assert small.answer("谁？", [NAME]).text in NAME
-        assert small.lengths.passage_length == 12
+def test_a_reader_is_compressed(files, tmp_path):
+    more = ("--schedule", "constant", "--init", "even", "--replacement-epochs", "1", "--successor-epochs", "1")
+    small = compressed(files, tmp_path / "run", "reading", "questions", "reader", *more)
+    assert (small.lengths.passage_length, small.model.config.num_layers) == (12, 1)
 
 
 def test_what_does_not_fit_is_one_line_and_leaves_nothing(run, files, tmp_path):
