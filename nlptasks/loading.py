@@ -1,4 +1,4 @@
-"""The way in to a bare network: `build_transformer_model`. `nlptasks.applications.load` opens what is ready to use."""
+"""Opens a bare network: `build_transformer_model`. `nlptasks.load` opens an application that is ready to use."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,31 +29,39 @@ def build_transformer_model(
     recompute: bool = False,
     **config_overrides: object,
 ) -> Transformer:
-    """A Keras model fed `[token_ids, segment_ids]`, as bert4keras' function of the same name builds it.
+    """Builds a Keras model that reads `[token_ids, segment_ids]`, as bert4keras' function of the same name does.
+
+        from nlptasks.text import Tokenizer
+
+        directory = "chinese_L-12_H-768_A-12"
+        model = nlptasks.build_transformer_model(f"{directory}/bert_config.json", f"{directory}/bert_model.ckpt")
+        encoding = Tokenizer(f"{directory}/vocab.txt").encode("今天天气很好")
+        hidden = model([encoding.token_ids[None], encoding.segment_ids[None]])  # (1, 8, 768)
 
     Args:
         config_path: `bert_config.json`, `config.json`, or the directory that holds one of them.
         checkpoint_path: None (fresh weights), a Google TensorFlow checkpoint prefix, a Hugging Face directory or
             `.safetensors` file, HDF5 weights saved by bert4keras, or a directory written by this library.
-        model: "bert", "roberta" (Chinese RoBERTa has BERT's layout), "albert", "albert_unshared" (a layer of its own
-            for every layer, each starting from ALBERT's one), "electra", "nezha" or "roformer". None: the config's
-            `model_type`, "bert" where it has none.
-        application: "encoder" (bidirectional), "lm" (causal) or "unilm" (sequence to sequence in one stack);
-            the last two bring the masked-LM head, as in bert4keras.
-        with_pool: pooled first position; a string names its activation.
-        with_nsp: next-sentence probabilities.
-        with_mlm: True for probabilities over the vocabulary, "linear" for logits.
-        with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
-        keep_tokens: ids of the vocabulary to keep; embedding and output bias are cut to them.
-        skip: prefixes of weight names that may be missing in the checkpoint or left over in it.
+        model: "bert", "roberta" (Chinese RoBERTa has BERT's layout), "albert", "albert_unshared" (every layer has its
+            own weights, which start as copies of ALBERT's shared layer), "electra", "nezha" or "roformer". None: the
+            config's `model_type`, or "bert" if it has none.
+        application: "encoder" (bidirectional), "lm" (causal) or "unilm" (sequence to sequence in one stack).
+            "lm" and "unilm" add the masked-LM head, as in bert4keras.
+        with_pool: adds the pooler, a dense layer on the first position; a string names its activation (True: tanh).
+        with_nsp: adds next-sentence probabilities.
+        with_mlm: adds the masked-LM head: True for probabilities over the vocabulary, "linear" for logits.
+        with_discriminator: adds ELECTRA's discriminator: True for the probability that a token was replaced, "linear"
+            for its logit.
+        keep_tokens: ids of the tokens to keep; the token embedding and the output bias are reduced to them.
+        skip: prefixes of weight names that may be missing from the checkpoint, or be in it without being used.
         recompute: as in `Transformer`.
         **config_overrides: fields of `TransformerConfig`, by our names or the file's.
 
     Returns:
-        A built `Transformer`; see it for the order of its outputs.
+        A built `Transformer`, whose documentation gives the order of the outputs.
 
     Raises:
-        ValueError, FileNotFoundError: one line that names the file and what does not fit.
+        ValueError, FileNotFoundError: a file is missing or does not fit; the message is one line that names it.
     """
     if model not in (None, *MODELS):
         raise ValueError(f"model must be one of {tuple(MODELS)}. Received: model={model!r}.")
@@ -82,10 +90,10 @@ def load_weights(
     skip: Iterable[str] = (),
     unshare: bool = False,
 ) -> None:
-    """Loads a checkpoint of any known format, strictly; see `build_transformer_model`.
+    """Loads a checkpoint of any known format strictly; see `build_transformer_model`.
 
     Args:
-        unshare: the one layer of an ALBERT checkpoint becomes every layer of the model.
+        unshare: copies the shared layer of an ALBERT checkpoint into every layer of the model.
     """
     path = Path(checkpoint_path)
     config = transformer.config.replace(shared_layers=True) if unshare else transformer.config
@@ -111,7 +119,7 @@ def load_weights(
 
 
 def config_file(path: Path) -> Path:
-    """The config of a directory of weights; a path that is no directory is the config itself."""
+    """The path of the config in a directory of weights; a path that is not a directory is returned as it is."""
     if not path.is_dir():
         return path
     for name in (CONFIG, "bert_config.json"):

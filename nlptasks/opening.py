@@ -39,22 +39,25 @@ def load(directory: str | Path, expect: type[_Expected]) -> _Expected: ...
 
 
 def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
-    """The application saved in `directory`, ready to use.
-
-    A `Reader` has `.answer(question, passages)`, a `Segmenter` `.segment(text)`, a `SentenceEncoder` `.encode(texts)`
-    and `.most_similar(query)`, a `Classifier` `.classify(text)`, a `Labeler` `.label(text)`, a `ConditionalGenerator`
-    `.generate(condition)`; each has `.predict(items)` for many.
+    """Opens the application that was saved in `directory`.
 
         segmenter = nlptasks.load("segmenter")
-        segmenter.segment("今天天气很好")
+        segmenter.segment("今天天气很好")  # ['今天', '天气', '很', '好']
 
     Args:
-        directory: what a training run has written, or the name of a model that comes with the package: "segmenter",
-            "similarity".
-        expect: the class that it must be of, `nlptasks.Reader`, say.
+        directory: a directory that a training run or `save` has written, or the name of a model that comes with the
+            package: "segmenter" or "similarity".
+        expect: the class that the application must have, for example `nlptasks.Reader`; None: any.
+
+    Returns:
+        The application, ready to use: a `Reader` with `.answer(question, passages)`, a `Segmenter` with
+        `.segment(text)`, a `SentenceEncoder` with `.encode(texts)` and `.most_similar(query)`, a `Classifier` with
+        `.classify(text)`, a `Labeler` with `.label(text)`, or a `ConditionalGenerator` with `.generate(condition)`.
+        Each of them has `.predict(items)` for many items.
 
     Raises:
-        UserError, FileNotFoundError: one line; the directory holds no application of this library, or another one.
+        UserError, FileNotFoundError: the directory does not exist, holds no application of this library, or holds
+            another one than `expect`. The message is one line.
     """
     path = BUNDLED.get(str(directory), Path(directory))
     if not path.exists():

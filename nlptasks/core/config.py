@@ -1,4 +1,4 @@
-"""The sizes and choices that make one Transformer differ from another."""
+"""The config of a Transformer: its sizes and its variants."""
 
 import dataclasses
 import sys
@@ -12,25 +12,41 @@ RESIDUAL_KINDS = (None, "previous", "running")
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """Architecture of a BERT-layout Transformer (post-norm). What makes one family differ from another is here:
-    ALBERT has `shared_layers`, NEZHA `position="relative"`, RoFormer `position="rotary"`; ALBERT and ELECTRA have an
-    `embedding_size` of their own.
+    """The architecture of a Transformer in BERT's layout (post-norm). It is checked when it is made, and never changes.
 
-    `key_size` (queries and keys) and `value_size` are sizes of one head and are independent of
-    `hidden_size / num_heads` (low-rank bottleneck, arXiv 2002.07028). Left out, `value_size` is
-    `hidden_size // num_heads` and `key_size` is `value_size`, as in bert4keras.
+        config = TransformerConfig(vocab_size=21128, hidden_size=768, num_layers=12, num_heads=12, ffn_size=3072)
+        config.replace(attention="unilm").key_size  # 64
 
-    position: "learned" absolute positions, a table of `max_positions` rows; "relative" to at most `relative_distance`
-        tokens, fixed sinusoids in every attention (NEZHA, arXiv 1909.00204); "rotary" (RoFormer, arXiv 2104.09864).
-    hierarchical_position: reaches past the learned table, up to its size squared: position i x max_positions + j is
-        the sum of rows i and j, weighted by this share for i (bert4keras; True is its default, 0.4).
-    shared_layers: one block run `num_layers` times (ALBERT, arXiv 1909.11942).
-    residual_attention_scores: scores of the layer below are added before the softmax: "previous", that layer's own
-        (what bert4keras computes; True means it), or "running", the sum over all layers below (RealFormer, arXiv
-        2012.11747).
-    talking_heads: heads are mixed before and after the softmax (arXiv 2003.02436).
-    layer_norm_cond_size: width of a condition that every norm takes (Conditional LayerNorm, bert4keras), projected
-        first to `layer_norm_cond_hidden_size` with `layer_norm_cond_hidden_act` if that is given. None: no condition.
+    The families differ in these fields: ALBERT has `shared_layers`, NEZHA has `position="relative"`, RoFormer has
+    `position="rotary"`, and ALBERT and ELECTRA have their own `embedding_size`.
+
+    Args:
+        vocab_size, hidden_size, num_layers, num_heads: the usual sizes.
+        ffn_size: inner width of the feed-forward layers.
+        max_positions: rows of the table of learned positions.
+        segment_vocab_size: number of segment ids; 0: no segment embedding.
+        embedding_size: width of the token embedding; None: `hidden_size`.
+        key_size, value_size: size of one head's queries and keys, and of its values, both independent of
+            `hidden_size / num_heads` (low-rank bottleneck, arXiv 2002.07028). None: `value_size` is
+            `hidden_size // num_heads`, and `key_size` is `value_size`, as in bert4keras.
+        attention: "bidirectional", "causal" or "unilm".
+        position: "learned" (a table of absolute positions), "relative" (fixed sinusoids of the distance in every
+            attention; NEZHA, arXiv 1909.00204) or "rotary" (RoFormer, arXiv 2104.09864).
+        relative_distance: with relative positions, the largest distance that is told apart, in tokens.
+        hierarchical_position: extends learned positions to `max_positions` squared: position i x max_positions + j is
+            the weighted sum of rows i and j, and this is the weight of row i (bert4keras; True: its default, 0.4).
+        shared_layers: one block runs `num_layers` times (ALBERT, arXiv 1909.11942).
+        residual_attention_scores: adds scores from lower layers before the softmax: "previous" (or True), those of the
+            layer below, as bert4keras does; "running", the sum over all layers below (RealFormer, arXiv 2012.11747).
+        talking_heads: mixes the heads before and after the softmax (arXiv 2003.02436).
+        hidden_act: activation of the feed-forward layers and of the masked-LM head.
+        dropout, attention_dropout: rates for hidden states and for attention probabilities.
+        layer_norm_epsilon: added to the variance in every norm.
+        initializer_range: standard deviation of fresh weights.
+        layer_norm_cond_size: width of a condition that every norm reads (Conditional LayerNorm, bert4keras). None: no
+            condition.
+        layer_norm_cond_hidden_size, layer_norm_cond_hidden_act: width and activation of a layer that the condition
+            passes first; None: there is no such layer.
 
     Raises:
         ValueError: two fields contradict each other, or one is out of its range.
@@ -134,17 +150,17 @@ class TransformerConfig:
 
     @property
     def position_reach(self) -> int:
-        """The longest sequence that the positions reach, in tokens."""
+        """The length of the longest sequence that the model can read, in tokens."""
         if self.position != "learned":
             return sys.maxsize
         return self.max_positions if self.hierarchical_position is None else self.max_positions**2
 
     def replace(self, **changes: Any) -> "TransformerConfig":
-        """A copy with some fields changed, checked again."""
+        """Returns a copy with some fields changed; the copy is checked, too."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, object]:
-        """The fields as a plain dict; `TransformerConfig(**config.to_dict())` is equal to `config`."""
+        """Returns the fields as a dict; `TransformerConfig(**config.to_dict())` equals `config`."""
         return dataclasses.asdict(self)
 
 

@@ -21,28 +21,40 @@ from nlptasks.core.positions import relative_vectors, sinusoids
 
 @keras.saving.register_keras_serializable("nlptasks")
 class Transformer(keras.Model):
-    """BERT (arXiv 1810.04805) whose attention mask is bidirectional, causal or UNILM, and what its config makes of it:
-    ALBERT, ELECTRA, NEZHA, RoFormer (see `TransformerConfig`).
+    """BERT (arXiv 1810.04805) with a bidirectional, causal or UNILM attention mask. Its config also makes it an ALBERT,
+    ELECTRA, NEZHA or RoFormer (see `TransformerConfig`).
+
+        import numpy as np
+
+        config = TransformerConfig(vocab_size=30, hidden_size=8, num_layers=2, num_heads=2, ffn_size=16)
+        model = Transformer(config, with_mlm="linear")
+        token_ids = np.array([[2, 7, 3]])
+        model([token_ids, np.zeros_like(token_ids)])  # logits (1, 3, 30)
 
     Args:
-        config: sizes, attention kind, positions.
-        with_pool: add the pooler (dense + tanh on the first position); a string names another activation.
-        with_nsp: add next-sentence probabilities (implies the pooler).
-        with_mlm: True for masked-LM probabilities, "linear" for logits.
-        with_discriminator: True for ELECTRA's probability that a token was replaced, "linear" for its logit.
-        recompute: training keeps no activations inside the blocks and computes them again for the gradient.
-        fused_attention: attention is computed without scores in memory where device and config allow it (JAX); results
-            differ by rounding only.
+        config: sizes, attention mask, positions.
+        with_pool: adds the pooler, a dense layer with tanh on the first position; a string names another activation.
+        with_nsp: adds next-sentence probabilities (and the pooler).
+        with_mlm: adds the masked-LM head: True for probabilities, "linear" for logits.
+        with_discriminator: adds ELECTRA's discriminator: True for the probability that a token was replaced, "linear"
+            for its logit.
+        recompute: in training, the activations inside the blocks are not kept but computed again for the gradient.
+        fused_attention: computes attention without keeping the scores in memory, where device and config allow it
+            (JAX); results differ only by rounding.
 
-    Called on `[token_ids, segment_ids]`, both int `(B, T)` (or on `token_ids` alone: all segment 0), or on
-    `[token_ids, segment_ids, condition]` where the config has a `layer_norm_cond_size` C, with a condition `(B, C)`,
-    or `(B, T, C)` with one for each position, it returns what bert4keras returns, in its order: the hidden
-    states `(B, T, D)` if no head was asked for, else pooled `(B, D)` or next-sentence probabilities `(B, 2)`, then
-    masked-LM probabilities or logits `(B, T, V)`, then the discriminator's `(B, T, 1)`; one tensor when there is one,
-    else a list.
+    Call arguments:
+        inputs: `[token_ids, segment_ids]`, both int `(B, T)`, or `token_ids` alone (every segment id is then 0). If
+            the config has a `layer_norm_cond_size` C: `[token_ids, segment_ids, condition]` with a condition `(B, C)`,
+            or `(B, T, C)` with one for each position.
+
+    Returns:
+        The hidden states `(B, T, D)` if there is no head. Otherwise the outputs of the heads in bert4keras' order:
+        the pooled state `(B, D)` or the next-sentence probabilities `(B, 2)`, the masked-LM output `(B, T, V)`, the
+        discriminator's `(B, T, 1)`. A single output is a tensor, several are a list.
 
     Raises:
-        ValueError: T is more than the positions reach; a condition that the config does not have, or of another size.
+        ValueError: T is larger than `config.position_reach`, or the condition is missing, unexpected or of the wrong
+            size.
     """
 
     built: bool

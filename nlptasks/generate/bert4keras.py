@@ -12,22 +12,30 @@ from nlptasks.generate.search import Hypothesis, Search
 
 
 class AutoRegressiveDecoder:
-    """`beam_search` and `random_sample` under bert4keras' names and meanings.
+    """Decodes one sample at a time, with bert4keras' names and meanings: `beam_search` and `random_sample`.
 
-        decoder = AutoRegressiveDecoder(model, start_id=None, end_id=tokenizer.sep_id, maxlen=32)
-        output_ids = decoder.beam_search([token_ids, segment_ids], topk=4)
+        from nlptasks.text import Tokenizer
 
-    Where bert4keras has a `predict` to be written, the model is given here; many samples at once are faster with
-    `Generator`.
+        tokenizer = Tokenizer.from_directory("runs/bert")
+        model = nlptasks.build_transformer_model("runs/bert", "runs/bert", application="unilm")
+        decoder = nlptasks.AutoRegressiveDecoder(model, start_id=None, end_id=tokenizer.sep_id, maxlen=32)
+        encoding = tokenizer.encode("今天天气很好")
+        output_ids = decoder.beam_search([encoding.token_ids, encoding.segment_ids], topk=4)
+        tokenizer.decode(output_ids)
+
+    With bert4keras you write a `predict` method; here you pass the model. For many samples, `Generator` is faster.
 
     Args:
-        model: built with `application="lm"` or `"unilm"`.
-        start_id: first generated token, given and not predicted; None: there is none.
+        model: a Transformer built with `application="lm"` or `"unilm"`.
+        start_id: first token of every output, which is given and not predicted; None: there is none.
         end_id: the token that ends a sequence.
-        maxlen: most tokens to predict, the end token counted.
-        minlen: a sequence of fewer tokens, start and end token counted, does not end. `beam_search` goes on past an
-            end token that comes too early, as bert4keras does; `random_sample` does not draw one.
-        dtype: "float32" or "bfloat16"; None: what the model computes in.
+        maxlen: the most tokens to predict, counting the end token.
+        minlen: a sequence with fewer tokens, counting start and end token, does not end. `beam_search` continues past
+            an end token that comes too early, as bert4keras does; `random_sample` does not draw one.
+        dtype: "float32" or "bfloat16", the type to compute in; None: that of the model.
+
+    Raises:
+        ValueError: the model cannot decode, or `end_id` is not one of its tokens.
     """
 
     def __init__(
@@ -45,11 +53,21 @@ class AutoRegressiveDecoder:
     def beam_search(
         self, inputs: Sequence[Sequence[int]], topk: int, temperature: float = 1.0, min_ends: int = 1
     ) -> np.ndarray:
-        """The best sequence, with its start and end tokens; `topk` is the number of beams.
+        """Returns the best sequence.
+
+            output_ids = decoder.beam_search([token_ids, segment_ids], topk=4)
 
         Args:
             inputs: `[token_ids]` or `[token_ids, segment_ids]` of one sample.
-            min_ends: how many end tokens end a sequence.
+            topk: number of beams.
+            temperature: logits are divided by it.
+            min_ends: number of end tokens that end a sequence.
+
+        Returns:
+            Token ids, int `(length,)`, with the start and end tokens.
+
+        Raises:
+            ValueError: an argument is out of its range, or the sample does not fit the model.
         """
         search = Bert4kerasBeamSearch(size=topk, temperature=temperature, min_ends=min_ends)
         return self._generate(inputs, search)[0]
@@ -64,11 +82,21 @@ class AutoRegressiveDecoder:
         min_ends: int = 1,
         seed: int | None = None,
     ) -> list[np.ndarray]:
-        """`n` sequences drawn at random, in the order of their draws.
+        """Draws `n` sequences at random.
+
+            samples = decoder.random_sample([token_ids, segment_ids], n=5, topp=0.9)
 
         Args:
-            topk, topp: draw from the most probable tokens only; see `Sampling`.
-            seed: None: from numpy's global state, so that `np.random.seed` governs it.
+            inputs, temperature, min_ends: as in `beam_search`.
+            n: number of sequences.
+            topk, topp: draw only from the most probable tokens; see `Sampling`.
+            seed: seed of the draws; None: it is drawn from numpy's global state, which `np.random.seed` sets.
+
+        Returns:
+            The sequences in the order of their draws, token ids with the start and end tokens.
+
+        Raises:
+            ValueError: as `beam_search`.
         """
         seed = int(np.random.randint(2**31)) if seed is None else seed  # noqa: NPY002 - bert4keras' own source
         search = Sampling(temperature=temperature, top_k=topk, top_p=topp, count=n, seed=seed, min_ends=min_ends)

@@ -15,18 +15,25 @@ from nlptasks.generate.search import NO_TOKEN, Greedy, Hypothesis, Limits, Searc
 
 
 class Generator:
-    """Generates with a causal or UNILM Transformer.
+    """Continues token sequences with a causal or UNILM Transformer.
 
+        from nlptasks.generate import BeamSearch, Generator
+        from nlptasks.text import Tokenizer
+
+        tokenizer = Tokenizer.from_directory("runs/bert")
+        model = nlptasks.build_transformer_model("runs/bert", "runs/bert", application="unilm")
         generator = Generator(model, end_id=tokenizer.sep_id)
+        source_ids = tokenizer.encode("今天天气很好").token_ids.tolist()
         [[best]] = generator.generate([source_ids], BeamSearch(size=4), max_length=32)
+        tokenizer.decode(best.tokens)
 
     Args:
-        model: built with `application="lm"` or `"unilm"`.
-        end_id: the token that ends a sequence; None: none does.
-        dtype: what to compute in, "float32" or "bfloat16"; None: what the model computes in. Weights that
-            are stored otherwise are converted once, here; after more training, make a new generator.
+        model: a Transformer built with `application="lm"` or `"unilm"`.
+        end_id: the token that ends a sequence; None: no token does.
+        dtype: "float32" or "bfloat16", the type to compute in; None: that of the model. Weights of another type are
+            converted once, when the generator is made: after more training, make a new one.
         generated_segment: segment id of generated tokens; None: 1 for UNILM, 0 for a causal model.
-        batch_size: sources decoded together.
+        batch_size: number of sources that are decoded together.
 
     Raises:
         ValueError: the model cannot decode, or an argument is out of its range.
@@ -69,24 +76,28 @@ class Generator:
     ) -> list[list[Hypothesis]]:
         """Continues every source.
 
+            [[best]] = generator.generate([source_ids], max_length=32)
+            drawn = generator.generate([source_ids], Sampling(top_p=0.9, count=5), max_length=32)
+
         Args:
-            sources: token ids; 0 is padding, may not be among them and is never generated.
+            sources: token ids. Id 0 is padding: it must not be among them, and it is never generated.
             search: `Greedy()` (the default), `Sampling(...)`, `BeamSearch(...)` or `Bert4kerasBeamSearch(...)`.
-            max_length, min_length: most and fewest tokens generated, the end token counted in both.
-            repetition_penalty: above 1, tokens of the source and those generated become less likely.
-            constraints: what else may not come next (nlptasks/generate/constraints.py).
-            segment_ids: of the sources; None: all 0.
-            conditions: `(sources, C)`, one vector for each source, for a model with conditional norms.
-            guidance: above 1 the condition counts for more: logits go from those under the zero condition toward and
-                beyond those under the source's (arXiv 2207.12598), at twice the work.
-            progress: wraps the iteration over batches (`tqdm`, say).
+            max_length, min_length: the most and the fewest tokens to generate, counting the end token.
+            repetition_penalty: a value above 1 makes tokens of the source and of the generated text less likely.
+            constraints: further limits on the next token, from nlptasks/generate/constraints.py.
+            segment_ids: segment ids of the sources; None: all 0.
+            conditions: `(sources, C)`, a vector for each source, for a model with conditional norms.
+            guidance: a value above 1 strengthens the condition: logits are extrapolated from those under the zero
+                condition to those under the source's condition and beyond (arXiv 2207.12598). It doubles the work.
+            progress: wraps the iteration over batches, for example `tqdm`.
 
         Returns:
-            For each source as many hypotheses as the search returns, best first.
+            For each source a list of `Hypothesis`, the best one first: `tokens` without the end token, `score` in
+            nats, and whether it `finished`. The search decides how many there are.
 
         Raises:
-            ValueError: an empty source, ids outside the vocabulary, more tokens than the model has positions, or
-                conditions that do not fit.
+            ValueError: a source is empty, an id is outside the vocabulary, source and generated tokens are more than
+                the model has positions, or the conditions do not fit.
         """
         call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length), conditions, guidance)
         call.check(self.config)
@@ -114,10 +125,21 @@ class Generator:
         guidance: float = 1.0,
         chunk: int = 4,
     ) -> Iterator[list[list[int]]]:
-        """Yields the tokens as they come: for each source those of the last `chunk` steps, end tokens left out.
+        """Yields tokens while they are generated. Joined, the pieces are what `generate` returns.
 
-        The pieces joined are what `generate` returns. All sources are decoded as one batch; the search is `Greedy()`
-        or `Sampling(count=1)`.
+            for [piece] in generator.stream([source_ids], max_length=32, chunk=4):
+                print(tokenizer.decode(piece), end="", flush=True)
+
+        All sources are decoded as one batch; the search is `Greedy()` or `Sampling(count=1)`.
+
+        Args:
+            chunk: steps between two pieces. The other arguments are those of `generate`.
+
+        Yields:
+            For each source the token ids of the last `chunk` steps, without end tokens.
+
+        Raises:
+            ValueError: as `generate`; another search, or `chunk` is below 1.
         """
         call = _Call(sources, segment_ids, search or Greedy(), Limits(max_length, min_length), conditions, guidance)
         call.check(self.config)

@@ -23,17 +23,24 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Tokenizer:
     """Google's WordPiece, on the Rust library `tokenizers`.
 
-    The ids equal those of Google's reference code, character by character of Unicode; see `nlptasks.text.wordpiece` for
-    the rules. A text with a character where the library might leave them (`has_rare_character`) is encoded by that
-    module instead, more slowly. A special token spelled in the text ("[MASK]") is text: three tokens, never the special
-    id.
+        from nlptasks.text import Tokenizer, build_character_vocab
+
+        tokenizer = Tokenizer(build_character_vocab(["今天天气很好。"]))
+        tokenizer.tokenize("天气好")  # ['天', '气', '好']
+        encoding = tokenizer.encode("天气好", max_length=64)
+        tokenizer.decode(encoding.token_ids)  # '天气好'
+
+    The ids equal those of Google's reference code for every character of Unicode; `nlptasks.text.wordpiece` states the
+    rules. A text with a character for which the library might break them (`has_rare_character`) is encoded by that
+    module instead, more slowly. A special token that is spelled in the text ("[MASK]") is ordinary text: it becomes
+    three tokens, never the special id.
 
     Where bert4keras' tokenizer differs, Google's rule is followed: bert4keras lower-cases before it drops control
     characters, so that a capital sigma before one (``Σ\\x00Α``) counts as the last letter of its word there. Its
-    ``decode`` also spaces English differently. Everything else is equal; docs/tokenizer.md has the list.
+    ``decode`` also puts other spaces into English. Everything else is equal; docs/tokenizer.md has the list.
 
     Args:
-        vocab: token to id, or the path of a vocabulary file; see `load_vocab`.
+        vocab: a dict from token to id, or the path of a vocabulary file; see `load_vocab`.
         lowercase: whether to lower-case and drop accents, as all usual Chinese models do.
 
     Raises:

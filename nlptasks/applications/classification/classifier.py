@@ -1,4 +1,4 @@
-"""Text classification: a text or a pair of texts in, one label or several out.
+"""Text classification: a text or a pair of texts in, one or more labels out.
 
 Legend: B batch, T position, D hidden, C label.
 """
@@ -32,12 +32,12 @@ TextOrPair = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Classification:
-    """What a classifier says about a text.
+    """The result for one text.
 
     Attributes:
-        labels: the label, or all labels whose score is above 0.5 where a text may have several, best first.
-        scores: of every label: probabilities that sum to 1, or, where a text may have several, the sigmoid of the
-            label's own score, which orders labels but is not calibrated.
+        labels: the label; if a text may have several, all labels whose score is above 0.5, the best one first.
+        scores: the score of every label: probabilities that sum to 1; if a text may have several labels, the sigmoid
+            of each label's logit, which ranks labels but is not calibrated.
     """
 
     labels: tuple[str, ...]
@@ -45,7 +45,7 @@ class Classification:
 
     @property
     def label(self) -> str | None:
-        """The best of `labels`, None where there is none."""
+        """The first of `labels`; None if there is none."""
         return self.labels[0] if self.labels else None
 
 
@@ -59,18 +59,22 @@ class ClassificationBatch(TypedDict):
 
 
 class Classifier:
-    """Gives texts, or pairs of texts, their labels.
+    """Assigns labels to texts or to pairs of texts.
+
+        classifier = nlptasks.load("runs/classifier")
+        classifier.classify("房间很干净").label
+        classifier.predict(["房间很干净", "菜太咸了"])
 
     Args:
         model: from `classification_model`.
-        tokenizer: with the vocabulary of the model.
-        labels: their names, in the order of the model's scores.
-        seq_length: tokens that are read of a text or a pair, the special ones included; what is beyond is cut off, the
-            longer one of a pair first.
+        tokenizer: has the vocabulary of the model.
+        labels: names of the labels, in the order of the model's scores.
+        seq_length: the most tokens that are read of a text or a pair, counting special tokens; the rest is cut off, of
+            a pair from the longer text first.
         multi_label: whether a text may have any number of labels.
-        pair: whether it reads pairs.
-        pooling: how the hidden states become one: "first" ([CLS], as bert4keras does) or "mean" (of all real
-            positions, which a small model from scratch learns sooner).
+        pair: whether the classifier reads pairs.
+        pooling: how a text becomes one vector: "first", the hidden state of [CLS], as in bert4keras; or "mean", the
+            mean over all real positions, which a small model from scratch learns sooner.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -110,7 +114,7 @@ class Classifier:
         training: bool | None = None,
         encode: Callable[..., Tensor] | None = None,
     ) -> Tensor:
-        """Scores of the labels `(B, C)`, float32; `encode` as in `loss`."""
+        """Logits of the labels `(B, C)`, float32; `encode` as in `loss`."""
         hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)
         pooled_BD = hidden_BTD[:, 0] if self.pooling == "first" else mean_state(hidden_BTD, token_ids_BT)
         return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
@@ -119,7 +123,7 @@ class Classifier:
         """Mean cross-entropy of the batch's texts, in nats.
 
         Args:
-            encode: what stands for the transformer's `encode` (see applications/compression/theseus.py).
+            encode: replaces the `encode` of the transformer (see applications/compression/theseus.py).
         """
         logits_BC = self.logits(batch["token_ids"], batch["segment_ids"], training=training, encode=encode)
         if self.multi_label:
@@ -129,10 +133,10 @@ class Classifier:
         return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
 
     def encode(self, texts: Sequence[TextOrPair]) -> tuple[list[Encoding], int]:
-        """The tokens of texts or pairs, and how many of them were cut.
+        """Tokenizes texts or pairs; returns the encodings and how many of them were cut.
 
         Raises:
-            ValueError, TypeError: an empty text, a pair for a classifier of texts, or the other way round.
+            ValueError, TypeError: an empty text, a pair for a classifier of texts, or a text for one of pairs.
         """
         for index, text in enumerate(texts):
             self._check(text, index)
@@ -159,18 +163,33 @@ class Classifier:
                 raise ValueError(f"item {index}: the text is empty; there is nothing to classify.")
 
     def classify(self, text: TextOrPair) -> Classification:
-        """What it says about one text or pair."""
+        """Classifies one text or pair.
+
+            classifier.classify("房间很干净").label
+
+        Returns:
+            A `Classification`: `label`, `labels` and `scores`.
+
+        Raises:
+            ValueError, TypeError: an empty text, a pair for a classifier of texts, or a text for one of pairs.
+        """
         return self.predict([text])[0]
 
     def predict(
         self, texts: Sequence[TextOrPair], batch_size: int = 64, progress: Callable[[Iterable], Iterable] = iter
     ) -> list[Classification]:
-        """What it says about each text or pair.
+        """Classifies each text or pair of a list.
 
         Args:
             texts: strings, or pairs of strings.
-            batch_size: texts that are read together; it changes the speed, not the result.
-            progress: wraps the iteration over batches (`tqdm`, say).
+            batch_size: number of texts that are read together; it changes the speed, not the result.
+            progress: wraps the iteration over batches, for example `tqdm`.
+
+        Returns:
+            A `Classification` for each.
+
+        Raises:
+            ValueError, TypeError: as `classify`.
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a list; for one text call classify.")
@@ -199,7 +218,7 @@ class Classifier:
         )
 
     def on_transformer(self, transformer: Transformer) -> "Classifier":
-        """The same classifier on another transformer, of the same hidden size; the head is copied."""
+        """Returns this classifier on another transformer of the same hidden size; the head is copied."""
         model = self.model.on_transformer(transformer, _layers(len(self.labels)))
         settings = (self.tokenizer, self.labels, self.seq_length, self.multi_label, self.pair, self.pooling)
         return Classifier(model, *settings)
@@ -213,16 +232,17 @@ class Classifier:
         output: str | Path | None = None,
         **options: Any,
     ) -> "Classifier":
-        """Trains a classifier, as `nlptasks classification train` does; the best epoch on `valid` is kept.
+        """Trains a classifier as `nlptasks classification train` does, and keeps the best epoch on `valid`.
 
             reviews, opinions = ["很好", "太差了"], ["positive", "negative"]
             classifier = Classifier.train(reviews, opinions, valid=(reviews, opinions), epochs=20, learning_rate=5e-4)
             classifier.classify("很好").label
 
         Args:
-            texts, labels: what to learn; of a text that may have several labels (`multi_label=True`), a list.
-            valid: texts and labels that choose the epoch.
-            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            texts, labels: the training texts (or pairs) with their labels; with `multi_label=True` a list per text.
+            valid: validation texts and labels.
+            output: the run directory: new or empty, or with `resume=True` that of an interrupted run. None: no
+                directory is kept.
             **options: fields of `ClassifierOptions`: `checkpoint`, `epochs`, `learning_rate`, ...
 
         Raises:
@@ -248,7 +268,7 @@ class Classifier:
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Classifier":
-        """The classifier that `save` wrote.
+        """Opens what `save` or a training run has written.
 
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
@@ -263,7 +283,7 @@ class Classifier:
 
 
 def classification_model(transformer: Transformer, num_labels: int, dropout: float = 0.1) -> EncoderWithHead:
-    """An encoder with a fresh dense layer of label scores."""
+    """An encoder with a fresh dense layer that scores the labels."""
     return EncoderWithHead(transformer, _layers(num_labels), dropout)
 
 
@@ -279,11 +299,11 @@ class ClassificationExamples(ShuffledBatches):
     Args:
         classifier: encodes the texts.
         texts: texts or pairs.
-        labels: the labels of each.
-        seed: of the order.
+        labels: the labels of each text.
+        seed: decides the order.
 
     Attributes:
-        num_cut: texts of which a part is not read.
+        num_cut: number of texts that were cut.
     """
 
     def __init__(
@@ -298,7 +318,7 @@ class ClassificationExamples(ShuffledBatches):
             self.targets[row, [ids[label] for label in chosen]] = 1.0
 
     def arrays(self, indices: np.ndarray, batch_size: int) -> ClassificationBatch:
-        """One batch, filled up to `batch_size` rows."""
+        """The arrays of a batch, padded to `batch_size` rows."""
         token_ids, segment_ids = padded_inputs([self.encodings[i] for i in indices], batch_size, self.seq_length)
         targets = np.zeros((batch_size, self.targets.shape[1]), "float32")
         targets[: len(indices)] = self.targets[indices]

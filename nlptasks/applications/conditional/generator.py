@@ -1,7 +1,7 @@
-"""Text generation under conditions, written into the LayerNorms of a causal Transformer.
+"""Text generation under conditions, which are written into the LayerNorms of a causal Transformer.
 
-After bert4keras' `task_conditional_language_model`; two alternatives, label tokens before the text (CTRL, arXiv
-1909.05858) and no condition, are there to be compared with. See docs/conditional_generation.md.
+It follows bert4keras' `task_conditional_language_model`. Two alternatives are there for comparison: label tokens before
+the text (CTRL, arXiv 1909.05858), and no condition. See docs/conditional_generation.md.
 
 Legend: B batch, T position, J label column, C size of a condition.
 """
@@ -33,13 +33,13 @@ from nlptasks.train.experiment import run_folder
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """A text that was generated.
+    """A generated text.
 
     Attributes:
-        text: the prompt and what follows it.
+        text: the prompt and its continuation.
         log_probability: sum over the generated tokens, in nats.
-        num_tokens: how many there are, the closing `[SEP]` not counted.
-        complete: whether it came to its end.
+        num_tokens: number of generated tokens, without the closing `[SEP]`.
+        complete: whether the text ended before the length limit.
     """
 
     text: str
@@ -56,9 +56,9 @@ class ConditionalGenerator:
 
     Args:
         model: from `conditional_model`.
-        tokenizer: with the vocabulary of the model.
-        conditions: what the texts are conditioned on.
-        seq_length: most tokens of `[CLS]`, label tokens, text and `[SEP]`.
+        tokenizer: has the vocabulary of the model.
+        conditions: the labels or the vectors that the texts are conditioned on.
+        seq_length: the most tokens of a training text, counting `[CLS]`, label tokens and `[SEP]`.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -86,7 +86,7 @@ class ConditionalGenerator:
         self._generator: Generator | None = None
 
     def condition(self, batch: Mapping[str, Any]) -> Any:
-        """The condition vectors `(B, C)` of a batch, float32; zero where there is none. None: no conditional norms."""
+        """The condition vectors `(B, C)` of a batch, float32, zero for no condition; None without conditional norms."""
         if self.conditions.size is None:
             return None
         if "vectors" in batch:
@@ -116,7 +116,7 @@ class ConditionalGenerator:
         return ops.sum(self.log_probabilities(batch) * batch["target_weights"], axis=1)
 
     def encode(self, texts: Sequence[str]) -> tuple[list[np.ndarray], list[bool]]:
-        """Token ids of texts, cut at sentence ends, and which were cut; see `cut_texts`."""
+        """Token ids of texts, cut at sentence ends, and for each whether it was cut; see `cut_texts`."""
         return cut_texts(self.tokenizer, texts, self.seq_length - 1 - self.conditions.num_prefix_tokens)
 
     def arrays(self, texts: Sequence[np.ndarray], conditions: np.ndarray | None, count: int) -> ConditionalBatch:
@@ -146,10 +146,19 @@ class ConditionalGenerator:
         batch_size: int = 32,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """How probable texts are under conditions.
+        """Computes how probable texts are under conditions.
+
+            writer.score(["房间很干净。"], [{"sentiment": "negative"}])
+
+        Args:
+            texts: the texts; a text longer than `seq_length` is cut.
+            conditions: the condition of each text: labels by column, or a vector.
 
         Returns:
-            log p in nats, float64, and the number of tokens of each text as cut to the model's length, `[SEP]` counted.
+            For each text log p in nats (float64), and the number of its tokens after cutting, counting `[SEP]`.
+
+        Raises:
+            ValueError: an empty text, or a condition that does not fit.
         """
         encoded, rows = self.encode(texts)[0], self.conditions.rows(conditions)
         lengths = np.array([len(ids) for ids in encoded])
@@ -161,13 +170,27 @@ class ConditionalGenerator:
         return scores, lengths
 
     def generate(self, condition: Condition | None = None, count: int = 1, **options: Any) -> list[str]:
-        """Texts under one condition, None for none; `options` are those of `generate_batch`."""
+        """Writes texts under one condition.
+
+            writer.generate({"sentiment": "positive"}, count=5, top_p=0.95, seed=0)
+
+        Args:
+            condition: labels by column, or a vector; None: no condition.
+            count: number of texts.
+            **options: those of `generate_batch`.
+
+        Returns:
+            The texts.
+
+        Raises:
+            ValueError: as `generate_batch`.
+        """
         return [
             found.text for found in self.generate_batch([{} if condition is None else condition], count, **options)[0]
         ]
 
     def predict(self, conditions: Sequence[Condition], **options: Any) -> list[GeneratedText]:
-        """A text under each condition; `options` are those of `generate_batch`.
+        """Writes one text under each condition; `options` are those of `generate_batch`.
 
         Raises:
             ValueError: as `generate_batch`.
@@ -191,21 +214,27 @@ class ConditionalGenerator:
         repetition_penalty: float = 1.0,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> list[list[GeneratedText]]:
-        """`count` texts under each of some conditions.
+        """Writes `count` texts under each condition.
 
         Args:
-            conditions: labels by column (those left out, and `{}`, are no condition) or vectors.
-            prompt: how every text begins.
-            max_length, min_length: most and fewest tokens generated; None: as many as the model has positions.
+            conditions: labels by column, or vectors. A column that is left out is unconditioned; `{}` is no condition.
+            count: number of texts for each condition.
+            prompt: the beginning of every text.
+            max_length, min_length: the most and the fewest tokens to generate; None: as many as the model has
+                positions.
             temperature, top_k, top_p, seed: see `Sampling`; the same seed gives the same texts.
-            search: instead of sampling; it says how many texts there are.
-            guidance: above 1 the condition counts for more (classifier-free guidance, arXiv 2207.12598); needs
-                conditional norms and a training with label dropout.
-            repetition_penalty: above 1, tokens that stood in the text become less likely.
-            progress: wraps the iteration over batches.
+            search: used instead of sampling; it then decides the number of texts.
+            guidance: a value above 1 strengthens the condition (classifier-free guidance, arXiv 2207.12598). It needs
+                conditional norms and a model trained with label dropout.
+            repetition_penalty: a value above 1 makes tokens that are already in the text less likely.
+            progress: wraps the iteration over batches, for example `tqdm`.
+
+        Returns:
+            For each condition a list of `GeneratedText`.
 
         Raises:
-            ValueError: an unknown label, a vector of another size, a prompt too long, an option out of its range.
+            ValueError: an unknown label, a vector of the wrong size, a prompt that is too long, or an option out of
+                its range.
         """
         rows = self.conditions.rows(conditions)
         if guidance != 1.0 and self.conditions.size is None:
@@ -250,16 +279,17 @@ class ConditionalGenerator:
         output: str | Path | None = None,
         **options: Any,
     ) -> "ConditionalGenerator":
-        """Trains a generator, as `nlptasks conditional train` does; the epoch that finds `valid` likeliest is kept.
+        """Trains a generator as `nlptasks conditional train` does; the epoch best in likelihood on `valid` is kept.
 
             texts, moods = ["很好。", "太差了。"] * 4, [{"mood": "good"}, {"mood": "bad"}] * 4
             writer = ConditionalGenerator.train(texts, moods, epochs=20, learning_rate=1e-3)
             writer.generate({"mood": "good"}, count=3)
 
         Args:
-            texts, conditions: what to learn: texts, and labels by column or a vector of each.
-            valid: texts and conditions that choose the epoch; None: `hold_out_share` of the others.
-            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            texts, conditions: the training texts, each with its labels by column or with a vector.
+            valid: validation texts and conditions; None: a share of the training texts is held out (`hold_out_share`).
+            output: the run directory: new or empty, or with `resume=True` that of an interrupted run. None: no
+                directory is kept.
             **options: fields of `GeneratorOptions`: `checkpoint`, `conditioning`, `epochs`, `learning_rate`, ...
 
         Raises:
@@ -279,7 +309,7 @@ class ConditionalGenerator:
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "ConditionalGenerator":
-        """The generator that `save` wrote.
+        """Opens what `save` or a training run has written.
 
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
@@ -296,12 +326,12 @@ class ConditionalGenerator:
 
 
 def conditional_model(transformer: Transformer, conditions: Conditions) -> EncoderWithHead:
-    """A causal Transformer with its masked-LM head, and fresh embeddings of the labels."""
+    """A causal Transformer with a masked-LM head, together with fresh embeddings of the labels."""
     return EncoderWithHead(transformer, _tables(conditions), dropout=0.0)
 
 
 def _tables(conditions: Conditions) -> dict[str, keras.layers.Layer]:
-    """An embedding of the labels of each column; row 0, no label, is never shown. Vectors start at length 1."""
+    """An embedding for the labels of each column; row 0 (no label) is never used. Vectors start at length 1."""
     if conditions.size is None:
         return {}
     normal = keras.initializers.RandomNormal(stddev=conditions.label_size**-0.5)

@@ -1,6 +1,6 @@
 """Sequence labeling: a text in, its entities out, each with its place in the text.
 
-Legend: B batch, T position behind [CLS], D hidden, K tag, N entity type.
+Legend: B batch, T position after [CLS], D hidden, K tag, N entity type.
 """
 
 from collections import Counter
@@ -44,13 +44,17 @@ from nlptasks.train.losses import sparse_multilabel_categorical_crossentropy
 class Labeler:
     """Finds the entities of texts.
 
+        labeler = nlptasks.load("runs/ner")
+        for entity in labeler.label("沈月昨天去了南山图书馆。"):
+            print(entity.type, entity.start, entity.end, entity.text)
+
     Args:
         model: from `labeling_model`.
-        tokenizer: with the vocabulary of the model.
-        types: the entity types, in the order of the head.
-        head: "crf" (entities never overlap), "global-pointer" or "efficient-global-pointer" (they may nest).
-        seq_length: most tokens that are read at once, [CLS] and [SEP] included; longer texts are read in windows that
-            end at sentence ends where they can, and an entity across two of them is not found.
+        tokenizer: has the vocabulary of the model.
+        types: the entity types, in the order of the head's scores.
+        head: "crf" (entities never overlap), "global-pointer" or "efficient-global-pointer" (entities may nest).
+        seq_length: the most tokens that are read at once, counting [CLS] and [SEP]. Longer texts are read in windows,
+            which end at sentence ends where possible; an entity that crosses two windows is not found.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -82,10 +86,10 @@ class Labeler:
         return self.model.head_layers["pointer"](self._hidden(token_ids_BT, segment_ids_BT, False), mask_BT)
 
     def loss(self, batch: LabelingBatch, training: bool = True, encode: Callable | None = None) -> Any:
-        """Mean over the texts of the batch, in nats: -log p of the tags, or the pointers' cross-entropy of a type.
+        """Mean loss of the batch's texts, in nats: -log p of the tags, or the cross-entropy of the pointers per type.
 
         Args:
-            encode: what stands for the transformer's `encode` (see applications/compression/theseus.py).
+            encode: replaces the `encode` of the transformer (see applications/compression/theseus.py).
         """
         hidden_BTD = self._hidden(batch["token_ids"], batch["segment_ids"], training, encode)
         if self.head == "crf":
@@ -98,26 +102,39 @@ class Labeler:
         return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
 
     def num_windows(self, texts: Sequence[str]) -> list[int]:
-        """In how many parts each text is read: 1 where it is not longer than `seq_length`."""
+        """Number of windows in which each text is read: 1 for a text of at most `seq_length` tokens."""
         counts = Counter(window.text for window in cut_windows(self.tokenizer, texts, self.seq_length))
         return [counts[number] for number in range(len(texts))]
 
     def label(self, text: str) -> list[Entity]:
-        """The entities of one text."""
+        """Finds the entities of one text.
+
+            labeler.label("沈月昨天去了南山图书馆。")
+
+        Returns:
+            A list of `Entity` in their order: `start`, `end`, `type` and `text`, with `entity.text ==
+            text[entity.start : entity.end]`.
+
+        Raises:
+            ValueError, TypeError: the text is empty, or not a string.
+        """
         return self.predict([text])[0]
 
     def predict(
         self, texts: Sequence[str], batch_size: int = 64, progress: Callable[[Iterable], Iterable] = iter
     ) -> list[list[Entity]]:
-        """The entities of each text in their order; `entity.text == text[entity.start : entity.end]`.
+        """Finds the entities of each text of a list.
 
         Args:
-            texts: any length.
-            batch_size: windows that are read together; it changes the speed, not the result.
-            progress: wraps the iteration over batches (`tqdm`, say).
+            texts: strings of any length.
+            batch_size: number of windows that are read together; it changes the speed, not the result.
+            progress: wraps the iteration over batches, for example `tqdm`.
+
+        Returns:
+            For each text its entities, as `label` gives them.
 
         Raises:
-            ValueError, TypeError: an empty text, or something else than a list of strings.
+            ValueError, TypeError: an empty text, or something other than a list of strings.
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a list; for one text call label.")
@@ -151,7 +168,7 @@ class Labeler:
         return {"head_size": self.model.head_layers["pointer"].head_size}
 
     def on_transformer(self, transformer: Transformer) -> "Labeler":
-        """The same labeler on another transformer, of the same hidden size; the head is copied."""
+        """Returns this labeler on another transformer of the same hidden size; the head is copied."""
         layers = _layers(transformer.config.hidden_size, self.head, len(self.types), **self._head_settings())
         model = self.model.on_transformer(transformer, layers)
         return Labeler(model, self.tokenizer, self.types, self.head, self.seq_length)
@@ -165,17 +182,18 @@ class Labeler:
         output: str | Path | None = None,
         **options: Any,
     ) -> "Labeler":
-        """Trains a labeler, as `nlptasks labeling train` does; the epoch with the best F1 on `valid` is kept.
+        """Trains a labeler as `nlptasks labeling train` does, and keeps the epoch with the best F1 on `valid`.
 
             texts, entities = ["沈月在南山", "方大海来了"], [[(0, 2, "name"), (3, 5, "place")], [(0, 3, "name")]]
             labeler = Labeler.train(texts, entities, valid=(texts, entities), epochs=30, learning_rate=1e-3)
             labeler.label("沈月在南山")
 
         Args:
-            texts: what to learn.
-            entities: those of each text: start, end and type, or `Entity`; an entity is `text[start:end]`.
-            valid: texts and entities that choose the epoch.
-            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            texts: the training texts.
+            entities: the entities of each text, as (start, end, type) or `Entity`; an entity is `text[start:end]`.
+            valid: validation texts and entities.
+            output: the run directory: new or empty, or with `resume=True` that of an interrupted run. None: no
+                directory is kept.
             **options: fields of `LabelerOptions`: `checkpoint`, `head`, `epochs`, `learning_rate`, ...
 
         Raises:
@@ -194,7 +212,7 @@ class Labeler:
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Labeler":
-        """The labeler that `save` wrote.
+        """Opens what `save` or a training run has written.
 
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
@@ -224,8 +242,8 @@ def labeling_model(
         head: one of `HEADS`.
         num_types: number of entity types.
         dropout: rate on the hidden states that the head reads.
-        head_size: of a pointer's queries and keys.
-        crf_lr_multiplier: how many times as fast as the rest the CRF's transitions learn.
+        head_size: size of a pointer's queries and keys.
+        crf_lr_multiplier: the learning rate of the CRF's transitions, as a multiple of the others'.
 
     Raises:
         ValueError: an unknown head.

@@ -1,6 +1,6 @@
 """Reading comprehension: passages and a question in, an answer with its evidence out.
 
-After bert4keras' `task_reading_comprehension_by_seq2seq` and `..._by_mlm`; the recipe is described in docs/reading.md.
+It follows bert4keras' `task_reading_comprehension_by_seq2seq` and `..._by_mlm`; docs/reading.md describes the recipe.
 """
 
 import dataclasses
@@ -29,13 +29,13 @@ Asked = tuple[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """A passage that survived the first step.
+    """A passage that supports the answer (one that was not dropped at the first step).
 
     Attributes:
-        passage: its index among the passages given.
-        window: which of its windows was read, 0 where it has one (`ReadingLengths.stride`).
-        probability: of the whole answer, read from this passage alone.
-        start, end: the answer is `passages[passage][start:end]`; None where it does not occur there.
+        passage: index of the passage.
+        window: index of the window that was read (`ReadingLengths.stride`); 0 if the passage is not split.
+        probability: probability of the whole answer, given this passage alone.
+        start, end: the answer is `passages[passage][start:end]`; None if it does not occur there.
     """
 
     passage: int
@@ -47,12 +47,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer; `text` is "" when no passage answers.
+    """The answer to a question.
 
     Attributes:
-        score: sum over the tokens of log(vote), see `voting.vote`, or log of the answer's vote, see
-            `masked.MaskedAnswerDecoder`; comparable between answers of one question.
-        evidence: the passages that survived, most probable first.
+        text: the answer; "" if no passage answers.
+        score: for "seq2seq" the sum over the tokens of log(vote) (see `voting.vote`), for "mlm" the log of the
+            answer's vote (see `masked.MaskedAnswerDecoder`); comparable between answers to the same question.
+        evidence: the passages that support the answer, the most probable one first.
     """
 
     text: str
@@ -63,15 +64,19 @@ class Answer:
 class Reader:
     """Answers questions from passages.
 
+        reader = nlptasks.load("runs/reader")
+        answer = reader.answer("沈月白生于哪年？", ["沈月白生于1921年。", "陶安的老家在青石县。"])
+        print(answer.text, answer.evidence)
+
     Args:
-        model: a Transformer with the masked-LM head, with `attention="unilm"` for "seq2seq", bidirectional for "mlm".
-        tokenizer: with the vocabulary of the model.
-        lengths: most tokens of passage, question and answer.
-        method: "seq2seq": one token after the other, all passages voting on each; "mlm": the whole answer at once, at
-            masked positions, passages voting on answers.
+        model: a Transformer with the masked-LM head; `attention` is "unilm" for "seq2seq", "bidirectional" for "mlm".
+        tokenizer: has the vocabulary of the model.
+        lengths: the most tokens of passage, question and answer; None: the defaults.
+        method: "seq2seq" writes one token at a time, and all passages vote on each; "mlm" predicts whole answers at
+            masked positions, and the passages vote on the answers.
 
     Raises:
-        UserError: model, tokenizer and lengths do not fit together.
+        UserError: model, tokenizer, lengths and method do not fit together.
     """
 
     task: ClassVar[str] = "reading_comprehension"
@@ -106,17 +111,23 @@ class Reader:
         self._decoder = AnswerDecoder(model, tokenizer.sep_id) if seq2seq else MaskedAnswerDecoder(model, tokenizer)
 
     def answer(self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1) -> Answer:
-        """The answer to one question.
+        """Answers one question.
+
+            reader.answer("沈月白生于哪年？", ["沈月白生于1921年。", "陶安的老家在青石县。"]).text
 
         Args:
             question: the question.
-            passages: one or more texts; what is beyond `passage_length` tokens is not read.
-            mode: "extractive" (the answer is a piece of a passage, returned as its original characters) or
-                "generative" (any tokens).
-            beam_size: 1 is greedy search.
+            passages: one or more texts. Of a passage longer than `passage_length` tokens the rest is not read, unless
+                the reader was trained with a stride.
+            mode: "extractive": the answer is a piece of a passage, in its original characters; "generative": the
+                answer may be any text.
+            beam_size: number of beams; 1: greedy search.
+
+        Returns:
+            An `Answer`: `text` ("" if no passage answers), `score` and `evidence`.
 
         Raises:
-            UserError: an empty question, no passages, or an unknown mode.
+            UserError: an empty question, no passages, an unknown mode, or `beam_size` is below 1.
         """
         return self.predict([(question, passages)], mode, beam_size)[0]
 
@@ -128,16 +139,19 @@ class Reader:
         rows: int = 64,
         progress: Callable[[Iterable], Iterable] = iter,
     ) -> list[Answer]:
-        """The answers to many questions.
+        """Answers many questions.
 
         Args:
-            questions: `(question, passages)` each.
+            questions: pairs `(question, passages)`.
             mode, beam_size: as in `answer`.
-            rows: windows of passages that are read together; more is faster and takes more memory.
-            progress: wraps the iteration over batches (`tqdm`, say).
+            rows: number of windows that are read together; more are faster and take more memory.
+            progress: wraps the iteration over batches, for example `tqdm`.
+
+        Returns:
+            An `Answer` for each question.
 
         Raises:
-            UserError: an empty question, no passages, or an unknown mode.
+            UserError: as `answer`.
         """
         if mode not in MODES:
             raise UserError(
@@ -160,7 +174,7 @@ class Reader:
     answer_batch = predict  # the name of version 0.1
 
     def _groups(self, questions: Sequence[Asked], rows: int) -> list[list[int]]:
-        """Indices of questions in groups of at most about `rows` windows, the longest texts together."""
+        """Indices of questions in groups of about `rows` windows or fewer; questions with long texts come together."""
         longest = [max(map(len, passages)) + len(question) for question, passages in questions]
         groups: list[list[int]] = []
         room = 0
@@ -197,7 +211,7 @@ class Reader:
         return target_loss(self.model, batch, training, encode)
 
     def on_transformer(self, transformer: Transformer) -> "Reader":
-        """The same reader on another transformer."""
+        """Returns this reader on another transformer."""
         return Reader(transformer, self.tokenizer, self.lengths, self.method)
 
     @classmethod
@@ -208,7 +222,7 @@ class Reader:
         output: str | Path | None = None,
         **options: Any,
     ) -> "Reader":
-        """Trains a reader, as `nlptasks reading train` does; the epoch with the best CMRC F1 on `valid` is kept.
+        """Trains a reader as `nlptasks reading train` does, and keeps the epoch with the best CMRC F1 on `valid`.
 
             from nlptasks.text import Passage, Question
 
@@ -218,9 +232,10 @@ class Reader:
             reader.answer("谁住在山上？", ["沈月住在山上。"]).text
 
         Args:
-            questions: what to learn; `nlptasks.text.read_questions` reads them from a file.
-            valid: questions that choose the epoch.
-            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            questions: the training questions; `nlptasks.text.read_questions` reads them from a file.
+            valid: validation questions.
+            output: the run directory: new or empty, or with `resume=True` that of an interrupted run. None: no
+                directory is kept.
             **options: fields of `ReaderOptions`: `checkpoint`, `epochs`, `learning_rate`, ...
 
         Raises:
@@ -238,7 +253,7 @@ class Reader:
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Reader":
-        """The reader that `save` wrote.
+        """Opens what `save` or a training run has written.
 
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
@@ -253,7 +268,7 @@ class Reader:
 
 
 def _find(tokens: Sequence[int], row: Row) -> tuple[int | None, int | None]:
-    """Where `tokens` first occur in a row, as offsets of its passage; (None, None) where they do not."""
+    """The first occurrence of `tokens` in a row, as offsets in its passage; (None, None) if there is none."""
     if tokens and len(tokens) <= len(row.text):
         windows = np.lib.stride_tricks.sliding_window_view(row.text, len(tokens))
         starts = np.flatnonzero((windows == np.asarray(tokens)).all(axis=1))

@@ -1,4 +1,4 @@
-"""User dictionaries: words with log weights, found in a text by an Aho-Corasick automaton, overlapping ones too."""
+"""User dictionaries: words with log weights, which an Aho-Corasick automaton finds in a text, overlapping or not."""
 
 import math
 import re
@@ -12,23 +12,28 @@ from nlptasks.text.units import LINE_ENDS
 
 ALWAYS, NEVER = math.inf, -math.inf
 JIEBA_WEIGHT = 10.0
-"""log weight, a unit, of a word of jieba's format: it comes out but in the strangest surroundings"""
+"""log weight per unit of a word in jieba's format; the word is cut out in all but the strangest contexts"""
 _JIEBA = re.compile(r"(?P<word>\S+|.+?(?=\s+\d))(?:\s+(?P<frequency>\d+))?(?:\s+[A-Za-z]+)?")
-"""white space may stand in a word where a frequency tells its end"""
+"""a word may contain white space if a frequency marks its end"""
 _FORMATS = "`word,multiplier`, or jieba's `word`, `word frequency`, `word tag` or `word frequency tag`"
 
 
 class UserDictionary:
-    """Literal words and their log weights.
+    """Words that a segmenter should prefer or avoid, with their log weights.
 
-    A word's weight is added to the score of its tags wherever it stands: s where it is one unit, else b, m, ..., e.
-    `ALWAYS` cuts it out wherever it overlaps no other such word; `NEVER` forbids it.
+        segmenter = nlptasks.load("segmenter")
+        segmenter.dictionary = nlptasks.UserDictionary({"自然语言处理": 20.0})
+        segmenter.segment("我爱自然语言处理。")  # ['我', '爱', '自然语言处理', '。']
+
+    Wherever a word occurs, its weight is added to the scores of its tags (s for a word of one unit, otherwise b, m ...
+    e). The weight `math.inf` always cuts the word out, unless it overlaps another such word; `-math.inf` forbids it.
+    Words are literal strings, not patterns.
 
     Args:
-        words: log weight by word.
+        words: word to log weight.
 
     Raises:
-        ValueError: a word is empty or holds a line end, or a weight is not a number.
+        ValueError: a word is empty or contains a line end, or a weight is not a number.
     """
 
     def __init__(self, words: Mapping[str, float] | None = None) -> None:
@@ -42,11 +47,15 @@ class UserDictionary:
 
     @property
     def words(self) -> dict[str, float]:
-        """Log weight by word, a copy."""
+        """A copy of the words with their log weights."""
         return dict(self._words)
 
     def add(self, word: str, weight: float = JIEBA_WEIGHT) -> None:
-        """Adds a word, or gives it another log weight."""
+        """Adds a word, or changes its log weight.
+
+        Raises:
+            ValueError: the word is empty or contains a line end, or the weight is not a number.
+        """
         if not word or any(char in LINE_ENDS for char in word):
             raise ValueError(f"a dictionary word must be some characters without a line end. Received: {word!r}.")
         if math.isnan(weight):
@@ -56,14 +65,16 @@ class UserDictionary:
 
     @classmethod
     def from_file(cls, path: PathLike) -> "UserDictionary":
-        """Reads a dictionary, one word a line, UTF-8, plain or gzip.
+        """Reads a dictionary from a file with one word per line, UTF-8, plain or gzip.
 
-        A line is `word,multiplier` (the log of the multiplier is the weight: above 1 favors the word, below 1
-        disfavors it, 0 or less forbids it, `inf` always cuts it out) or jieba's `word [frequency] [tag]` (frequency 0
-        forbids it).
+            segmenter.dictionary = UserDictionary.from_file("words.txt")
+
+        A line is `word,multiplier` or jieba's `word [frequency] [tag]`. The log of the multiplier is the weight: a
+        multiplier above 1 favors the word, one below 1 disfavors it, 0 or less forbids it, and `inf` always cuts it
+        out. In jieba's format frequency 0 forbids the word, and anything else favors it strongly.
 
         Raises:
-            FileNotFoundError, ValueError: one line that names file and line.
+            FileNotFoundError, ValueError: the file is missing, or a line cannot be read; the message names both.
         """
         dictionary = cls()
         for line_number, line in read_lines(path):
@@ -74,7 +85,7 @@ class UserDictionary:
         return dictionary
 
     def find(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every occurrence in a text: starts, ends, weights."""
+        """Returns every occurrence in a text: starts, ends and weights, as arrays."""
         if not self._words:
             return np.zeros(0, "int64"), np.zeros(0, "int64"), np.zeros(0)
         if self._automaton is None:

@@ -1,6 +1,6 @@
-"""Chinese word segmentation: text in, words out, and the words always make the text again.
+"""Chinese word segmentation: text in, words out; joined, the words are the text.
 
-On NumPy alone: neither Keras nor a backend is imported. The recipe is described in docs/segmentation.md.
+It runs on NumPy alone: neither Keras nor a backend is imported. docs/segmentation.md describes the recipe.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,21 +17,21 @@ from nlptasks.applications.segmentation.viterbi import FORBIDDEN, B, E, M, S, be
 from nlptasks.text.units import LINE_END, SPACE, Units, code_points, split_units
 
 CHUNK = 1 << 17
-"""characters worked on at a time; a longer line goes in stretches of so many"""
+"""characters that are processed at a time; a longer line is split into stretches of this length"""
 LOOK_AHEAD = 1024
-"""characters behind a stretch that are read with it"""
+"""characters after a stretch that are read with it"""
 CERTAIN, STRONGEST = 1e6, 1e3
-"""log weights, a unit: of a word that always comes out, and of any other at most"""
+"""log weights per unit: of a word that is always cut out, and the most for any other word"""
 SEARCHED = 96
-"""units around a forbidden word that are searched again"""
+"""units on each side of a forbidden word that are searched again"""
 ALWAYS_APART = "，。、；！？“”《》（）【】"
-"""words of their own in every standard, unless a dictionary word holds them: the text is decoded between them"""
+"""always single words, unless a dictionary word contains them; the text between them is decoded piece by piece"""
 _APART = np.zeros(0x110000, bool)
 _APART[[ord(char) for char in ALWAYS_APART]] = True
 
 
 class Matches(NamedTuple):
-    """Occurrences of dictionary words: where they start and end, counted in characters or units, and log weights."""
+    """Occurrences of dictionary words: their starts and ends, counted in characters or in units, and log weights."""
 
     starts: np.ndarray
     ends: np.ndarray
@@ -42,15 +42,18 @@ class Segmenter:
     """Cuts text into words.
 
         segmenter = nlptasks.load("segmenter")
-        segmenter.segment("今天天气很好。")  # ["今天", "天气", "很", "好", "。"]
+        segmenter.segment("今天天气很好。")  # ['今天', '天气', '很', '好', '。']
 
     Args:
-        runtime: the network.
-        standard: name of the annotation standard to follow; None: the network's first.
-        dictionary: words with log weights.
+        runtime: the network; `nlptasks.load` and `train` make it.
+        standard: name of the annotation standard to follow; None: the first one of the network.
+        dictionary: words to prefer or to avoid.
 
     Attributes:
-        standard, dictionary: as given; both may be replaced.
+        standard, dictionary: as given; you may assign new ones.
+
+    Raises:
+        ValueError: the network does not know the standard.
     """
 
     task: ClassVar[str] = TASK
@@ -70,7 +73,7 @@ class Segmenter:
         output: str | Path | None = None,
         **options: Any,
     ) -> "Segmenter":
-        """Trains a segmenter, as `nlptasks segmentation train` does; the epoch best on `valid` (mean F1) is kept.
+        """Trains a segmenter as `nlptasks segmentation train` does; the epoch with the best mean F1 on `valid` is kept.
 
             sentences = [["今天", "天气", "很", "好"], ["我们", "去", "公园"]]
             segmenter = Segmenter.train(
@@ -79,9 +82,10 @@ class Segmenter:
             segmenter.segment("今天我们去公园")
 
         Args:
-            sentences: the words of the sentences of each annotation standard.
-            valid: the same of sentences that choose the epoch; of some or all of the standards.
-            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            sentences: for each annotation standard its sentences, as lists of words.
+            valid: validation sentences of some or all of the standards.
+            output: the run directory: new or empty, or with `resume=True` that of an interrupted run. None: no
+                directory is kept.
             **options: fields of `SegmenterOptions`: `epochs`, `learning_rate`, `channels`, ...
 
         Raises:
@@ -98,13 +102,13 @@ class Segmenter:
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config and weights.
 
-        The standard chosen and the dictionary are not kept. The tables of units and pairs are rounded to 8 and 4 bits.
+        The chosen standard and the dictionary are not saved. The tables of units and pairs are rounded to 8 and 4 bits.
         """
         save_segmenter(directory, self.runtime.config, self.runtime.vocab, self.runtime.arrays)
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Segmenter":
-        """The segmenter that `save`, or a training run, has written.
+        """Opens what `save` or a training run has written.
 
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
@@ -113,7 +117,7 @@ class Segmenter:
 
     @property
     def standards(self) -> tuple[str, ...]:
-        """The annotation standards it knows."""
+        """Names of the annotation standards that it knows."""
         return self.runtime.config.standards
 
     @overload
@@ -122,13 +126,20 @@ class Segmenter:
     def segment(self, text: Sequence[str], standard: str | None = None) -> list[list[str]]: ...
 
     def segment(self, text: str | Sequence[str], standard: str | None = None) -> list[str] | list[list[str]]:
-        """The words of a text, or of each text of a list; joined, they are the text.
+        """Cuts a text, or each text of a list, into words. A list is faster than one call per text.
 
-        A run of white space is a word. A list is faster than one text after the other.
+            segmenter.segment(["今天天气很好。", "我们去公园"], standard="pku")
 
         Args:
-            text: any characters; lines are segmented each on its own.
-            standard: an annotation standard instead of the segmenter's own.
+            text: any characters; each line is segmented by itself.
+            standard: the annotation standard to follow; None: the segmenter's own.
+
+        Returns:
+            The words (for a list: one list per text); joined, they are the text. A run of white space is a word.
+
+        Raises:
+            TypeError: something other than a string or strings.
+            ValueError: an unknown standard.
         """
         if isinstance(text, str):
             starts = self.word_starts(text, standard).tolist()
@@ -142,22 +153,17 @@ class Segmenter:
         return words
 
     def predict(self, items: Sequence[str], standard: str | None = None) -> list[list[str]]:
-        """The words of each text.
-
-        Args:
-            items: texts.
-            standard: an annotation standard instead of the segmenter's own.
-        """
+        """The words of each text of a list, as `segment` gives them."""
         if isinstance(items, str):
             raise TypeError("predict takes a list of texts; for one text call segment.")
         return self.segment(list(items), standard)
 
     def lcut(self, text: str) -> list[str]:
-        """The words of a text, as `jieba.lcut` returns them."""
+        """The words of a text as a list, like `jieba.lcut(text)`."""
         return self.segment(text)
 
     def cut(self, text: str) -> Iterator[str]:
-        """The words of a text one by one, as `jieba.cut` yields them."""
+        """Yields the words of a text, like `jieba.cut(text)`."""
         yield from self.segment(text)
 
     def _segment_group(self, texts: Sequence[str], standard: str | None) -> list[list[str]]:
@@ -175,10 +181,10 @@ class Segmenter:
         ]
 
     def word_starts(self, text: str, standard: str | None = None, cuts: np.ndarray | None = None) -> np.ndarray:
-        """Where the words of a text start, counted in characters; ascending, from 0.
+        """Positions at which the words of a text start, in characters, ascending from 0.
 
         Args:
-            cuts: positions where a word starts whatever stands there; beside line ends only.
+            cuts: positions at which a word must start; they must be next to line ends.
         """
         standard_id = self.runtime.config.standard_id(standard or self.standard)
         codes = code_points(text)
@@ -195,7 +201,7 @@ class Segmenter:
         return units.starts[(tags == S) | (tags == B)]
 
     def _long_line(self, text: str, codes: np.ndarray, standard_id: int, cuts: np.ndarray | None) -> np.ndarray:
-        """A line in stretches: each is read with what stands around it, and ends at a word's end."""
+        """Segments a long line in stretches; each is read with its context and ends at the end of a word."""
         found, at, context, length = [], 0, 0, CHUNK
         while at < len(codes):
             end = min(at + length + LOOK_AHEAD, len(codes))
@@ -245,7 +251,7 @@ class Segmenter:
         return units, tags
 
     def _decode(self, scores: np.ndarray, apart: np.ndarray) -> np.ndarray:
-        """Tags of all units: s where `apart`, the best path through every piece between."""
+        """Tags of all units: s where `apart`, and the best path for every piece between those."""
         inside = ~apart
         edges = np.diff(inside.view("int8"), prepend=0, append=0)
         lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
@@ -259,7 +265,7 @@ class Segmenter:
     def _without(
         self, forbidden: set[tuple[int, int]], scores: np.ndarray, apart: np.ndarray, tags: np.ndarray
     ) -> None:
-        """Searches again around every forbidden word that came out, between the nearest ends of pieces or words."""
+        """Searches again around every forbidden word that was found, between the nearest ends of pieces or words."""
         starts = np.flatnonzero((tags == S) | (tags == B))
         words = zip(starts.tolist(), np.append(starts[1:], len(tags)).tolist(), strict=True)
         done = 0
@@ -279,7 +285,7 @@ class Segmenter:
 
 
 def _in_units(matches: Matches, units: Units) -> Matches:
-    """The same counted in units; a match that starts or ends inside a unit falls out."""
+    """The matches counted in units; a match that starts or ends inside a unit is dropped."""
     bounds = np.append(units.starts, units.length)
     starts, ends = np.searchsorted(bounds, matches.starts), np.searchsorted(bounds, matches.ends)
     whole = (bounds[starts] == matches.starts) & (bounds[ends] == matches.ends)
@@ -287,7 +293,7 @@ def _in_units(matches: Matches, units: Units) -> Matches:
 
 
 def _add_weights(scores: np.ndarray, matches: Matches, apart: np.ndarray) -> np.ndarray:
-    """Adds the weights of dictionary words to the scores of their tags; what a favored word holds is not `apart`."""
+    """Adds the weights of dictionary words to the scores of their tags; units in a favored word are not `apart`."""
     single = matches.ends - matches.starts == 1
     never, always = matches.weights == NEVER, matches.weights == ALWAYS
     some = single | ~never
@@ -309,7 +315,7 @@ def _add_weights(scores: np.ndarray, matches: Matches, apart: np.ndarray) -> np.
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Texts in groups of about CHUNK characters."""
+    """Groups of texts with about CHUNK characters each."""
     group: list[str] = []
     size = 0
     for text in texts:
@@ -323,7 +329,7 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _chunks(codes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(start, stop) of parts of a text of about CHUNK characters, which end behind a line end."""
+    """(start, stop) of parts of a text with about CHUNK characters each; a part ends after a line end."""
     start = 0
     while len(codes) - start > CHUNK:
         stop = start + CHUNK

@@ -1,6 +1,6 @@
-"""Sentence similarity: a sentence in, a vector of length 1 out; sentences that mean the same lie close together.
+"""Sentence similarity: a sentence in, a vector of length 1 out; sentences with the same meaning get similar vectors.
 
-The recipe is described in docs/similarity.md. With a GRU this runs on NumPy: neither Keras nor a backend is imported.
+docs/similarity.md describes the recipe. A GRU runs on NumPy alone: neither Keras nor a backend is imported.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from nlptasks.files import read_json_object
 from nlptasks.text.groups import groups_of
 
 CHUNK = 20_000
-"""sentences that are added to an index at a time"""
+"""number of sentences that are added to an index at a time"""
 
 
 class VectorModel(Protocol):
-    """What turns texts into vectors: a GRU on NumPy, or a Transformer."""
+    """A model that turns texts into vectors: a GRU on NumPy, or a Transformer."""
 
     encoder: str
     vector_size: int
@@ -30,26 +30,30 @@ class VectorModel(Protocol):
         """Vectors (N, D) of length 1, float32."""
 
     def save(self, directory: Path, settings: Mapping[str, Any], half: bool = False) -> None:
-        """Writes what `from_directory` reads, in float16 if `half`; `settings` go into the config."""
+        """Writes what `from_directory` reads, in float16 if `half`; `settings` are added to the config."""
 
     def digest(self) -> bytes:
-        """Bytes that differ where vectors would."""
+        """Bytes that differ between models with different vectors."""
 
 
 class SentenceEncoder:
-    """Vectors of sentences, how similar two are, and which of many are most similar to one.
+    """Turns sentences into vectors, compares two of them, and finds the most similar ones among many.
 
         encoder = nlptasks.load("similarity")
+        encoder.encode(["怎样修改密码"]).shape  # (1, 256)
         encoder.similarity("怎样修改密码", "密码怎么改")
         encoder.add(["怎样修改密码", "今天有雨吗"])
-        encoder.most_similar("密码怎么改")[0].text
+        encoder.most_similar("密码怎么改")[0].text  # '怎样修改密码'
 
     Args:
-        model: turns texts into vectors.
-        hybrid_weight: of the lexical score in a hybrid search, 0 to 1.
+        model: turns texts into vectors; `nlptasks.load` and `train` make it.
+        hybrid_weight: weight of the lexical score in a hybrid search, from 0 to 1.
 
     Attributes:
-        index: what `most_similar` searches; `add` fills it.
+        index: the index that `most_similar` searches and `add` fills; None at first.
+
+    Raises:
+        ValueError: `hybrid_weight` is outside [0, 1].
     """
 
     task: ClassVar[str] = TASK
@@ -62,19 +66,27 @@ class SentenceEncoder:
 
     @property
     def vector_size(self) -> int:
-        """D, numbers of a vector."""
+        """Length D of a vector, in numbers."""
         return self.model.vector_size
 
     @property
     def fingerprint(self) -> str:
-        """Tells models apart: two with the same one give the same vectors."""
+        """A digest of the model: two models with the same fingerprint give the same vectors."""
         return hashlib.sha256(self.model.encoder.encode() + self.model.digest()).hexdigest()[:32]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors `(N, D)` of length 1, float32; their products are cosines.
+        """Turns sentences into vectors; the product of two vectors is their cosine.
+
+            encoder.encode(["怎样修改密码", "今天有雨吗"]).shape  # (2, 256)
+
+        Args:
+            texts: N sentences.
+
+        Returns:
+            float32 `(N, D)`, each row of length 1.
 
         Raises:
-            TypeError: not a list of strings.
+            TypeError: something other than a list of strings.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         if not texts:
@@ -82,7 +94,7 @@ class SentenceEncoder:
         return self.model.encode(texts)
 
     def predict(self, items: Sequence[str]) -> np.ndarray:
-        """The vector of each sentence, as `encode` gives them."""
+        """The vectors of a list of sentences, as `encode` gives them."""
         if isinstance(items, str):
             raise TypeError("predict takes a list of sentences; for one sentence call encode.")
         return self.encode(items)
@@ -93,7 +105,12 @@ class SentenceEncoder:
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> np.ndarray: ...
 
     def similarity(self, a: str | Sequence[str], b: str | Sequence[str]) -> float | np.ndarray:
-        """Cosines in [-1, 1]: of two sentences a float, of two lists as long as each other an array `(N,)`.
+        """Compares two sentences, or two lists of sentences pair by pair.
+
+            encoder.similarity("怎样修改密码", "密码怎么改")
+
+        Returns:
+            The cosine, in [-1, 1]: a float for two sentences, an array `(N,)` for two lists of N sentences.
 
         Raises:
             ValueError: the lists differ in length.
@@ -106,13 +123,23 @@ class SentenceEncoder:
         return float(cosines[0]) if single else cosines
 
     def make_index(self, texts: Sequence[str] = ()) -> SentenceIndex:
-        """An index of sentences for this model."""
+        """Returns a new index of sentences for this model; `add` takes it as `index`."""
         index = SentenceIndex(self.vector_size, self.fingerprint)
         self.add(texts, index)
         return index
 
     def add(self, texts: Sequence[str], index: SentenceIndex | None = None) -> None:
-        """Adds sentences to an index; None: to what `most_similar` searches."""
+        """Adds sentences to an index.
+
+            encoder.add(["怎样修改密码", "今天有雨吗"])
+
+        Args:
+            texts: the sentences.
+            index: from `make_index`; None: the one that `most_similar` searches.
+
+        Raises:
+            TypeError: something other than strings.
+        """
         if index is None:
             if self.index is None:
                 self.index = SentenceIndex(self.vector_size, self.fingerprint)
@@ -123,29 +150,34 @@ class SentenceEncoder:
             index.add(part, self.encode(part))
 
     def open_index(self, directory: str | Path) -> SentenceIndex:
-        """The saved index, memory-mapped; `most_similar` searches it from now on.
+        """Opens a saved index, memory-mapped; `most_similar` searches it from now on.
 
         Raises:
-            ValueError, FileNotFoundError: one line; another model made it, or it is damaged.
+            ValueError, FileNotFoundError: the index is missing or damaged, or another model made it.
         """
         self.index = SentenceIndex.open(directory, self.fingerprint)
         return self.index
 
     def most_similar(self, query: str, top: int = 10, hybrid: bool = False) -> list[Match]:
-        """The sentences of the index that are most similar to `query`, the best first; see `most_similar_batch`."""
-        return self.most_similar_batch([query], top, hybrid)[0]
+        """Finds the sentences of the index that are most similar to `query`.
 
-    def most_similar_batch(self, queries: Sequence[str], top: int = 10, hybrid: bool = False) -> list[list[Match]]:
-        """The same for many queries at once.
+            encoder.most_similar("密码怎么改", top=3, hybrid=True)[0].text
 
         Args:
-            queries: sentences.
-            top: how many to return of each.
-            hybrid: blend the cosine with BM25 over characters and pairs of characters.
+            query: a sentence.
+            top: the most sentences to return.
+            hybrid: blends the cosine with BM25 over characters and pairs of characters.
+
+        Returns:
+            A list of `Match`, the best one first: `text`, `score`, and `position` in the order of adding.
 
         Raises:
             ValueError: nothing was added, or `top` is below 1.
         """
+        return self.most_similar_batch([query], top, hybrid)[0]
+
+    def most_similar_batch(self, queries: Sequence[str], top: int = 10, hybrid: bool = False) -> list[list[Match]]:
+        """`most_similar` for each of many queries."""
         if self.index is None or not len(self.index):
             raise ValueError("there is nothing to search; add sentences with .add(texts) or .open_index(directory).")
         queries = [queries] if isinstance(queries, str) else list(queries)
@@ -160,7 +192,7 @@ class SentenceEncoder:
         output: str | Path | None = None,
         **options: Any,
     ) -> "SentenceEncoder":
-        """Trains an encoder, as `nlptasks similarity train` does; the epoch with the best top-1 is kept.
+        """Trains an encoder as `nlptasks similarity train` does, and keeps the epoch with the best top-1.
 
             groups = [["怎样修改密码", "密码怎么改"], ["今天会下雨吗", "今天有雨吗"]]
             valid = [["钥匙丢了怎么办", "找不到钥匙了怎么办"], ["衣服多少钱", "衣服怎么卖"]]
@@ -168,10 +200,11 @@ class SentenceEncoder:
             encoder.similarity("怎样修改密码", "今天有雨吗")
 
         Args:
-            groups: sentences that mean the same, group by group.
-            valid: groups that choose the epoch, whose sentences are not trained on; None: every nth of `groups`
-                (`hold_out_every`).
-            output: the run directory, new or empty (with `resume=True`: an interrupted run's); None: none is kept.
+            groups: lists of sentences with the same meaning.
+            valid: validation groups, whose sentences are left out of the training; None: every nth of `groups` is held
+                out (`hold_out_every`).
+            output: the run directory: new or empty, or with `resume=True` that of an interrupted run. None: no
+                directory is kept.
             **options: fields of `SimilarityOptions`: `encoder`, `checkpoint`, `epochs`, `learning_rate`, ...
 
         Raises:
@@ -190,7 +223,7 @@ class SentenceEncoder:
         """Writes a directory that `nlptasks.load` opens.
 
         Args:
-            half: a GRU's weights in float16, which takes half the room.
+            half: stores the weights of a GRU in float16, in half the space.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -198,7 +231,7 @@ class SentenceEncoder:
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "SentenceEncoder":
-        """The encoder that `save` wrote.
+        """Opens what `save` or a training run has written.
 
         Raises:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.

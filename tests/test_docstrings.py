@@ -1,0 +1,78 @@
+"""The public names tell what they take, return and raise, and their examples can be typed as they stand."""
+
+import ast
+import inspect
+import re
+
+import pytest
+
+import nlptasks
+
+NAMES = [name for name in nlptasks.__all__ if name != "__version__"]
+ON_NUMPY = {"load", "SentenceEncoder", "Segmenter", "Tokenizer", "UserDictionary"}  # nothing is trained or downloaded
+README_METHODS = {
+    "AutoRegressiveDecoder": ("beam_search", "random_sample"),
+    "Classifier": ("classify", "train"),
+    "ConditionalGenerator": ("generate", "score", "train"),
+    "Generator": ("generate", "stream"),
+    "Labeler": ("label", "train"),
+    "Reader": ("answer", "train"),
+    "Segmenter": ("segment", "train"),
+    "SentenceEncoder": ("add", "encode", "most_similar", "similarity", "train"),
+}
+METHODS = [(owner, name) for owner, names in README_METHODS.items() for name in names]
+
+
+def examples(docstring: str) -> list[str]:
+    """The indented blocks behind blank lines; what is indented under a heading is no example."""
+    found: list[list[str]] = [[]]
+    for block in inspect.cleandoc(docstring).split("\n\n"):
+        if block.startswith("    "):
+            found[-1].append(block)
+        else:
+            found.append([])
+    return [inspect.cleandoc("\n" + "\n\n".join(blocks)) for blocks in found if blocks]
+
+
+def run(code: str) -> int:
+    """Runs an example; an expression with a value in its comment must have that value. Returns how many had one."""
+    names, compared = {"nlptasks": nlptasks}, 0
+    for statement in ast.parse(code).body:
+        line = code.splitlines()[statement.end_lineno - 1].encode()  # columns are counted in bytes
+        comment = line[statement.end_col_offset :].decode().partition("#")[2].strip()
+        if isinstance(statement, ast.Expr) and comment:
+            found = eval(ast.unparse(statement), names)
+            assert found == ast.literal_eval(comment), f"{ast.unparse(statement)}: {found!r}"
+            compared += 1
+        else:
+            exec(ast.unparse(statement), names)
+    return compared
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_has_an_example_that_parses(name):
+    found = examples(getattr(nlptasks, name).__doc__)
+    assert found, name
+    for code in found:
+        assert ast.parse(code).body
+
+
+@pytest.mark.parametrize(("owner", "name"), METHODS)
+def test_every_method_of_the_readme_has_an_example_and_says_what_it_raises(owner, name):
+    docstring = getattr(getattr(nlptasks, owner), name).__doc__
+    assert all(ast.parse(code).body for code in examples(docstring))
+    assert examples(docstring)
+    assert re.search(r"^ +Raises:$", docstring, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(ON_NUMPY))
+def test_the_examples_that_need_no_backend_give_what_they_say(name):
+    assert sum(run(code) for code in examples(getattr(nlptasks, name).__doc__)) > 0
+
+
+def test_an_example_is_told_from_a_heading_and_a_wrong_value_is_found():
+    docstring = "Adds.\n\n    a = 1\n    a + 1  # 3\n\nArgs:\n    a: a number.\n"
+    assert examples(docstring) == ["a = 1\na + 1  # 3"]
+    with pytest.raises(AssertionError, match="a \\+ 1: 2"):
+        run(examples(docstring)[0])
+    assert run("a = 1  # a number\na + 1  # 2") == 1
