@@ -1,8 +1,10 @@
 """The public names tell what they take, return and raise, and their examples can be typed as they stand."""
 
 import ast
+import builtins
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +78,36 @@ def test_an_example_is_told_from_a_heading_and_a_wrong_value_is_found():
     with pytest.raises(AssertionError, match="a \\+ 1: 2"):
         run(examples(docstring)[0])
     assert run("a = 1  # a number\na + 1  # 2") == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_snippets_of_the_readme_import_and_define_what_they_use(name):
+    text = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(snippets) > 4
+    defined = set(dir(builtins))
+    for snippet in snippets:
+        alone = "from nlptasks.generate import" not in snippet  # that one goes on from the snippet before it
+        defined = names_after(snippet, set(dir(builtins)) if alone else defined)
+    assert sum(run(code) for code in snippets if 'load("segmenter")' in code) == 1
+
+
+def names_after(code: str, defined: set[str]) -> set[str]:
+    """The names that are there after `code`; all that it uses must be, and what it imports must exist."""
+    defined = set(defined)
+    for statement in ast.parse(code).body:
+        nodes = list(ast.walk(statement))
+        stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        assert used - stored <= defined, f"{ast.unparse(statement)}: {sorted(used - stored - defined)}"
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(statement), {})
+            stored |= {alias.asname or alias.name for alias in statement.names}
+        defined |= stored
+    return defined
+
+
+def test_a_name_that_is_not_defined_is_found():
+    with pytest.raises(AssertionError, match="encoder"):
+        names_after("import nlptasks\nencoder.encode([])\n", set(dir(builtins)))
+    assert "x" in names_after("import nlptasks\nx = nlptasks.load\n", set(dir(builtins)))
