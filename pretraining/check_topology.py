@@ -1,4 +1,4 @@
-"""Compiles the training step of pretrain.py for TPUs that are not there: does it fit, what does it exchange?
+"""Compiles the training step of pretrain.py for TPUs that you do not have: does it fit, and what do the devices exchange?
 
     python pretraining/check_topology.py --config base --batch-per-device 32 --seq-length 512 --topology v5e:2x4
 

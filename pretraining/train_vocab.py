@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary from a corpus: Chinese characters apart, special tokens first.
+"""Makes a WordPiece vocabulary from a corpus: special tokens first, and each Chinese character is a token.
 
     python pretraining/train_vocab.py --input corpus/*.txt --output runs/vocab.txt --vocab-size 21128
 

@@ -20,42 +20,42 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class DistillingOptions(FileColumns):
-    """The data of a task, and the model of it that is compressed."""
+    """The data of a task, and the model to compress."""
 
     train: tuple[Path, ...]
-    """training files, as the task's own commands read them"""
+    """training files, in the formats of the task's own train command"""
     valid: Path
-    """validation file: it chooses the best epoch of the first and the last stage"""
+    """validation file; it decides the best epoch of the first and the last stage"""
     checkpoint: str = SCRATCH
-    """a BERT to fine-tune first: a directory with its config, weights and vocab.txt"""
+    """pretrained BERT to fine-tune first, a directory with config, weights and vocab.txt"""
     predecessor: Path | None = None
-    """instead of a checkpoint: the run directory of a model of this task that is fine-tuned already"""
+    """instead of a checkpoint: the run directory of a fine-tuned model of this task"""
     dropout: float = 0.1
-    """of a predecessor from a checkpoint, and its successor"""
+    """dropout rate of a predecessor from a checkpoint and of its successor"""
     replace_embeddings: bool = False
-    """replace the embeddings, too; else they stay the predecessor's until the last stage"""
+    """also replace the embeddings; otherwise the predecessor's are used until the last stage"""
     valid_limit: int | None = None
-    """score no more than this many validation examples after an epoch"""
+    """the most validation examples to score after an epoch"""
 
     multi_label: bool = False
     """classification: a text may have any number of labels"""
     pooling: str | None = None
-    """classification: first (the default) or mean; this and the settings below are the predecessor's if one is given"""
+    """classification: first (the default) or mean; a given predecessor decides this and the settings below"""
     seq_length: int | None = None
-    """classification, labeling: most tokens read at once, 128 where left out"""
+    """classification, labeling: the most tokens that are read at once; default: 128"""
     head: str | None = None
     """labeling: crf (the default), global-pointer or efficient-global-pointer"""
     passage_length: int | None = None
-    """reading: most tokens of [CLS] passage [SEP], 256 where left out"""
+    """reading: the most tokens of [CLS] passage [SEP]; default: 256"""
     question_length: int | None = None
-    """reading: most tokens of question [SEP], 64 where left out"""
+    """reading: the most tokens of question [SEP]; default: 64"""
     answer_length: int | None = None
-    """reading: most tokens of answer [SEP], 32 where left out"""
+    """reading: the most tokens of answer [SEP]; default: 32"""
     negative_ratio: float | None = None
-    """reading: how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
+    """reading: how often a passage without an answer is drawn; default: passages are drawn uniformly"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "valid_limit")
         if (self.checkpoint == SCRATCH) == (self.predecessor is None):
@@ -65,7 +65,7 @@ class DistillingOptions(FileColumns):
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileColumns))
-"""options of tasks whose files have columns"""
+"""options of the tasks whose files have columns"""
 _OF_ALL = ("train", "valid", "checkpoint", "predecessor", "dropout", "replace_embeddings", "valid_limit")
 
 

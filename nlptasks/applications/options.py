@@ -9,7 +9,7 @@ from nlptasks.text.labeled import Columns
 from nlptasks.train.options import Options, TransformerTraining, require_at_least
 
 SCRATCH = "none"
-"""instead of a checkpoint: random weights"""
+"""value of `checkpoint` for random weights"""
 
 
 @dataclass(kw_only=True)
@@ -17,20 +17,24 @@ class EncoderTraining(TransformerTraining):
     """A training run of a Transformer that starts from a checkpoint, or from random weights and these sizes."""
 
     checkpoint: str = SCRATCH
-    """a BERT to start from: a directory with its config, weights and vocab.txt; or none: train from scratch"""
+    """pretrained BERT to start from, a directory with config, weights and vocab.txt; none: train from scratch"""
     vocab: Path | None = None
-    """vocabulary of a model from scratch; left out, the characters of the training texts"""
+    """from scratch: vocabulary file; default: the characters of the training texts"""
     min_count: int = 1
-    """from scratch without a vocabulary: leave out characters seen less often"""
+    """from scratch without a vocabulary file: leave out characters that occur less often than this"""
     hidden_size: int = 128
-    """from scratch: hidden size (and the three below)"""
+    """from scratch: width of the hidden states"""
     num_layers: int = 2
+    """from scratch: number of layers"""
     num_heads: int = 4
+    """from scratch: number of attention heads"""
     ffn_size: int = 512
+    """from scratch: inner width of the feed-forward layers"""
     dropout: float = 0.1
+    """dropout rate"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "min_count", "hidden_size", "num_layers", "num_heads", "ffn_size")
         if not 0 <= self.dropout < 1:
@@ -44,21 +48,21 @@ class EncoderTraining(TransformerTraining):
 
 @dataclass(kw_only=True)
 class FileColumns(Options):
-    """Which columns of files of labeled texts to read."""
+    """The columns to read from files of labeled texts."""
 
     text_column: str = "text"
-    """name of the column (in JSON: the key) with the text"""
+    """name of the column (in JSON: the key) that holds the text"""
     second_text_column: str | None = None
-    """name of the column with the second text, for pairs"""
+    """name of the column that holds the second text of a pair"""
     label_column: str = "label"
-    """name of the column with the label or labels"""
+    """name of the column that holds the label or labels"""
     columns: tuple[str, ...] = ()
-    """names of all columns of CSV and tab-separated files that do not begin with a line of names"""
+    """names of all columns, for CSV and tab-separated files without a header line"""
     label_separator: str = ","
-    """with several labels: what stands between them in CSV and tab-separated files"""
+    """separator between several labels in CSV and tab-separated files"""
 
     def columns_of(self, multi_label: bool, with_label: bool = True) -> Columns:
-        """The options as the reader takes them."""
+        """The options in the form that the reader of files takes."""
         return Columns(
             text=self.text_column,
             second_text=self.second_text_column,
@@ -69,11 +73,11 @@ class FileColumns(Options):
 
 
 COLUMNS_RENAMED = {"text": "text_column", "second_text": "second_text_column", "label": "label_column"}
-"""what the columns were called in older records"""
+"""old names of these options, found in records of older runs"""
 
 
 def require_input(*paths: Path | None) -> None:
-    """Refuses files that are not there before anything dear begins; None passes."""
+    """Refuses missing files before any expensive work begins; None passes."""
     for path in paths:
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; check the spelling of the path.")

@@ -1,4 +1,4 @@
-"""How a run trains: the options that the train commands share, checked when they are made. Imports no backend."""
+"""The options that all train commands share, checked when they are made. Imports no backend."""
 
 import contextlib
 import contextvars
@@ -16,7 +16,7 @@ _parsing: contextvars.ContextVar[bool] = contextvars.ContextVar("parsing", defau
 
 @contextlib.contextmanager
 def unchecked() -> Iterator[None]:
-    """Inside, options may be made that are wrong; whoever asked for that calls their `check`."""
+    """Inside this block options are not checked; the caller must call their `check` later."""
     token = _parsing.set(True)
     try:
         yield
@@ -37,7 +37,7 @@ class Options:
             self.check()
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
 
 
 def require_at_least(options: object, least: int, *names: str) -> None:
@@ -78,42 +78,42 @@ def require_one_of(options: object, **choices: tuple[str, ...]) -> None:
 
 @dataclass(kw_only=True)
 class TrainingOptions(Options):
-    """What every training run may be told."""
+    """Options of every training run."""
 
     output: Path
-    """run directory, new or empty: model, options, scores, log and curve"""
+    """run directory, new or empty; it receives model, options, scores, log and curve"""
     resume: bool = False
     """continue an interrupted run"""
 
     learning_rate: float = 2e-5
     """Adam's highest rate; 2e-5 suits a BERT-base checkpoint, 5e-4 to 1e-3 a small model from scratch"""
     warmup_share: float = 0.0
-    """share of the updates in which the learning rate rises; goes with decay"""
+    """share of the updates during which the learning rate rises; needs decay"""
     decay: bool = False
-    """let the learning rate fall linearly to 0"""
+    """decay the learning rate linearly to 0"""
     clip_norm: float | None = None
-    """bound of the gradients' norm"""
+    """largest norm of the gradients; larger gradients are scaled down to it"""
     accumulate: int = 1
-    """batches whose gradients make one update, as one batch so many times as large would"""
+    """number of batches per update; N batches give the update of one batch that is N times as large"""
     ema: float | None = None
-    """exponential moving average of the weights with this momentum (0.999, say); validated and saved in their place"""
+    """momentum of an exponential average of the weights, for example 0.999; the average is validated and saved"""
     patience: int | None = None
-    """stop after this many epochs without a better score; left out, all epochs are run"""
+    """stop after this many epochs without a better score; default: never"""
     precision: str = "float32"
     """float32 or bfloat16"""
     seed: int = 0
-    """of weights, order and dropout"""
+    """seed of weights, order and dropout"""
 
     RENAMED: ClassVar[dict[str, str]] = {}
-    """names of options in older records of runs, and what they are called now"""
+    """old names of options, found in records of older runs, and their names now"""
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that a run has written, in today's names."""
+        """The recorded options of a run, under today's names."""
         return {cls.RENAMED.get(name, name): value for name, value in values.items()}
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "accumulate", "patience")
         require_positive(self, "learning_rate", "clip_norm")
@@ -129,20 +129,21 @@ class TrainingOptions(Options):
 
 @dataclass(kw_only=True)
 class TransformerTraining(TrainingOptions):
-    """What every training run of a Transformer may be told."""
+    """Options of every training run of a Transformer."""
 
     epochs: int = 5
+    """number of passes over the training data"""
     batch_size: int = 32
-    """examples of a batch"""
+    """number of examples per batch"""
     fgm: float | None = None
-    """train on token embeddings moved this far (0.5, say) to where the loss grows (fast gradient method)"""
+    """adversarial training (fast gradient method): move the token embedding this far, for example 0.5"""
     recompute: bool = False
-    """keep no activations inside the layers and compute them again for the gradient: less memory, more time"""
+    """compute activations inside the layers again for the gradient instead of keeping them: less memory, more time"""
     mesh: str | None = None
-    """devices to train on: data=8, or data=4,model=2 to cut the weights, too (with KERAS_BACKEND=jax); left out, one"""
+    """devices to train on: data=8, or data=4,model=2 to split the weights, too; needs KERAS_BACKEND=jax"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "epochs", "batch_size")
         require_positive(self, "fgm")

@@ -4,8 +4,8 @@
     nlptasks classification evaluate --model runs/classifier --data test.jsonl
     nlptasks classification predict --model runs/classifier --texts 第一句 第二句
 
-Files are JSON lines, CSV or tab-separated, plain or gzip; columns are chosen by name. A file without a line of
-names has them named: --columns label text. Scores beside a linear baseline: docs/classification.md.
+Files are JSON lines, CSV or tab-separated, plain or gzip; columns are chosen by name. For a file without a header line,
+name the columns: --columns label text. docs/classification.md has scores next to those of a linear baseline.
 """
 
 import json
@@ -37,7 +37,7 @@ class Train(FileColumns, ClassifierOptions):
     train: tuple[Path, ...]
     """training files"""
     valid: Path
-    """validation file: the epoch with the best accuracy (with several labels: micro F1) is kept"""
+    """validation file; the epoch with the best accuracy on it (with several labels: micro F1) is kept"""
 
     def run(self) -> None:
         """Reads the files and trains."""
@@ -52,13 +52,13 @@ class Evaluate(FileColumns):
     """Score a classifier on a file."""
 
     model: Path
-    """run directory"""
+    """the run directory of a model"""
     data: Path
-    """texts with labels"""
+    """file of texts with labels"""
     predictions: Path | None = None
-    """write a JSON object a line there: text, gold labels and prediction"""
+    """write text, gold labels and prediction to this file, one JSON object per line"""
     json: bool = False
-    """the last line of the output is one JSON object"""
+    """write a JSON object as the last line of the output"""
 
     def run(self) -> None:
         require_input(self.data)
@@ -83,18 +83,18 @@ class Evaluate(FileColumns):
 
 @dataclass(kw_only=True)
 class Predict(FileColumns):
-    """Classify texts of the command line, or those of a file."""
+    """Classify texts from the command line or from a file."""
 
     model: Path
-    """run directory"""
+    """the run directory of a model"""
     texts: tuple[str, ...] = ()
-    """one or more texts; for a classifier of pairs: the first and second text of each in turn"""
+    """one or more texts; a classifier of pairs takes first text, second text, first text, ..."""
     data: Path | None = None
-    """a file with texts; its labels, if it has any, are not read"""
+    """file of texts; labels in it are not read"""
     output: Path | None = None
-    """write a JSON object a line there instead of printing"""
+    """write to this file, one JSON object per line, instead of printing"""
     json: bool = False
-    """print JSON objects, with the scores of all labels"""
+    """print one JSON object per text, with the scores of all labels"""
 
     def run(self) -> None:
         if bool(self.texts) == (self.data is not None):

@@ -23,19 +23,19 @@ SHOWN = ("accuracy", "macro_f1", "micro_f1")
 
 @dataclass(kw_only=True)
 class ClassifierOptions(EncoderTraining):
-    """How a classifier is made and trained."""
+    """Options of a classifier and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length"}
 
     multi_label: bool = False
     """a text may have any number of labels"""
     seq_length: int = 128
-    """most tokens of [CLS] text [SEP], or of [CLS] text [SEP] text [SEP]; the rest of a text is not read"""
+    """the most tokens of [CLS] text [SEP] or [CLS] text [SEP] text [SEP]; longer texts are cut"""
     pooling: str = "first"
-    """first: [CLS], as bert4keras has it; mean: of all positions, which suits small models from scratch"""
+    """first: the state of [CLS], as in bert4keras; mean: the mean of all positions, for small models from scratch"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 4, "seq_length")
         require_one_of(self, pooling=POOLINGS)
@@ -44,8 +44,8 @@ class ClassifierOptions(EncoderTraining):
 def train_classifier(
     options: ClassifierOptions, training: Sequence[LabeledText], validation: Sequence[LabeledText]
 ) -> None:
-    """Trains a classifier; the epoch with the best accuracy (several labels: micro F1) on `validation` is kept in
-    the run directory.
+    """Trains a classifier, and keeps the epoch with the best accuracy (with several labels: micro F1) on `validation`
+    in the run directory.
 
     Raises:
         UserError: options or texts that do not go together.

@@ -19,7 +19,7 @@ from nlptasks.console import say
 
 @dataclass(kw_only=True)
 class Train(CompressionOptions):
-    """Fine-tune a model, replace its layers, fine-tune the smaller one; Ctrl-C saves the run in any stage."""
+    """Fine-tune a model, replace its layers by fewer, fine-tune the small model; Ctrl-C saves the run in any stage."""
 
     def run(self) -> None:
         """Runs the stages that are not finished, and prints what each has made."""

@@ -24,53 +24,55 @@ STAGES = PREDECESSOR, REPLACEMENT, SUCCESSOR = "predecessor", "replacement", "su
 
 @dataclass(kw_only=True)
 class CompressionOptions(DistillingOptions, TrainingOptions):
-    """What is compressed, into how many layers, and how each stage is trained."""
+    """Options of a compression and its three stages."""
 
     RENAMED: ClassVar[dict[str, str]] = COLUMNS_RENAMED | {"max_length": "seq_length"}
 
     output: Path
-    """run directory, new or empty: the small model, options, scores, log and curve; the stages before it in folders of
-    their own"""
+    """run directory, new or empty; it receives small model, options, scores, log, curve, and folders of the stages"""
     resume: bool = False
-    """continue an interrupted run; stages that are finished are not run again"""
+    """continue an interrupted run; finished stages are not run again"""
     task: str
-    """classification, labeling or reading"""
+    """the task of the model: classification, labeling or reading"""
     successor_layers: int
-    """layers of the small model; they must divide the predecessor's"""
+    """number of layers of the small model; it must divide that of the predecessor"""
 
     init: str = "first"
-    """what the small model starts from: the predecessor's first layers, or even: the last one of each group"""
+    """layers that the small model starts from: first, the predecessor's first; even, the last one of each group"""
     mixing: str = "coin"
-    """coin: a layer is replaced or not, by chance, in every step; anneal: both are computed and blended"""
+    """coin: in every step each layer is replaced or not, at random; anneal: both versions are computed and blended"""
     schedule: str = "linear"
-    """of the replacement rate: constant, or rising to 1 in a linear way (the paper's curriculum) or along a cosine"""
+    """replacement rate over time: constant, or rising to 1, linear (the paper's curriculum) or cosine"""
     rate: float = 0.5
-    """the replacement rate, with linear and cosine of the first step"""
+    """replacement rate; with linear and cosine, that of the first step"""
     rise_share: float = 1.0
-    """with linear and cosine: share of the second stage after which the rate is 1"""
+    """linear, cosine: share of the second stage after which the rate is 1"""
 
     predecessor_epochs: int = 5
+    """epochs of the first stage: the predecessor is fine-tuned"""
     replacement_epochs: int = 5
+    """epochs of the second stage: its layers are replaced"""
     successor_epochs: int = 5
+    """epochs of the third stage: the small model is fine-tuned"""
     batch_size: int = 32
-    """examples of a batch"""
+    """number of examples per batch"""
     replacement_learning_rate: float | None = None
-    """of the second stage; left out, that of the others"""
+    """learning rate of the second stage; default: that of the others"""
     warmup_share: float = 0.0
-    """share of a stage's updates in which the learning rate rises; goes with decay"""
+    """share of a stage's updates during which the learning rate rises; needs decay"""
     decay: bool = False
-    """let the learning rate of each stage fall linearly to 0"""
+    """decay the learning rate of each stage linearly to 0"""
     patience: int | None = None
-    """end the first and the last stage after this many epochs without a better score; left out, all epochs are run"""
+    """end the first and the last stage after this many epochs without a better score; default: never"""
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that a run has written, in today's names."""
+        """The recorded options of a run, under today's names."""
         found = super().from_record(values)
         return found | ({"checkpoint": SCRATCH} if found.get("checkpoint") is None else {})
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_one_of(self, task=DISTILLABLE, init=INITS, mixing=MIXINGS, schedule=SCHEDULES)
         require_at_least(self, 1, "predecessor_epochs", "replacement_epochs", "successor_epochs", "batch_size")
@@ -85,14 +87,14 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
 
 
 class Stage(NamedTuple):
-    """What a stage has made.
+    """The result of a stage.
 
     Attributes:
         name: one of `STAGES`.
-        directory: where its model is.
-        layers, parameters: of the model.
-        megabytes: of its weights as a file.
-        score: on the validation file, in percent.
+        directory: the directory of its model.
+        layers, parameters: sizes of the model.
+        megabytes: size of its weights as a file.
+        score: score on the validation file, in percent.
     """
 
     name: str
@@ -104,7 +106,7 @@ class Stage(NamedTuple):
 
 
 class Compressed(NamedTuple):
-    """What a run has made: its stages, the name of their score, and the application that the small model is of."""
+    """The result of a run: its stages, the name of their score, and the application of the small model."""
 
     stages: list[Stage]
     score_name: str
@@ -112,7 +114,7 @@ class Compressed(NamedTuple):
 
 
 def compress(options: CompressionOptions) -> Compressed:
-    """Fine-tunes a model, replaces its layers, fine-tunes the smaller one; an interrupted run goes on where it was.
+    """Fine-tunes a model, replaces its layers, and fine-tunes the smaller one; an interrupted run can be resumed.
 
         options = CompressionOptions(
             task="classification", train=(Path("a.jsonl"),), valid=Path("b.jsonl"), predecessor=Path("runs/classifier"),
@@ -122,7 +124,7 @@ def compress(options: CompressionOptions) -> Compressed:
         nlptasks.load("runs/small")
 
     Returns:
-        The stages with their scores; the small model stands in `options.output`.
+        The stages with their scores. The small model is in `options.output`.
 
     Raises:
         ValueError, FileNotFoundError: options, files and model do not go together.

@@ -5,8 +5,8 @@
     nlptasks conditional generate --model DIR --condition sentiment=positive --count 5 --top-p 0.95
     nlptasks conditional evaluate --model DIR --data test.tsv
 
-Files are JSON lines, CSV or tab-separated, plain or gzip; columns are chosen by name. What was measured:
-docs/conditional_generation.md.
+Files are JSON lines, CSV or tab-separated, plain or gzip; columns are chosen by name. docs/conditional_generation.md
+describes the method and has scores.
 """
 
 import dataclasses
@@ -45,29 +45,29 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Train(GeneratorOptions):
-    """Train a generator; the epoch with the best likelihood of held-out texts is kept."""
+    """Train a generator; the epoch with the best likelihood of the validation texts is kept."""
 
     train: tuple[Path, ...]
     """training files"""
     valid: Path | None = None
-    """validation file; left out, a share of the training texts serves"""
+    """validation file; default: a share of the training texts is held out"""
     columns: tuple[str, ...] = ()
-    """names of all columns of CSV and tab-separated files that do not begin with a line of names"""
+    """names of all columns, for CSV and tab-separated files without a header line"""
     text_column: str = "text"
-    """name of the column (in JSON: the key) with the text"""
+    """name of the column (in JSON: the key) that holds the text"""
     label_columns: tuple[str, ...] = ()
-    """names of the columns with labels to write under"""
+    """names of the columns that hold the labels to condition on"""
     label_names: tuple[str, ...] = ()
-    """what labels are called: sentiment:0=negative,1=positive"""
+    """readable names of labels, for example sentiment:0=negative,1=positive"""
     vector_column: str | None = None
-    """instead of labels: name of the JSON key with a vector, a list of numbers"""
+    """instead of labels: the JSON key that holds a vector, as a list of numbers"""
     vectors: tuple[Path, ...] = ()
-    """instead of labels: a NumPy file (.npy) of vectors for each training file, a row a text"""
+    """instead of labels: a NumPy file (.npy) for each training file, with one vector (row) per text"""
     valid_vectors: Path | None = None
-    """the same for the validation file"""
+    """the NumPy file of vectors for the validation file"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         with_vector = self.vector_column is not None or bool(self.vectors)
         if with_vector and self.label_columns:
@@ -102,20 +102,20 @@ class Train(GeneratorOptions):
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Perplexity of texts, under their own conditions and under other ones."""
+    """Compute the perplexity of texts under their own conditions and under other ones."""
 
     model: Path
-    """run directory"""
+    """the run directory of a model"""
     data: Path
-    """texts with labels or vectors, in the columns of the training files"""
+    """file of texts with labels or vectors, with the columns of the training files"""
     vectors: Path | None = None
-    """a NumPy file (.npy) of vectors, for a model that was trained with one"""
+    """NumPy file (.npy) of vectors, for a model that was trained with one"""
     columns: tuple[str, ...] | None = None
-    """names of all columns, where they are not those of the training files; () for a file with a line of names"""
+    """names of all columns, if they differ from those of the training files; () for a file with a header line"""
     seed: int = 0
-    """which other condition is taken, and the bootstrap"""
+    """seed of the choice of other conditions and of the bootstrap"""
     json: bool = False
-    """the last line of the output is one JSON object"""
+    """write a JSON object as the last line of the output"""
 
     def run(self) -> None:
         """Prints the perplexities."""
@@ -144,36 +144,36 @@ class Generate(Options):
     """Write texts under a condition."""
 
     model: Path
-    """run directory"""
+    """the run directory of a model"""
     condition: tuple[str, ...] = ()
-    """labels: sentiment=positive category=酒店; left out, none"""
+    """labels to write under, for example sentiment=positive category=酒店; default: no condition"""
     vector: Path | None = None
-    """a NumPy file (.npy) of vectors: texts are written under each"""
+    """NumPy file (.npy) of vectors; texts are written under each of them"""
     count: int = 1
-    """how many texts under a condition"""
+    """number of texts per condition"""
     prompt: str = ""
-    """how every text begins"""
+    """the beginning of every text"""
     temperature: float = 1.0
-    """below 1 is bolder, above 1 more varied"""
+    """below 1: more probable texts; above 1: more varied texts"""
     top_k: int | None = None
-    """only the k most probable tokens"""
+    """draw only from the k most probable tokens"""
     top_p: float | None = None
-    """only the most probable tokens whose probabilities reach this sum"""
+    """draw only from the most probable tokens whose probabilities add up to this"""
     guidance: float = 1.0
-    """above 1 the condition counts for more; takes twice the work"""
+    """above 1: strengthen the condition; takes twice the work"""
     max_length: int | None = None
-    """most tokens to write; left out, as many as the model has positions"""
+    """the most tokens to write; default: as many as the model has positions"""
     min_length: int = 1
-    """fewest tokens to write"""
+    """the fewest tokens to write"""
     seed: int = 0
-    """the same seed writes the same texts"""
+    """seed of the draws; the same seed writes the same texts"""
     output: Path | None = None
-    """write a JSON object a line there instead of printing"""
+    """write to this file, one JSON object per line, instead of printing"""
     json: bool = False
-    """print JSON objects: condition, text, log probability, tokens, whether the text came to its end"""
+    """print JSON objects: condition, text, log probability, number of tokens, and whether the text is complete"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "count", "max_length", "min_length")
         if self.condition and self.vector is not None:
@@ -214,7 +214,7 @@ class Generate(Options):
 
 
 def columns_of(options: Mapping[str, Any]) -> ConditionColumns:
-    """The options of a run as the reader takes them; names may stand apart or with commas between them."""
+    """The options of a run in the form that the reader takes; names may be separate words or joined by commas."""
     names = tuple(name for part in options.get("columns", ()) for name in part.split(",") if name)
     return ConditionColumns(
         text=options.get("text_column", "text"),
@@ -226,12 +226,12 @@ def columns_of(options: Mapping[str, Any]) -> ConditionColumns:
 
 
 def _recorded(model: Path) -> dict[str, Any]:
-    """The options of a run; none of a model that was saved by itself."""
+    """The recorded options of a run; empty for a model that was saved without a run."""
     return GeneratorOptions.from_record(read_options(model)) if (model / OPTIONS).is_file() else {}
 
 
 def read_texts_and_vectors(path: Path, columns: ConditionColumns, vectors: Path | None) -> list[ConditionedText]:
-    """The texts of a file, with the vectors of another one if there is one."""
+    """The texts of a file, with the vectors of a second file if one is given."""
     texts = read_conditioned(path, columns)
     if vectors is None:
         return texts
@@ -242,7 +242,7 @@ def read_texts_and_vectors(path: Path, columns: ConditionColumns, vectors: Path 
 
 
 def parse_condition(values: Sequence[str]) -> dict[str, str]:
-    """What `sentiment=positive category=酒店` says, by column.
+    """The labels by column that `sentiment=positive category=酒店` names.
 
     Raises:
         UserError: a value of another form, or a column twice.

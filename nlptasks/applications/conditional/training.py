@@ -27,7 +27,7 @@ MOST_HELD_OUT = 2000
 
 @dataclass(kw_only=True)
 class GeneratorOptions(EncoderTraining):
-    """How a generator of texts under conditions is made and trained."""
+    """Options of a conditional generator and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length", "hold_out": "hold_out_share"}
 
@@ -36,24 +36,24 @@ class GeneratorOptions(EncoderTraining):
     num_layers: int = 3
 
     hold_out_share: float = 0.02
-    """share of the training texts that is held out where there are no validation texts; at most 2000"""
+    """without validation texts: share of the training texts to hold out, at most 2000 texts"""
     conditioning: str = "norm"
-    """norm: written into every LayerNorm; prefix: label tokens before the text; none: left out"""
+    """norm: write the condition into every LayerNorm; prefix: put label tokens before the text; none: ignore it"""
     combine: str = "sum"
-    """sum or concat: what becomes of the embeddings of several labels"""
+    """how the embeddings of several labels are combined: sum or concat"""
     label_size: int = 128
     """size of a label's embedding"""
     condition_hidden_size: int | None = None
-    """width of a layer between condition and norms; left out, there is none"""
+    """width of a layer between condition and norms; default: no such layer"""
     condition_hidden_act: str = "linear"
-    """its activation"""
+    """activation of that layer"""
     label_dropout: float = 0.1
-    """how often a text is shown without its condition, and each of several labels left out"""
+    """how often a text is read without its condition, and how often each of several labels is left out"""
     seq_length: int = 128
-    """most tokens of [CLS] text [SEP]; longer texts are cut at the end of a sentence"""
+    """the most tokens of [CLS] text [SEP]; longer texts are cut at the end of a sentence"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_one_of(self, conditioning=CONDITIONINGS, combine=COMBINATIONS)
         require_at_least(self, 4, "seq_length")
@@ -162,12 +162,12 @@ def conditions_of(texts: Sequence[ConditionedText], options: GeneratorOptions) -
 
 
 def given_conditions(texts: Sequence[ConditionedText], conditions: Conditions) -> list[Condition]:
-    """The condition of each text, as `Conditions.rows` takes it."""
+    """The condition of each text, in the form that `Conditions.rows` takes."""
     return [text.labels if conditions.vector_size is None or text.vector is None else text.vector for text in texts]
 
 
 def require_known_conditions(texts: Sequence[ConditionedText], conditions: Conditions) -> None:
-    """Refuses a text whose condition the model does not know, naming its place."""
+    """Refuses a text whose condition the model does not know; the message names its place."""
     if conditions.conditioning == "none":
         return
     for text in texts:
@@ -211,7 +211,7 @@ def conditioned_texts(texts: Sequence[str], conditions: Sequence[Condition]) -> 
 
 
 def shown(conditions: Conditions) -> str:
-    """What texts are conditioned on, in a line."""
+    """The conditions of a model, described in one line."""
     if conditions.vector_size is not None:
         return f"vectors of {conditions.vector_size} numbers ({conditions.conditioning})"
     columns = (f"{column}: {len(names)} labels" for column, names in conditions.labels.items())

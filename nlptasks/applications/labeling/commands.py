@@ -5,7 +5,7 @@
     nlptasks labeling predict --model runs/ner --texts 第一句 第二句
 
 Files are CLUENER's JSON lines, or columns of characters with BIO tags; plain or gzip. Heads: --head crf, global-pointer
-(entities may nest) or efficient-global-pointer. Scores beside a linear baseline: docs/labeling.md.
+(entities may nest) or efficient-global-pointer. docs/labeling.md has scores next to those of a linear baseline.
 """
 
 import dataclasses
@@ -49,16 +49,16 @@ class Train(LabelerOptions):
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Score a labeler on a file: an entity is right when both its ends and its type are."""
+    """Score a labeler on a file; an entity is right if its start, its end and its type are right."""
 
     model: Path
-    """run directory"""
+    """the run directory of a model"""
     data: Path
-    """texts with entities"""
+    """file of texts with entities"""
     predictions: Path | None = None
-    """write a JSON object a line there: text, gold and predicted entities"""
+    """write text, gold and predicted entities to this file, one JSON object per line"""
     json: bool = False
-    """the last line of the output is one JSON object"""
+    """write a JSON object as the last line of the output"""
 
     def run(self) -> None:
         """Prints the scores."""
@@ -86,18 +86,18 @@ class Evaluate:
 
 @dataclass(kw_only=True)
 class Predict:
-    """Find the entities of texts of the command line, or of those of a file."""
+    """Find the entities in texts from the command line or from a file."""
 
     model: Path
-    """run directory"""
+    """the run directory of a model"""
     texts: tuple[str, ...] = ()
     """one or more texts"""
     data: Path | None = None
-    """a file of texts: one a line, or in a .jsonl file the `text` of each object"""
+    """file with one text per line, or a .jsonl file with objects that have a `text`"""
     output: Path | None = None
-    """write a JSON object a line there instead of printing"""
+    """write to this file, one JSON object per line, instead of printing"""
     json: bool = False
-    """print JSON objects"""
+    """print one JSON object per text"""
 
     def run(self) -> None:
         """Prints the entities, or writes them."""

@@ -27,22 +27,23 @@ EntityLike = Entity | tuple[int, int, str]
 
 @dataclass(kw_only=True)
 class LabelerOptions(EncoderTraining):
-    """How a labeler is made and trained."""
+    """Options of a labeler and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length"}
 
     epochs: int = 10
+    """number of passes over the training data"""
     head: str = "crf"
-    """crf, global-pointer or efficient-global-pointer"""
+    """the head: crf, global-pointer or efficient-global-pointer"""
     seq_length: int = 128
-    """most tokens read at once, [CLS] and [SEP] included; longer texts are cut into windows at sentence ends"""
+    """the most tokens read at once, counting [CLS] and [SEP]; longer texts are split into windows at sentence ends"""
     head_size: int = 64
-    """of a pointer's queries and keys"""
+    """pointers: size of queries and keys"""
     crf_lr_multiplier: float = 1.0
-    """how many times as fast as the rest the CRF's transitions learn; 100 to 1000 with a small learning rate"""
+    """crf: learning rate of the transitions as a multiple of the others'; 100 to 1000 suits a small learning rate"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_one_of(self, head=HEADS)
         require_at_least(self, 4, "seq_length")

@@ -1,12 +1,12 @@
-"""Reading comprehension by sequence to sequence: train, score and use a reader of several passages a question.
+"""Reading comprehension: train, score and use a model that answers a question from several passages.
 
     nlptasks reading train --train A.json --valid B.json --checkpoint DIR --output runs/reader
     nlptasks reading evaluate --model runs/reader --data test.json
     nlptasks reading answer --model runs/reader --question 问题 --passage 篇章一 篇章二
     nlptasks reading predict --model runs/reader --data test.json --output answers.tsv
 
-Files are WebQA/SogouQA JSON, JSON lines, or SQuAD-style JSON (CMRC2018, DRCD); plain or gzip. The recipe and its
-scores, and how they are counted: docs/reading.md and docs/scoring.md.
+Files are WebQA/SogouQA JSON, JSON lines, or SQuAD-style JSON (CMRC2018, DRCD), plain or gzip. docs/reading.md describes
+the recipe and its scores, docs/scoring.md how they are counted.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ class Train(ReaderOptions):
     train: tuple[Path, ...]
     """training files"""
     valid: Path
-    """validation file: the epoch with the best CMRC F1 on all its questions is kept"""
+    """validation file; the epoch with the best CMRC F1 on all its questions is kept"""
 
     def run(self) -> None:
         """Reads the files and trains."""
@@ -55,10 +55,10 @@ class Train(ReaderOptions):
 
 @dataclass(kw_only=True)
 class Prepare:
-    """Mix WebQA and SogouQA as bert4keras' recipe does, into train.json and valid.json.
+    """Mix WebQA and SogouQA into train.json and valid.json, as bert4keras' recipe does.
 
-    SogouQA is put into a seeded order; every third question is for validation; the training file holds the rest twice,
-    and WebQA.
+    SogouQA is shuffled with a seed, and every third question goes into the validation file. The training file holds the
+    other questions of SogouQA twice, and WebQA.
     """
 
     webqa: Path
@@ -68,7 +68,7 @@ class Prepare:
     output: Path
     """folder for both files"""
     seed: int = 0
-    """of the order"""
+    """seed of the order"""
 
     def run(self) -> None:
         """Reads both files and writes the mixture."""
@@ -93,17 +93,17 @@ class Prepare:
 
 @dataclass(kw_only=True)
 class Decoding(Options):
-    """How answers are found."""
+    """Options of decoding."""
 
     model: Path
-    """run directory"""
+    """the run directory of a reader"""
     mode: str = "extractive"
-    """extractive: an answer is a piece of a passage; generative: any text"""
+    """extractive: the answer is a piece of a passage; generative: the answer may be any text"""
     beam_size: int = 1
-    """1: greedy search; more: beams"""
+    """number of beams; 1: greedy search"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves."""
+        """Refuses values that are out of range."""
         super().check()
         require_one_of(self, mode=MODES)
         require_at_least(self, 1, "beam_size")
@@ -111,16 +111,16 @@ class Decoding(Options):
 
 @dataclass(kw_only=True)
 class Evaluate(Decoding):
-    """Score a reader on a file, answerable and unanswerable questions also apart."""
+    """Score a reader on a file: all questions, answerable ones, and unanswerable ones."""
 
     data: Path
-    """questions with answers"""
+    """file of questions with answers"""
     predictions: Path | None = None
-    """write the answers there, id and answer separated by a tab"""
+    """write the answers to this file, as lines of id TAB answer"""
     baselines: tuple[Path, ...] = ()
-    """training files: also score trivial baselines, fitted to them where they learn anything"""
+    """training files: also score trivial baselines, fitted to these files"""
     json: bool = False
-    """the last line of the output is one JSON object"""
+    """write a JSON object as the last line of the output"""
 
     def run(self) -> None:
         """Answers, prints the scores, and writes the answers."""
@@ -145,19 +145,19 @@ class Evaluate(Decoding):
 
 @dataclass(kw_only=True)
 class Answer(Decoding):
-    """Answer one question out of its passages, and tell which of them say so."""
+    """Answer one question from passages, and show which passages support the answer."""
 
     question: str
     """the question"""
     passage: tuple[str, ...] = ()
     """one or more passages"""
     picture: Path | None = None
-    """write a page (HTML) with what the answer's tokens looked at, and the vote"""
+    """write an HTML page that shows what the tokens of the answer attended to, and the vote"""
     json: bool = False
-    """print one JSON object: the answer with its evidence"""
+    """print the answer with its evidence as one JSON object"""
 
     def check(self) -> None:
-        """Refuses a question or passages that are not there."""
+        """Refuses a missing question or missing passages."""
         super().check()
         if not self.question.strip():
             raise UserError("{field:question} is empty; ask something.")
@@ -181,16 +181,16 @@ class Predict(Decoding):
     """Answer the questions of a file."""
 
     data: Path
-    """questions with passages; needs one of the options below"""
+    """file of questions with passages; needs --output, --show or --json"""
     output: Path | None = None
-    """write the answers there, id and answer separated by a tab"""
+    """write the answers to this file, as lines of id TAB answer"""
     show: int = 0
     """print this many questions with their passages and answers"""
     json: bool = False
-    """print one JSON object on the last line: id to answer"""
+    """print one JSON object that maps id to answer, as the last line"""
 
     def check(self) -> None:
-        """Refuses to answer what nobody would see."""
+        """Refuses to run if the answers would go nowhere."""
         super().check()
         require_at_least(self, 0, "show")
         if self.output is None and not self.show and not self.json:

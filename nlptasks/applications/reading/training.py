@@ -30,36 +30,38 @@ MODES = ("extractive", "generative")
 
 @dataclass(kw_only=True)
 class ReaderOptions(EncoderTraining):
-    """How a reader is made and trained."""
+    """Options of a reader and its training."""
 
     epochs: int = 8
+    """number of passes over the training data"""
     learning_rate: float = 1e-5
     """Adam's highest rate; 1e-5 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
     vocab: Path | None = None
-    """vocabulary of a model from scratch; left out, the characters of the training questions"""
+    """from scratch: vocabulary file; default: the characters of the training questions"""
     num_layers: int = 3
+    """from scratch: number of layers"""
 
     simplify_vocab: bool = False
-    """leave out the tokens of the checkpoint's vocabulary that Chinese text never makes (13,585 of 21,128 stay)"""
+    """drop tokens of the checkpoint's vocabulary that never occur in Chinese text (13,585 of 21,128 remain)"""
     passage_length: int = 256
-    """most tokens of [CLS] passage [SEP]"""
+    """the most tokens of [CLS] passage [SEP]"""
     question_length: int = 64
-    """most tokens of question [SEP]"""
+    """the most tokens of question [SEP]"""
     answer_length: int = 32
-    """most tokens of answer [SEP]"""
+    """the most tokens of answer [SEP]"""
     stride: int | None = None
-    """read longer passages in windows that begin this many tokens apart; left out, they are cut"""
+    """read longer passages in windows that start this many tokens apart; default: longer passages are cut"""
     method: str = "seq2seq"
-    """seq2seq: token by token; mlm: the whole answer at once, at masked positions"""
+    """seq2seq: write the answer token by token; mlm: predict the whole answer at once, at masked positions"""
     negative_ratio: float | None = None
-    """how often a passage without an answer is drawn; left out, passages are drawn uniformly"""
+    """how often a passage without an answer is drawn; default: passages are drawn uniformly"""
     practice_share: float = 0.0
-    """share of the run, at its beginning, spent on learning to find and copy passages; for models from scratch"""
+    """from scratch: share of the run, at its start, in which the model practices finding and copying text"""
     valid_limit: int | None = None
-    """score no more than this many validation questions after an epoch"""
+    """the most validation questions to score after an epoch"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "valid_limit")
         require_share(self, "practice_share", *(["negative_ratio"] if self.negative_ratio is not None else []))

@@ -4,8 +4,8 @@
     nlptasks segmentation evaluate --model runs/segmenter --gold test.txt --standard cnc
     nlptasks segmentation segment --model runs/segmenter --text 今天天气很好。
 
-Files hold a sentence a line, words separated by white space; plain or gzip. The recipe and its scores, and how they are
-counted: docs/segmentation.md and docs/scoring.md.
+Files hold one sentence per line, with white space between words, plain or gzip. docs/segmentation.md describes the
+recipe and its scores, docs/scoring.md how they are counted.
 """
 
 import functools
@@ -40,15 +40,14 @@ class Train(SegmenterOptions):
     """Train a segmenter; the epoch with the best mean F1 on the held-out lines is kept."""
 
     train: tuple[Path, ...]
-    """training files, a sentence a line"""
+    """training files with one sentence per line"""
     standard: tuple[str, ...]
-    """the annotation standard of each training file, in the same order"""
+    """the annotation standard of each training file, in the order of the files"""
     hold_out_every: tuple[int, ...] = (10,)
-    """every nth line of a file is held out of training and scored after an epoch: one number for all files, or one
-    each; 0: none"""
+    """hold out every nth line of a file and score it after each epoch: one number for all files or one each; 0: none"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         if len(self.standard) != len(self.train):
             raise UserError(
@@ -87,31 +86,31 @@ class Train(SegmenterOptions):
 
 @dataclass(kw_only=True)
 class Evaluate(Options):
-    """Score a segmenter on segmented text, read without its spaces."""
+    """Score a segmenter on a segmented text, which it reads without the spaces."""
 
     gold: Path
-    """segmented text, a sentence a line"""
+    """segmented text with one sentence per line"""
     model: str = "segmenter"
-    """run directory, or segmenter: the one that comes with the package"""
+    """run directory, or segmenter: the model that comes with the package"""
     predictions: Path | None = None
     """score this segmented file instead of the model's words"""
     standard: str | None = None
-    """annotation standard to segment by; left out, the model's first"""
+    """annotation standard to follow; default: the first one of the model"""
     train_words: Path | None = None
-    """segmented training text: also the recall of words that occur there and of words that do not"""
+    """segmented training text: also score the recall of words in it and of words not in it"""
     user_dict: Path | None = None
-    """words to cut out or never to cut out, as for `segment`"""
+    """dictionary of words to prefer or avoid, as for `segment`"""
     hold_out_every: int = 1
-    """only every nth line, those that train holds out"""
+    """score only every nth line, the lines that `train` holds out"""
     skip: str | None = None
-    """leave out lines that hold this word (L in normalized files)"""
+    """leave out lines that contain this word (L in normalized files)"""
     output: Path | None = None
-    """write the words there"""
+    """write the segmented text to this file"""
     json: bool = False
-    """the last line of the output is one JSON object"""
+    """write a JSON object as the last line of the output"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "hold_out_every")
 
@@ -143,30 +142,30 @@ class Evaluate(Options):
 
 @dataclass(kw_only=True)
 class Segment(Options):
-    """Cut Chinese text into words: every line as it is, with a space between two words.
+    """Cut Chinese text into words: lines stay as they are, with a space between two words.
 
-    White space that stands in the text stays and is not doubled.
+    White space of the text is kept and not doubled.
     """
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """UTF-8 text files, plain or gzip; none, or -: standard input"""
+    """UTF-8 text files, plain or gzip; no file, or -: standard input"""
     text: str | None = None
-    """this text instead of files"""
+    """segment this text instead of files"""
     tags: bool = False
-    """write every character with its tag, as `字/b`: s a word, b m e its beginning, middle and end"""
+    """write every character with its tag, like `字/b`: s is a single-character word; b, m, e are begin, middle, end"""
     json: bool = False
-    """write a JSON object a line: words and offsets, with --tags also the characters' tags"""
+    """write a JSON object per line, with words and offsets, and with --tags the tags of the characters"""
     user_dict: Path | None = None
-    """words to cut out or never to cut out: lines `word,multiplier`, or jieba's `word frequency tag`"""
+    """dictionary of words to prefer or avoid, with lines `word,multiplier` or jieba's `word frequency tag`"""
     standard: str | None = None
-    """annotation standard: cnc, weibo, sxu, msr or pku; left out, the model's first"""
+    """annotation standard: cnc, weibo, sxu, msr or pku; default: the first one of the model"""
     model: str = "segmenter"
     """a run directory, or segmenter: the model that comes with the package"""
     processes: int = 1
-    """how many work at a time"""
+    """number of processes"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "processes")
         if self.text is not None and self.files:

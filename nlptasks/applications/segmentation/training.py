@@ -30,56 +30,58 @@ if TYPE_CHECKING:
     from nlptasks.applications.segmentation.segmenter import Segmenter
 
 Sentences = Sequence[Sequence[str]]
-"""the words of each sentence"""
+"""sentences as lists of words"""
 SPACED_SHARE = 0.06
-"""of the sentences are read with the one before, a space between"""
+"""this share of the sentences is joined to the sentence before, with a space between"""
 
 
 @dataclass(kw_only=True)
 class SegmenterOptions(TrainingOptions):
-    """How a segmenter is made and trained."""
+    """Options of a segmenter and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"hold_out": "hold_out_every"}
 
     normalised: tuple[str, ...] = ()
-    """standards whose files hold 0 for numbers, X for Latin runs and L for words of more than four characters"""
+    """standards whose files are normalized: 0 for numbers, X for Latin text, L for words longer than four characters"""
     preset: str = "default"
-    """default, or original: the network of 2017"""
+    """default; or original, the network of 2017"""
     teacher: tuple[Path, ...] = ()
-    """run directories of segmenters with the same standards: what they say on average is learned, too"""
+    """run directories of segmenters with the same standards; the model also learns their mean prediction"""
 
     unit_size: int | None = None
-    """size of the embedding of a unit (this and the two below: left out, the preset's)"""
+    """size of the embedding of a unit; default: the preset's"""
     pair_size: int | None = None
-    """size of the embedding of a pair of neighboring units; 0: none"""
+    """size of the embedding of a pair of neighboring units; 0: no pairs; default: the preset's"""
     channels: tuple[int, ...] | None = None
-    """channels of each convolution"""
+    """channels of each convolution; default: the preset's"""
     min_count: int = 2
-    """characters seen less often are unknown"""
+    """characters that occur less often are read as unknown"""
     min_pair_count: int = 2
-    """pairs seen less often are unknown"""
+    """pairs that occur less often are read as unknown"""
 
     epochs: int = 4
+    """number of passes over the training data"""
     batch_units: int = 8192
-    """units of a batch, padding included"""
+    """number of units per batch, counting padding"""
     learning_rate: float = 3e-3
     """Adam's highest rate"""
     warmup_share: float = 0.1
-    """share of the updates in which the learning rate rises; goes with decay"""
+    """share of the updates during which the learning rate rises; needs decay"""
     decay: bool = True
-    """the learning rate falls linearly to 0; without decay it is constant"""
+    """decay the learning rate linearly to 0; without decay it stays constant"""
     dropout: float = 0.2
+    """dropout rate"""
     unit_drop: float = 0.3
     """a unit seen n times in training is read as unknown with probability unit_drop / (unit_drop + n)"""
     pair_drop: float = 0.2
-    """likewise for pairs"""
+    """the same for pairs: pair_drop / (pair_drop + n)"""
     own_share: float = 0.5
-    """with teachers: how often a sentence is read under its own standard; else under any"""
+    """with teachers: how often a sentence is read under its own standard and not under a random one"""
     teacher_share: float = 0.3
-    """with teachers: their share of the target under a sentence's own standard; the rest are the annotated words"""
+    """with teachers: their share of the target under a sentence's own standard; the annotated words are the rest"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "epochs", "batch_units", "min_count", "min_pair_count")
         require_at_least(self, 0, "unit_drop", "pair_drop")

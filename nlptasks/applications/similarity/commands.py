@@ -6,7 +6,7 @@
     nlptasks similarity search --model runs/similarity --index runs/index --query 问题 --hybrid
 
 Files are lines `group TAB sentence`, or lines `text TAB text TAB 0 or 1` whose positive pairs are chained into groups;
-plain or gzip. The recipe and its scores: docs/similarity.md.
+plain or gzip. docs/similarity.md describes the recipe and its scores.
 """
 
 import json
@@ -34,11 +34,11 @@ class Train(SimilarityOptions):
     """Train an encoder; the best epoch on held-out groups is kept."""
 
     train: tuple[Path, ...]
-    """training files: groups, or pairs whose positive ones are chained into groups"""
+    """training files of groups, or of pairs, whose positive pairs are chained into groups"""
     valid: Path | None = None
-    """groups that choose the epoch by top-1; left out, every nth group of the training files does"""
+    """validation groups; the epoch with the best top-1 is kept; default: every nth training group is held out"""
     leave_out: tuple[Path, ...] = ()
-    """files of groups, pairs or plain sentences: no sentence of theirs is trained on"""
+    """files of groups, pairs or plain sentences that must not be trained on"""
 
     def run(self) -> None:
         """Reads the files and trains."""
@@ -55,23 +55,23 @@ class Train(SimilarityOptions):
 
 @dataclass(kw_only=True)
 class Evaluate(Options):
-    """Score an encoder: retrieval within held-out groups, or pairs told apart."""
+    """Score an encoder on retrieval within groups, or on pairs."""
 
     model: str = "similarity"
-    """run directory, or similarity: the one that comes with the package"""
+    """run directory, or similarity: the model that comes with the package"""
     data: Path | None = None
-    """groups: is another sentence of the same group among the nearest?"""
+    """file of groups: is another sentence of the same group among the nearest?"""
     pairs: Path | None = None
-    """pairs, text TAB text TAB 0 or 1: AUC, accuracy at the best threshold, Spearman"""
+    """file of pairs (text TAB text TAB 0 or 1): AUC, accuracy at the best threshold, Spearman correlation"""
     hybrid: bool = False
     """with groups: blend the cosine with BM25"""
     baselines: bool = False
     """with groups: also score BM25 and TF-IDF over characters and pairs of characters"""
     json: bool = False
-    """the last line of the output is one JSON object"""
+    """write a JSON object as the last line of the output"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         if (self.data is None) == (self.pairs is None):
             raise UserError("give either {field:data} (groups) or {field:pairs}.")
@@ -107,13 +107,13 @@ class Index(Options):
     """Put the sentences of a file into an index, or add them to one."""
 
     corpus: Path
-    """sentences, one a line; or JSON lines with `text`"""
+    """file with one sentence per line, or JSON lines with `text`"""
     output: Path
     """directory of the index"""
     model: str = "similarity"
-    """run directory, or similarity: the one that comes with the package"""
+    """run directory, or similarity: the model that comes with the package"""
     add: bool = False
-    """add to the index that stands there; nothing in it is computed again"""
+    """add to the index in that directory; nothing in it is computed again"""
 
     def run(self) -> None:
         """Reads, encodes, writes."""
@@ -140,20 +140,20 @@ class Search(Options):
     index: Path
     """directory of the index"""
     model: str = "similarity"
-    """the one that made the index"""
+    """the model that made the index"""
     query: str | None = None
-    """a sentence"""
+    """sentence to search for"""
     queries: Path | None = None
-    """a file with a query a line; the output has lines query TAB score TAB sentence"""
+    """file with one query per line; the output has lines of query TAB score TAB sentence"""
     top: int = 10
-    """how many sentences to show for each query"""
+    """number of sentences to show for each query"""
     hybrid: bool = False
     """blend the cosine with BM25 over characters and pairs of characters"""
     json: bool = False
-    """print one JSON list of {text, score, position}; for a file of queries a list of such lists"""
+    """print one JSON list of {text, score, position}; for a file of queries, a list of such lists"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         if (self.query is None) == (self.queries is None):
             raise UserError("give either {field:query} or {field:queries}.")

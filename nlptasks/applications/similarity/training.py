@@ -37,68 +37,70 @@ HYBRID_WEIGHT = 0.7
 
 @dataclass(kw_only=True)
 class SimilarityOptions(TransformerTraining):
-    """How a sentence encoder is made and trained."""
+    """Options of a sentence encoder and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"hold_out": "hold_out_every"}
 
     hold_out_every: int = 10
-    """without validation groups: every nth group is held out of training and chooses the epoch"""
+    """without validation groups: every nth training group is held out for validation"""
 
     encoder: str = "gru"
-    """gru, or transformer"""
+    """the encoder: gru or transformer"""
     checkpoint: str = SCRATCH
-    """transformer: a BERT to start from, a directory with its config, weights and vocab.txt; none: from scratch"""
+    """transformer: pretrained BERT to start from, a directory with config, weights and vocab.txt; none: from scratch"""
     pooling: str | None = None
-    """gru: last (state, the default) or mean (of all states); transformer: mean (the default) or first ([CLS])"""
+    """gru: last, the last state (default), or mean of all states; transformer: mean (default) or first ([CLS])"""
     seq_length: int = 64
-    """characters, or tokens with [CLS] and [SEP], that are read of a sentence"""
+    """the most characters (gru) or tokens (transformer, counting [CLS] and [SEP]) that are read of a sentence"""
     min_count: int = 2
-    """characters seen less often are unknown"""
+    """characters that occur less often are read as unknown"""
     embedding_size: int = 128
     """gru: size of the embedding of a character"""
     vector_size: int = 128
-    """gru: size of a sentence's vector; transformer from scratch: hidden size, a multiple of 4"""
+    """gru: size of a vector; transformer from scratch: hidden size, a multiple of 4"""
     mean_weight: float = 0.0
-    """gru: weight of the mean of the characters' embeddings in the vector that is used; 0: the GRU's alone"""
+    """gru: weight of the mean of the character embeddings in the final vector; 0: only the GRU"""
     num_layers: int = 3
-    """transformer from scratch"""
+    """transformer from scratch: number of layers"""
     dropout: float = 0.1
+    """dropout rate"""
     token_drop: float = 0.1
-    """share of the tokens that are read as unknown while training"""
+    """share of the tokens that are read as unknown in training"""
     order_noise: float = 0.0
-    """tokens change places with others nearer than this many places while training; 0: they keep their order"""
+    """in training, tokens swap places with others that are less than this many places away; 0: the order is kept"""
 
     loss: str = "am"
-    """softmax, am (additive margin), a (the simpler A-softmax) or arc"""
+    """the loss: softmax, am (additive margin), a (a simpler A-softmax) or arc"""
     scale: float = 30.0
-    """factor of the cosines"""
+    """factor by which cosines are multiplied"""
     margin: float | None = None
-    """left out: am 0.35, arc 0.5"""
+    """margin of the loss; default: 0.35 for am, 0.5 for arc"""
     class_norm: float = 1.0
-    """length that the groups' vectors start with; short ones turn faster"""
+    """initial length of the groups' vectors; short vectors change direction faster"""
     sampled_classes: int = 0
-    """groups that a step compares with, the batch's own among them; 0: all"""
+    """number of groups that a step compares with, counting those of the batch; 0: all"""
 
     epochs: int = 10
+    """number of passes over the training data"""
     batch_size: int = 256
-    """sentences of a batch"""
+    """number of sentences per batch"""
     learning_rate: float = 4e-3
     """Adam's highest rate; 4e-3 suits a GRU, 2e-5 a BERT checkpoint"""
     warmup_share: float = 0.05
-    """share of the updates in which the learning rate rises; goes with decay"""
+    """share of the updates during which the learning rate rises; needs decay"""
     decay: bool = True
-    """the learning rate falls linearly to 0; without decay it is constant"""
+    """decay the learning rate linearly to 0; without decay it stays constant"""
     hybrid_weight: float = HYBRID_WEIGHT
-    """of the lexical score in a hybrid search of the model"""
+    """weight of the lexical score in a hybrid search with the model"""
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that a run has written, in today's names."""
+        """The recorded options of a run, under today's names."""
         found = super().from_record(values)
         return found | ({"pooling": "first"} if found.get("pooling") == "cls" else {})
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_one_of(self, encoder=("gru", "transformer"))
         require_one_of(self, pooling=GRU_POOLINGS if self.encoder == "gru" else POOLINGS)

@@ -2,8 +2,8 @@
 
     nlptasks pretraining shards --input corpus/*.txt --vocab vocab.txt --output runs/shards --seq-length 512
 
-The corpus is written once: masking is drawn when a row is read. What is written does not depend on --processes; a run
-that was stopped goes on with the same command. See pretraining/README.md.
+The corpus is written once: masks are drawn when a row is read. The shards do not depend on --processes; run the same
+command again to continue an interrupted run. See pretraining/README.md.
 """
 
 import contextlib
@@ -33,46 +33,46 @@ class MakeShards(Options):
     """Make shards."""
 
     input: tuple[str, ...]
-    """files and globs of the corpus, plain or gzip: text, or JSON lines"""
+    """files and globs of the corpus: text or JSON lines, plain or gzip"""
     vocab: Path
     """the vocabulary: a vocab.txt, or a folder with one"""
     output: Path
-    """the folder to write"""
+    """folder to write"""
     seq_length: int = 512
-    """the most tokens of a row, [CLS] and [SEP] counted"""
+    """the most tokens of a row, counting [CLS] and [SEP]"""
     segmenter: str = "jieba"
-    """whose words are masked as a whole: jieba; fcn, the segmenter of this package; none: every character is a word"""
+    """what finds the words to mask as a whole: jieba; fcn, this package's segmenter; none, every character is a word"""
     format: str = "auto"
-    """text, jsonl (one JSON object a line), or auto: by the names of the files"""
+    """format of the files: text, jsonl (one JSON object per line), or auto: by the file names"""
     documents: str = "line"
-    """what a document is in text: a line, or blank-line: what stands between blank lines"""
+    """text files: a document is a line (line), or the lines between blank lines (blank-line)"""
     field: str = "text"
-    """in JSON lines: the key of the text"""
+    """JSON lines: key of the text"""
     isolate_documents: bool = False
-    """record that training is to hide the documents of a row from each other"""
+    """record that training shall hide the documents of a row from each other"""
     cased: bool = False
     """with a vocab.txt: keep upper case and accents"""
     shard_megabytes: float = 64
-    """about how much text goes into a shard; a gzip file is never split"""
+    """about how many megabytes of text go into a shard; a gzip file is never split"""
     processes: int | None = None
-    """how many work at a time; left out, one for each core"""
+    """number of processes; default: one per core"""
     overwrite: bool = False
-    """replace the shards that stand in the folder"""
+    """replace the shards in the folder"""
     json: bool = False
-    """end with one JSON object instead of lines for people"""
+    """print one JSON object at the end instead of readable lines"""
     runner: str = LOCAL
     """local, or a runner of Apache Beam: DirectRunner, DataflowRunner, SparkRunner, FlinkRunner, ..."""
     beam_option: tuple[str, ...] = ()
-    """further options for Beam, name=value"""
+    """further options for Beam, each as name=value"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "processes")
         require_positive(self, "shard_megabytes")
 
     def run(self) -> None:
-        """Makes the shards that are missing, and says what stands in them."""
+        """Makes the missing shards, and prints what the folder holds."""
         from nlptasks.pretraining.making import ShardMaker, ShardOptions, open_tokenizer
 
         options = ShardOptions(

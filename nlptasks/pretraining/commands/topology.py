@@ -1,4 +1,4 @@
-"""Compiles the training step of `train` for TPUs that are not there: does it fit, what does it exchange?
+"""Compiles the training step of `train` for TPUs that you do not have: does it fit, and what do the devices exchange?
 
     nlptasks pretraining topology --config base --batch-per-device 32 --seq-length 512 --topology v5e:2x4
 
@@ -30,36 +30,36 @@ class Check(Options):
     """Compile the training step for TPU topologies."""
 
     topology: tuple[str, ...] = ("v5e:2x4",)
-    """slices, as JAX names them: v5e:2x4, v6e:2x4, v4:2x2x1, v5p:2x2x1"""
+    """TPU slices by their JAX names: v5e:2x4, v6e:2x4, v4:2x2x1, v5p:2x2x1"""
     config: str = "base"
-    """tiny, mini, small, base or large, with a + behind the name for larger keys"""
+    """size of the model: tiny, mini, small, base or large; a + after the name gives larger keys"""
     batch_per_device: int = 32
-    """rows on each device"""
+    """number of rows on each device"""
     seq_length: int = 512
-    """tokens of a row"""
+    """number of tokens per row"""
     vocab_size: int = 21128
-    """of the model"""
+    """size of the vocabulary"""
     objective: str = "mlm"
     """mlm, lm or unilm"""
     isolate_documents: bool = False
-    """tokens see their own document only"""
+    """let tokens attend only to their own document"""
     accumulate: int = 1
-    """parts of a step"""
+    """number of parts in which a step is computed"""
     optimizer: str = "adamw"
     """adamw or lamb"""
     precision: str = "bfloat16"
     """bfloat16 or float32"""
     recompute: bool = False
-    """keep no activations inside the layers"""
+    """compute activations inside the layers again for the gradient instead of keeping them"""
     mesh: str | None = None
-    """data=4,model=2, say; left out, all devices as data"""
+    """mesh of devices, for example data=4,model=2; default: all devices as data"""
     largest: bool = False
     """also find the largest batch that fits (several more compilations)"""
     json: bool = False
-    """one JSON object for each topology, on standard output"""
+    """print one JSON object per topology"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "batch_per_device", "seq_length", "vocab_size", "accumulate")
         require_one_of(self, objective=OBJECTIVES, optimizer=OPTIMIZERS, precision=PRECISIONS)
@@ -71,7 +71,7 @@ class Check(Options):
             )
 
     def environment(self) -> dict[str, str]:
-        """What must stand in the environment before Keras is imported; what a person has set of it stays."""
+        """Environment variables to set before Keras is imported; those that are set already are kept."""
         return {"KERAS_BACKEND": "jax"} | {name: os.environ.get(name, value) for name, value in NO_TPU.items()}
 
     def run(self) -> None:

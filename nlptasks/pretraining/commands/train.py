@@ -3,7 +3,7 @@
     nlptasks pretraining train --shards runs/shards --output runs/bert --config tiny --num-steps 1000
 
 On 8 GPUs or a TPU slice of 8 chips: `--mesh data=8`. Stopped at any moment (Ctrl-C, SIGTERM, even SIGKILL), the same
-command with `--resume` goes on from the last checkpoint and ends with the same weights. See pretraining/README.md.
+command with `--resume` continues from the last checkpoint and ends with the same weights. See pretraining/README.md.
 """
 
 import json
@@ -27,88 +27,88 @@ class Pretrain(Options):
     shards: Path
     """folder written by `nlptasks pretraining shards`"""
     output: Path
-    """folder of the run: checkpoints while it goes on, the model at its end"""
+    """run directory; it receives checkpoints during the run, and the model at the end"""
     config: str = "base"
-    """tiny, mini, small, base or large, with a + behind the name for larger keys, or a config.json"""
+    """size of the model: tiny, mini, small, base or large; a + after the name gives larger keys; or a config.json"""
     checkpoint: Path | None = None
-    """go on from this model instead of random weights: a directory, or a file of weights (bert4keras' HDF5, a
-    TensorFlow checkpoint) with its config beside it or given as --config FILE.json"""
+    """start from this model instead of random weights: a directory, or a file of weights (bert4keras' HDF5, a
+    TensorFlow checkpoint) with the config in the same folder or given as --config FILE.json"""
     objective: str = "mlm"
-    """mlm, lm or unilm, or a mixture by steps: mlm=2,unilm=1"""
+    """mlm, lm or unilm, or a mixture over the steps, for example mlm=2,unilm=1"""
     mask_rate: float = 0.15
-    """share of a row's tokens that mlm hides"""
+    """mlm: share of a row's tokens to predict"""
     isolate_documents: bool | None = None
-    """tokens see their own document only; left out, what the shards were made for"""
+    """let tokens attend only to their own document; default: as recorded in the shards"""
     num_steps: int = 100_000
-    """updates of the whole run"""
+    """number of updates of the whole run"""
     batch_size: int = 256
-    """rows of an update, over all devices and parts"""
+    """rows per update, over all devices and parts"""
     accumulate: int = 1
-    """how many parts an update's rows are computed in, one after the other: less memory, the same gradients"""
+    """compute the rows of an update in this many parts, one after the other: less memory, the same gradients"""
     learning_rate: float = 1e-4
-    """the highest rate"""
+    """highest learning rate"""
     schedule: str | None = None
-    """multipliers of the rate at steps, linear between them: 10000=1,100000=0; left out, up for 1 % of the steps and
-    down to 0"""
+    """multipliers of the learning rate at given steps, linear in between, for example 10000=1,100000=0; default: up
+    during the first 1 % of the steps, then down to 0"""
     optimizer: str = "adamw"
     """adamw or lamb (for large batches)"""
     weight_decay: float = 0.01
-    """of all weights but biases and norms"""
+    """weight decay of all weights except biases and norms"""
     clip_norm: float | None = 1.0
-    """bound of the gradients' global norm"""
+    """largest global norm of the gradients; larger gradients are scaled down to it"""
     ema: float | None = None
-    """save an exponential moving average of the weights with this momentum; validation takes the weights themselves"""
+    """save an exponential average of the weights with this momentum; validation uses the weights themselves"""
     dropout: float | None = None
-    """of hidden states; left out, the config's (0.1)"""
+    """dropout rate of hidden states; default: the config's (0.1)"""
     attention_dropout: float | None = None
-    """of attention; left out, the config's (0.1); 0 lets a GPU use its fused attention"""
+    """dropout rate of attention; default: the config's (0.1); 0 lets a GPU use fused attention"""
     precision: str = "float32"
     """float32 or bfloat16"""
     recompute: bool = False
-    """keep no activations inside the layers and compute them again for the gradient"""
+    """compute activations inside the layers again for the gradient instead of keeping them"""
     mesh: str | None = None
-    """devices: data=8, or data=4,model=2 to cut the weights, too; left out, all devices as data"""
+    """devices to train on: data=8, or data=4,model=2 to split the weights, too; default: all devices as data"""
     valid_rows: int = 512
-    """rows held out for validation; 0: none"""
+    """number of rows to hold out for validation; 0: none"""
     valid_every: int = 1000
-    """steps between two validations"""
+    """number of steps between two validations"""
     save_every: int = 1000
-    """steps between two checkpoints"""
+    """number of steps between two checkpoints"""
     keep: int = 3
-    """checkpoints kept"""
+    """number of checkpoints to keep"""
     log_every: int = 50
-    """steps between two lines of the log"""
+    """number of steps between two lines of the log"""
     num_workers: int = 0
-    """processes that prepare batches; 0: threads"""
+    """number of processes that prepare batches; 0: threads of the main process"""
     spike: float | None = None
-    """a step whose loss is this many times the usual one is bad"""
+    """treat a step as bad if its loss is this many times the usual one"""
     skip_bad_steps: int = 0
-    """leave out this many bad steps (not finite, or a spike) before stopping"""
+    """skip up to this many bad steps (not finite, or a spike) before the run stops"""
     skip_unreadable: bool = False
-    """leave out shards that cannot be read, and count them"""
+    """skip shards that cannot be read, and count them"""
     check_digests: bool = False
     """read every shard once before the run and compare its SHA-256"""
     tensorboard: bool = False
     """also write TensorBoard events"""
     deterministic: bool = False
-    """on GPUs: the same bits in every run, at some cost"""
+    """on GPUs: get the same bits in every run, at some cost of speed"""
     peak_tflops: float | None = None
-    """rate of one device that MFU is measured against; left out, that of its matrix product, measured at the start"""
+    """peak TFLOP/s of one device, for MFU; default: the rate of a matrix product, measured at the start"""
     distributed: bool = False
-    """one of several processes of a TPU pod or a cluster that tells JAX about itself"""
+    """this is one of several processes on a TPU pod or a cluster that JAX detects"""
     coordinator: str | None = None
-    """HOST:PORT of the first process, where the cluster does not tell JAX about it"""
+    """HOST:PORT of the first process, if JAX does not detect the cluster"""
     num_processes: int | None = None
-    """with --coordinator: how many processes"""
+    """with --coordinator: number of processes"""
     process_id: int | None = None
-    """with --coordinator: which one this is, from 0"""
+    """with --coordinator: number of this process, from 0"""
     seed: int = 0
-    """of weights, order, masks and dropout"""
+    """seed of weights, order, masks and dropout"""
     resume: bool = False
-    """go on from the newest whole checkpoint in --output"""
+    """continue from the newest intact checkpoint in --output"""
 
     def check(self) -> None:
-        """Refuses values that are wrong by themselves or contradict each other."""
+        """Refuses values that are out of range or contradict each other."""
         super().check()
         counts = ("num_steps", "batch_size", "accumulate", "valid_every", "save_every", "keep", "log_every")
         require_at_least(self, 1, *counts)
@@ -152,7 +152,7 @@ class Pretrain(Options):
             raise UserError("{field:coordinator} goes with {field:num_processes} and {field:process_id}.")
 
     def environment(self) -> dict[str, str]:
-        """What must stand in the environment before Keras is imported: meshes and TPUs are JAX's."""
+        """Environment variables to set before Keras is imported: meshes and TPUs need JAX."""
         variables = {"KERAS_BACKEND": "jax"}
         flags = os.environ.get("XLA_FLAGS", "").split()
         if self.deterministic and DETERMINISTIC not in flags:
@@ -161,7 +161,7 @@ class Pretrain(Options):
 
     @property
     def checkpoint_folder(self) -> Path:
-        """Where the run keeps its checkpoints."""
+        """The folder of the run's checkpoints."""
         return self.output / "checkpoints"
 
     def run(self) -> None:

@@ -1,8 +1,8 @@
-"""A WordPiece vocabulary from a corpus: Chinese characters apart, special tokens first.
+"""Makes a WordPiece vocabulary from a corpus: special tokens first, and each Chinese character is a token.
 
     nlptasks pretraining vocab --input corpus/*.txt --output runs/vocab.txt --vocab-size 21128
 
-Files, formats and documents are read as by `shards`; see pretraining/README.md.
+Files are read in the same formats as by `shards`; see pretraining/README.md.
 """
 
 import os
@@ -23,17 +23,17 @@ class TrainVocab:
     """Make a vocabulary."""
 
     input: tuple[str, ...]
-    """files and globs of the corpus, plain or gzip: text, or JSON lines"""
+    """files and globs of the corpus: text or JSON lines, plain or gzip"""
     output: Path
-    """the vocab.txt to write"""
+    """vocab.txt to write"""
     vocab_size: int = 21128
-    """the most tokens, special ones counted"""
+    """the most tokens, counting special tokens"""
     min_frequency: int = 2
-    """characters and pieces seen less often are left out"""
+    """leave out characters and pieces that occur less often than this"""
     format: str = "auto"
-    """text, jsonl, or auto: by the names of the files"""
+    """format of the files: text, jsonl, or auto: by the file names"""
     field: str = "text"
-    """in JSON lines: the key of the text"""
+    """JSON lines: key of the text"""
     cased: bool = False
     """keep upper case and accents"""
 
