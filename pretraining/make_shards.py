@@ -2,7 +2,7 @@
 
     python pretraining/make_shards.py --input corpus/*.txt --vocab vocab.txt --output runs/shards --seq-length 512
 
-The same as `nlptasks pretraining shards`, see README.md beside this file.
+The same as `nlptasks pretraining shards`, see README.md in this folder.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     python pretraining/pretrain.py --shards runs/shards --output runs/bert --config tiny --num-steps 1000
 
-The same as `nlptasks pretraining train`, see README.md beside this file.
+The same as `nlptasks pretraining train`, see README.md in this folder.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     python pretraining/train_vocab.py --input corpus/*.txt --output runs/vocab.txt --vocab-size 21128
 
-The same as `nlptasks pretraining vocab`, see README.md beside this file.
+The same as `nlptasks pretraining vocab`, see README.md in this folder.
 """
 
 import sys
