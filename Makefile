@@ -30,7 +30,7 @@ PRETRAINING := $(addprefix tests/pretraining/test_, $(addsuffix .py, checkpoints
 ON_JAX := $(PRETRAINING) tests/test_old_runs.py tests/backend tests/core tests/checkpoints tests/generate tests/applications tests/train
 
 test: $(VENV)/.installed-test
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist loadfile
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist loadfile -m "not on_jax"
 	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist loadfile -m "not once" $(ON_JAX)
 
 quick: $(VENV)/.installed-test

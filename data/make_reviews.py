@@ -42,6 +42,8 @@ VERDICTS = (
 )
 OPENINGS = ("", "", "用了几天，", "说句实话，", "朋友介绍的，", "第一次买，")
 LINKS = (("，而且", "，", "，再说"), ("，", "，而且", "，另外"))
+SEEN_IN_A_ROW = 2000
+"""after so many texts that were there already, there are hardly others"""
 
 
 def reviews(count: int, seed: int) -> list[tuple[str, int, str]]:
@@ -50,16 +52,16 @@ def reviews(count: int, seed: int) -> list[tuple[str, int, str]]:
     Raises:
         ValueError: there are not so many different texts.
     """
-    choose, found = random.Random(seed), {}
-    for _ in range(count * 50):
-        if len(found) == count:
-            break
+    choose, found, seen = random.Random(seed), {}, 0
+    while len(found) < count and seen < SEEN_IN_A_ROW:
         category, sentiment = choose.choice(list(CATEGORIES)), choose.randrange(2)
         things, *sayings = CATEGORIES[category]
         first, second = choose.sample(things, 2)
         one, other = choose.sample(sayings[sentiment], 2)
         text = f"{choose.choice(OPENINGS)}{first}{one}{choose.choice(LINKS[sentiment])}{second}{other}。"
-        found[text + choose.choice(VERDICTS[sentiment])] = category, sentiment
+        text += choose.choice(VERDICTS[sentiment])
+        seen = seen + 1 if text in found else 0
+        found[text] = category, sentiment
     if len(found) < count:
         raise ValueError(f"--count: only {len(found)} different reviews were found; ask for fewer than {count}.")
     return [(category, sentiment, text) for text, (category, sentiment) in found.items()]

@@ -11,12 +11,14 @@ import random
 
 import pytest
 
+from nlptasks.applications.classification import commands as classification
+from nlptasks.applications.reading import commands as reading_commands
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.applications.labeling.label_cases import classifier
-from tests.commands.scripts import ROOT, call, load_script
+from tests.commands.scripts import ROOT, call, load_script, models_opened_once
 
 FIRST, LAST = map(int, ("0:" + os.environ.get("NLPTASKS_FUZZ", "60")).split(":")[-2:])
 QUESTIONS = (ROOT / "data" / "reading_sample_test.json").read_bytes().splitlines(keepends=True)
@@ -36,7 +38,8 @@ def models(tmp_path_factory):
     model.build()
     Reader(model, tokenizer, ReadingLengths(passage_length=24, question_length=12, answer_length=5)).save(folder / "r")
     classifier().save(folder / "c")
-    return folder
+    with models_opened_once(reading_commands, classification):
+        yield folder
 
 
 def squad(choose):

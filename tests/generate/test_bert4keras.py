@@ -45,7 +45,7 @@ def test_beam_search_is_bert4keras_own_on_the_uncached_model(model, start):
     assert len(lengths) > 1 or start is not None
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_random_samples_obey_numpys_seed_and_the_lengths(model):
     decoder = nlptasks.AutoRegressiveDecoder(model, None, END, MOST, minlen=3)
     drawn = []

@@ -30,18 +30,22 @@ def compiled(model, segment=None):
     ("attention", "changes", "segment"),
     [
         ("unilm", {}, None),
-        pytest.param("causal", {}, None, marks=pytest.mark.once),
-        ("causal", {}, 1),
-        pytest.param("unilm", {"key_size": 5, "value_size": 7}, None, marks=pytest.mark.once),
-        pytest.param("causal", {"segment_vocab_size": 0, "embedding_size": 13}, None, marks=pytest.mark.once),
-        pytest.param("unilm", {"talking_heads": True}, None, marks=pytest.mark.once),
-        ("unilm", {"residual_attention_scores": "previous", "num_layers": 3}, None),
-        pytest.param("causal", {"residual_attention_scores": "running", "num_layers": 3}, None, marks=pytest.mark.once),
+        pytest.param("causal", {}, None, marks=pytest.mark.on_jax),
+        pytest.param("causal", {}, 1, marks=pytest.mark.on_jax),
+        pytest.param("unilm", {"key_size": 5, "value_size": 7}, None, marks=pytest.mark.on_jax),
+        pytest.param("causal", {"segment_vocab_size": 0, "embedding_size": 13}, None, marks=pytest.mark.on_jax),
+        pytest.param("unilm", {"talking_heads": True}, None, marks=pytest.mark.on_jax),
+        pytest.param(
+            "unilm", {"residual_attention_scores": "previous", "num_layers": 3}, None, marks=pytest.mark.on_jax
+        ),
+        pytest.param(
+            "causal", {"residual_attention_scores": "running", "num_layers": 3}, None, marks=pytest.mark.on_jax
+        ),
         ("unilm", {"position": "relative", "relative_distance": 5}, None),
-        pytest.param("causal", {"position": "relative", "relative_distance": 64}, None, marks=pytest.mark.once),
+        pytest.param("causal", {"position": "relative", "relative_distance": 64}, None, marks=pytest.mark.on_jax),
         ("unilm", {"position": "rotary", "key_size": 10}, None),
-        ("unilm", {"hierarchical_position": 0.4, "max_positions": 5}, None),
-        pytest.param("unilm", {"shared_layers": True, "embedding_size": 13}, None, marks=pytest.mark.once),
+        pytest.param("unilm", {"hierarchical_position": 0.4, "max_positions": 5}, None, marks=pytest.mark.on_jax),
+        pytest.param("unilm", {"shared_layers": True, "embedding_size": 13}, None, marks=pytest.mark.on_jax),
         (
             "causal",
             {"position": "relative", "shared_layers": True, "talking_heads": True, "residual_attention_scores": True},

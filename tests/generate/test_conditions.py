@@ -37,7 +37,7 @@ def greedy(uncached, source, condition, guidance):
     return tokens
 
 
-@pytest.mark.parametrize("guidance", [0.0, pytest.param(1.0, marks=pytest.mark.once), 2.5])
+@pytest.mark.parametrize("guidance", [0.0, pytest.param(1.0, marks=pytest.mark.on_jax), 2.5])
 def test_greedy_under_a_condition_equals_uncached_decoding(guidance, model, generator, conditions):
     uncached = Uncached(model, WIDTH)
     sources = some_sources()
@@ -53,7 +53,7 @@ def test_half_precision_decodes_under_conditions_and_guidance(model, conditions)
     assert np.isfinite(second[0].score)
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_conditions_change_what_is_generated_and_none_is_the_zero_condition(generator, conditions):
     sources = some_sources()
     plain = generator.generate(sources, max_length=MOST)
@@ -66,7 +66,7 @@ def test_conditions_change_what_is_generated_and_none_is_the_zero_condition(gene
 @pytest.mark.parametrize(
     "search", [Greedy(), BeamSearch(size=3), Sampling(count=4, top_p=0.9, temperature=2.0)], ids=repr
 )
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_swapped_sources_and_conditions_give_swapped_results(search, generator, conditions):
     source = some_sources()[0]
     pair = [
@@ -78,6 +78,7 @@ def test_swapped_sources_and_conditions_give_swapped_results(search, generator, 
     assert [h.tokens for h in pair[0][0]] != [h.tokens for h in pair[1][0]]
 
 
+@pytest.mark.on_jax
 def test_streaming_under_a_condition_gives_what_generate_gives(generator, conditions):
     sources = some_sources()
     options = {"max_length": MOST, "conditions": conditions, "guidance": 1.5}

@@ -23,7 +23,7 @@ def batch(count):
 
 
 @pytest.mark.parametrize("search", [Greedy(), BeamSearch(size=3, returned=3), Sampling(count=4)], ids=repr)
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_forbidden_tokens_never_come(search):
     free, _ = run(search, tables(), MOST)
     held, _ = run(search, tables(), MOST, constraints=[forbid([4, 6])(batch(6)), forbid([0])(batch(6))])
@@ -31,7 +31,7 @@ def test_forbidden_tokens_never_come(search):
     assert not {4, 6, 0} & {token for of in held for one in of for token in one.tokens}
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_each_source_may_have_its_own_allowed_tokens():
     sets = [[1], [3, 4], [5], [0, 6], [1, 5], [3]]
     found, _ = run(Greedy(), tables(), MOST, constraints=[allow_only(sets)(batch(6))])
@@ -42,7 +42,7 @@ def test_each_source_may_have_its_own_allowed_tokens():
     assert np.flatnonzero(np.asarray(state.allowed_Q1V)[0, 0]).tolist() == [1, END, 3]
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_no_end_comes_before_the_fewest_tokens():
     found, _ = run(Greedy(), tables(20), MOST, constraints=[min_length(3)(batch(20))])
     lengths = {len(one.tokens) + one.finished for [one] in found}
@@ -85,6 +85,7 @@ def test_a_substring_constraint_equals_brute_force(rng):
 
 
 @pytest.mark.parametrize("search", [Greedy(), BeamSearch(size=4, returned=4), Sampling(count=5)], ids=repr)
+@pytest.mark.on_jax
 def test_an_extractive_sequence_is_a_piece_of_one_of_its_own_texts(search, rng):
     texts = [[rng.integers(3, V, n).tolist() for n in (9, 4)] for _ in range(6)]
     found, _ = run(search, tables(), MOST, constraints=[extractive(texts)(batch(6))])

@@ -53,7 +53,7 @@ def test_a_source_gives_the_same_whatever_else_is_in_the_batch(generator, search
     assert all(len(of) == len(together[0]) for of in together)
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_sources_of_several_batches_come_back_in_order(model, generator):
     sources, search = some_sources(), Sampling(count=2, top_p=0.9)
     batched = Generator(model, END, batch_size=2).generate(sources, search, max_length=9)
@@ -62,7 +62,7 @@ def test_sources_of_several_batches_come_back_in_order(model, generator):
 
 
 @pytest.mark.parametrize("search", [Greedy(), Sampling(seed=3, temperature=2.0)], ids=repr)
-@pytest.mark.parametrize("chunk", [1, 4, 50])
+@pytest.mark.parametrize("chunk", [4, *(pytest.param(chunk, marks=pytest.mark.on_jax) for chunk in (1, 50))])
 def test_streamed_pieces_joined_are_what_generate_gives(generator, search, chunk):
     sources = some_sources((5, 8, 3))
     whole = generator.generate(sources, search, max_length=13)
@@ -72,7 +72,7 @@ def test_streamed_pieces_joined_are_what_generate_gives(generator, search, chunk
     assert len(pieces) > 1 or chunk == 50
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_lengths_and_repetition_are_bounded(generator):
     sources = some_sources()
     for search in (Greedy(), BeamSearch(size=3, returned=2), Sampling(count=2, top_p=0.9, temperature=3.0)):
@@ -84,7 +84,7 @@ def test_lengths_and_repetition_are_bounded(generator):
     assert all(len(set(of[0].tokens)) == len(of[0].tokens) for of in held)
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_constraints_reach_the_right_source_in_every_batch(generator):
     sources = some_sources()
     sets = [[10 + row, 20 + row] for row in range(len(sources))]
@@ -105,13 +105,13 @@ def test_few_programs_are_compiled(model, monkeypatch):
     assert len(traced) == 2  # 6 and 8 rows, 16 slots for prefixes, 16 for what is generated
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_no_end_token_means_full_length(model):
     found = Generator(model, None).generate(some_sources(), max_length=13)
     assert all(len(of[0].tokens) == 13 and not of[0].finished for of in found)
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_wrong_calls_are_refused(generator, model):
     for arguments, message in [
         ({"sources": [[]]}, "source 0 must be a list of at least one token id"),
@@ -133,7 +133,11 @@ def test_wrong_calls_are_refused(generator, model):
 
 @pytest.mark.parametrize(
     ("beams", "penalty", "stopping"),
-    [(1, 1.0, False), (3, 1.0, False), (3, 0.0, False), (3, 1.6, "never"), (3, 1.0, True)],
+    [
+        (3, 1.0, False),
+        *(pytest.param(*rest, marks=pytest.mark.on_jax) for rest in ((1, 1.0, False), (3, 0.0, False), (3, 1.0, True))),
+        pytest.param(3, 1.6, "never", marks=pytest.mark.on_jax),
+    ],
 )
 def test_beam_search_agrees_with_transformers(their_lm, beams, penalty, stopping):
     generator, lm, torch = their_lm

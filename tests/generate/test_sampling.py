@@ -54,6 +54,7 @@ def few(request):
         (1, 9, 1),
     ],
 )
+@pytest.mark.on_jax
 def test_draws_follow_the_truncated_distribution(temperature, top_k, top_p, few):
     search = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, count=DRAWS, seed=11)
     logits = np.broadcast_to(np.log(P) + 1.7, (1, NODES, V))
@@ -65,7 +66,7 @@ def test_draws_follow_the_truncated_distribution(temperature, top_k, top_p, few)
     assert ((observed[q > 0] - goal) ** 2 / goal).sum() < QUANTILES[len(goal) - 2]
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_the_score_is_the_models_log_probability():
     tables = np.array([table(3)])
     [[one]], _ = run(Sampling(temperature=2.0, seed=5), tables, MOST)
@@ -79,7 +80,9 @@ def test_the_score_is_the_models_log_probability():
 SETTINGS = [{}, {"top_k": 4}, {"top_p": 0.8, "temperature": 1.2}]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize(
+    "settings", [pytest.param(s, marks=[pytest.mark.on_jax] if s else []) for s in SETTINGS], ids=str
+)
 def test_a_draw_depends_on_seed_row_and_step_only(settings):
     tables = np.array([table(seed) for seed in range(8)])
 
@@ -96,7 +99,7 @@ def test_a_draw_depends_on_seed_row_and_step_only(settings):
     assert len({str(tokens) for of in together for tokens in of}) > 8
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_equal_sources_and_their_draws_come_out_differently():
     tables = np.array([table(3)] * 8)
     found, _ = run(Sampling(count=3, seed=7, temperature=4.0), tables, MOST)

@@ -33,6 +33,7 @@ def body(sequence):
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 0.7])
+@pytest.mark.on_jax
 def test_a_wide_beam_finds_the_best_of_all_sequences(penalty):
     tables = np.array([table(seed) for seed in range(4)])
     found, _ = run(BeamSearch(size=300, length_penalty=penalty, returned=3, patient=True), tables, 4)
@@ -57,6 +58,7 @@ def test_greedy_takes_the_best_token_each_time():
         assert hypothesis.finished == (END in sequence)
 
 
+@pytest.mark.once
 def test_the_bert4keras_rule_finds_the_sequence_and_score_that_bert4keras_finds(golden):
     recorded = iter(json.loads((golden / "bert4keras" / "search.json").read_text()))
     tables = np.array([table(seed) for seed in range(TABLES)])
@@ -72,7 +74,7 @@ def test_the_bert4keras_rule_finds_the_sequence_and_score_that_bert4keras_finds(
     assert next(recorded, None) is None
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_beams_that_keep_their_places_find_the_best_of_all_sequences():
     tables = np.array([table(seed) for seed in range(4)])
     found, _ = run(Bert4kerasBeamSearch(size=300, keep_ended=True), tables, 4)
@@ -92,6 +94,7 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=repr)
+@pytest.mark.on_jax
 def test_a_sample_finds_the_same_whatever_else_is_in_the_batch(search):
     tables = np.array([table(seed) for seed in range(40, 49)])
     together, _ = run(search, tables, MOST)
@@ -102,7 +105,7 @@ def test_a_sample_finds_the_same_whatever_else_is_in_the_batch(search):
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=repr)
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_the_loop_stops_when_all_are_done(search):
     logits = np.zeros((1, NODES, V), "float32")
     logits[:, 1:, END] = 20.0  # every second token is the end
@@ -112,7 +115,7 @@ def test_the_loop_stops_when_all_are_done(search):
     assert found[0][0].finished
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_where_nothing_is_possible_a_sequence_ends():
     logits = np.full((1, NODES, V), -np.inf, "float32")
     [[greedy]], _ = run(Greedy(), logits, MOST)

@@ -68,6 +68,7 @@ def slow_answer(one, question, passages):
     return list(best), float(np.log(votes[best])) if votes else 0.0
 
 
+@pytest.mark.once
 def test_answers_are_those_of_the_slow_definition(some_reader):
     found = some_reader.predict(questions())
     assert 0 < sum(not answer.text for answer in found) < len(found)
@@ -81,7 +82,7 @@ def test_answers_are_those_of_the_slow_definition(some_reader):
             assert passages[e.passage][e.start : e.end]
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_passages_that_give_the_same_answer_vote_for_it_together():
     one = reader(end_bias=1.0)
     (question, passages), answer = next(
@@ -96,7 +97,7 @@ def test_passages_that_give_the_same_answer_vote_for_it_together():
     assert [e.passage for e in twice.evidence] == [0, 1]
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_windows_of_one_passage_give_one_answer(some_reader):
     long = "长江流过上海，全长6300公里。" * 3
     lengths = ReadingLengths(passage_length=14, question_length=12, answer_length=5, stride=4)
@@ -137,7 +138,7 @@ def test_a_sample_is_passage_question_and_masks_and_its_loss_counts_the_answer_a
     assert loss == pytest.approx(-np.log(p[range(3), batch["target_ids"][0][:3]]).mean(), abs=1e-4)
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_padding_and_neighbours_do_not_change_a_masked_batch():
     sources, answers = [[2, 5, 3, 6, 3], [2, 5, 6, 7, 3, 6, 8, 3]], [[7, 3], [3]]
     both = masked_batch(sources, answers, LENGTHS, 4, 3)
@@ -162,7 +163,7 @@ def test_a_saved_reader_keeps_its_method_and_beams_are_refused(some_reader, tmp_
         Reader(some_reader.model, some_reader.tokenizer, LENGTHS)
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_a_generative_answer_takes_the_most_probable_tokens_until_the_end(some_reader):
     question, passages = questions()[1]
     answer = some_reader.answer(question, passages[:1], mode="generative")

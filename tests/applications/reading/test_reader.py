@@ -84,7 +84,7 @@ def test_case_full_width_and_unknown_characters_come_back_as_they_were():
         assert passage[start:end] == piece
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_answers_do_not_depend_on_what_else_is_asked(some_reader):
     asked = questions(12)
     assert {len(passages) for _, passages in asked} == {1, 2, 3}
@@ -98,7 +98,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(some_reader):
     assert compared >= 3
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_a_question_whose_passages_all_drop_out_has_an_empty_answer(some_reader):
     some = reader()
     some.model.mlm.bias.assign(ops.one_hot(some.tokenizer.sep_id, some.tokenizer.vocab_size) * 1e4)
@@ -108,7 +108,7 @@ def test_a_question_whose_passages_all_drop_out_has_an_empty_answer(some_reader)
     assert answer.score == 0
 
 
-@pytest.mark.once
+@pytest.mark.on_jax
 def test_beams_never_score_below_greedy_search(some_reader):
     greedy = some_reader.predict(questions())
     wide = some_reader.predict(questions(), beam_size=3)

@@ -34,6 +34,7 @@ def shown(tokenizer, encoding):
     return "".join(tokenizer.ids_to_tokens(encoding.token_ids[1:-1]))
 
 
+@pytest.mark.once
 def test_windows_begin_a_stride_apart_and_the_last_ends_with_the_text(tokenizer):
     [found] = encode_windows(tokenizer, lengths(), [TEXT])
     assert [shown(tokenizer, e) for e in found] == ["甲乙丙丁戊", "丁戊己庚辛", "庚辛壬癸子", "辛壬癸子丑"]
@@ -47,6 +48,7 @@ def test_windows_begin_a_stride_apart_and_the_last_ends_with_the_text(tokenizer)
     assert [shown(tokenizer, e) for e in cut] == ["甲乙丙丁戊"]
 
 
+@pytest.mark.once
 def test_rows_know_the_question_the_passage_and_the_window_they_are_of(tokenizer):
     questions = [("谁", [TEXT, TEXT[:5]]), ("谁在哪？", [TEXT[2:9]])]
     rows = encode_rows(tokenizer, lengths(), questions)
@@ -63,6 +65,7 @@ def test_rows_know_the_question_the_passage_and_the_window_they_are_of(tokenizer
         assert "".join(tokenizer.ids_to_tokens(row.source)) == f"[CLS]{text}[SEP]{question}[SEP]"
 
 
+@pytest.mark.once
 def test_every_token_stands_in_a_window_of_full_length_for_any_stride(tokenizer):
     for count in range(1, 25):
         encoding = tokenizer.encode(TEXT * 2, max_length=count + 2)
@@ -77,12 +80,14 @@ def test_every_token_stands_in_a_window_of_full_length_for_any_stride(tokenizer)
                 )
 
 
+@pytest.mark.once
 def test_a_stride_beyond_the_window_is_refused():
     for stride in (0, 6):
         with pytest.raises(ValueError, match="stride must lie in 1 to 5"):
             lengths(stride)
 
 
+@pytest.mark.once
 def test_training_draws_the_windows_that_hold_the_answer(tokenizer):
     question = Question("1", "谁在哪？", (Passage(TEXT, "壬癸"),), ("壬癸",))
     examples = ReadingExamples([question], tokenizer, lengths(), seed=1)
@@ -105,6 +110,7 @@ def test_of_a_passage_the_surest_living_window_stays():
     assert found.tolist() == [False, True, False, False, True, True, False, False]
 
 
+@pytest.mark.once
 def test_a_long_passage_votes_as_its_surest_window_alone_would():
     long, short = "长江流过上海，全长6300公里。" * 3, "三个人坐着。"
     plain = reader()

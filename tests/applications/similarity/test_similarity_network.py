@@ -85,6 +85,7 @@ GRUS = [lambda pooling=pooling: gru(gru_arrays(VOCAB, EMBEDDING, SIZE), pooling)
 
 
 @pytest.mark.parametrize("make", [*GRUS, small_transformer])
+@pytest.mark.once
 def test_padding_and_neighbors_never_change_a_vector(sentences, make):
     network = make()
     together = ops.convert_to_numpy(network(pad(sentences, 29)))

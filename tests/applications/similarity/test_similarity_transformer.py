@@ -22,6 +22,7 @@ def model(pooling="mean", seq_length=13):
     return TransformerModel(TransformerEncoder(Transformer(config), pooling), tokenizer, seq_length)
 
 
+@pytest.mark.once
 def test_vectors_are_the_networks_one_by_one(monkeypatch):
     ours = model()
     vectors = SentenceEncoder(ours).encode([*SENTENCES, "很" * 40])
