@@ -1,4 +1,4 @@
-"""Verbs and options that had other names in version 0.1: they are still understood, with a note."""
+"""Verbs and options that had other names in version 0.1; the old names still work and print a note."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,19 +16,19 @@ OPTIONS: dict[tuple[str, str], dict[str, str]] = {
     ("segmentation", "evaluate"): {"--every": "--hold-out-every"},
     ("segmentation", "segment"): {"--data": ""},  # files are named without an option
 }
-"""(application, verb) -> old option: new one; "" where only its values are left"""
+"""(application, verb) -> old option: new one; "" if only the values remain"""
 VALUES: dict[tuple[str, str, str], dict[str, str]] = {("similarity", "train", "--pooling"): {"cls": "first"}}
 """(application, verb, option) -> old value: new one"""
 VERBS: dict[tuple[str, str, str], str] = {("reading", "predict", "--question"): "answer"}
-"""(application, verb, an option that shows it) -> the verb that does this now"""
+"""(application, verb, an option that only the old verb had) -> the new verb"""
 
 
 def translate(words: Sequence[str], note: Callable[[str], None]) -> list[str]:
-    """A command line in today's names.
+    """Translates a command line to today's names.
 
     Args:
         words: application, verb, options.
-        note: is told what was translated, once.
+        note: is called once with a note on what was translated.
     """
     if len(words) < 2:
         return list(words)
@@ -56,5 +56,5 @@ def translate(words: Sequence[str], note: Callable[[str], None]) -> list[str]:
 
 
 def _name(word: str) -> str:
-    """`--max_length=3` -> `--max-length`; a word that is no option stays."""
+    """`--max_length=3` -> `--max-length`; other words are unchanged."""
     return word.partition("=")[0].replace("_", "-") if word.startswith("--") else word

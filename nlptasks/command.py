@@ -18,17 +18,17 @@ APPLICATIONS = {
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
 }
-"""first word of the command line -> the module of its commands, and what it is about"""
+"""first word of the command line -> the module of its commands, and a description"""
 SHORT_FORMS = {"segment": ("segmentation", "segment")}
-"""first words that stand for two"""
+"""short forms: first words that stand for two words"""
 
 
 COMPLETION = "--print-completion"
-"""first word that asks for a script of completion: followed by bash, zsh or tcsh"""
+"""first word that asks for a completion script; bash, zsh or tcsh follows"""
 
 
 def usage() -> str:
-    """The map of all commands."""
+    """The overview of all commands."""
     lines = ["usage: nlptasks APPLICATION VERB [OPTIONS]", "", "applications:"]
     lines += [f"  {word:16}{about}" for word, (_, about) in APPLICATIONS.items()]
     lines += ["", "short forms:"]
@@ -39,7 +39,7 @@ def usage() -> str:
 
 
 def parse(arguments: Sequence[str]) -> "Command":
-    """The command that a command line names, with its options.
+    """Returns the command of a command line, with its options.
 
     Raises:
         SystemExit: the line is wrong, or asks for help.
@@ -59,7 +59,7 @@ def parse(arguments: Sequence[str]) -> "Command":
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(usage() + "\n")
@@ -74,16 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all_commands() -> dict[str, Any]:
-    """By first word: the verbs of an application with their commands, or the command of a short form."""
+    """For each first word the verbs of an application with their commands, or the command of a short form."""
     found = {word: importlib.import_module(module).COMMANDS for word, (module, _) in APPLICATIONS.items()}
     return found | {short: found[word][verb] for short, (word, verb) in SHORT_FORMS.items()}
 
 
 def script(*words: str) -> Callable[[Sequence[str] | None], int]:
-    """The `main` of a script that stands for the command that begins with these words."""
+    """Returns the `main` of a script that runs the command with these first words."""
 
     def run_script(arguments: Sequence[str] | None = None) -> int:
-        """Runs the command; returns its exit status."""
+        """Runs the command and returns its exit status."""
         return main([*words, *(sys.argv[1:] if arguments is None else arguments)])
 
     return run_script

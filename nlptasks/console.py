@@ -1,4 +1,4 @@
-"""What every command shares: its line is read, it runs, errors become one line and a status, progress is shown."""
+"""What all commands share: parsing, running, showing progress, and turning an error into one line and a status."""
 
 import contextlib
 import logging
@@ -28,11 +28,11 @@ class Command(Protocol):
     """
 
     def run(self) -> None:
-        """Does the job."""
+        """Runs the command."""
 
 
 def parse(commands: Mapping[str, type] | type, description: str, arguments: Sequence[str], program: str) -> Command:
-    """The command of a line `VERB --options`, or, of a single command, `--options`.
+    """Parses a command line `VERB --options`, or `--options` if there is only one command.
 
     Raises:
         SystemExit: the line is wrong (status 2, and the reason on standard error) or asks for help (0).
@@ -48,11 +48,11 @@ def parse(commands: Mapping[str, type] | type, description: str, arguments: Sequ
 
 
 def print_completion(commands: Mapping[str, Mapping[str, type] | type], shells: Sequence[str]) -> NoReturn:
-    """Writes a shell script that completes every command to standard output.
+    """Writes a shell script to standard output that completes all commands.
 
     Args:
-        commands: by first word: a command, or its verbs with their commands.
-        shells: one name: bash, zsh or tcsh.
+        commands: for each first word a command, or verbs with their commands.
+        shells: one of bash, zsh and tcsh.
 
     Raises:
         SystemExit: always, with the status.
@@ -76,9 +76,9 @@ def print_completion(commands: Mapping[str, Mapping[str, type] | type], shells: 
 
 
 def run(command: Command) -> int:
-    """Runs a command; returns the exit status.
+    """Runs a command and returns the exit status.
 
-    What the user can mend (a `ValueError` or a file error) is one line on standard error and status 2.
+    An error that the user can fix (a `ValueError` or a file error) gives one line on standard error and status 2.
     """
     try:
         if isinstance(command, Options):

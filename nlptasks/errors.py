@@ -1,4 +1,4 @@
-"""What a user can mend, said so that a command and a Python program can each use its own words."""
+"""Errors that a user can fix. A command and a Python program can each show option names in their own form."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,16 +6,16 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """A mistake of the user's, in one line: the rule, what arrived, and the next move.
+    """A mistake of the user, described in one line: the rule, what was received, and what to do next.
 
-    Names of options stand in the template as `{field:seq_length}`, so that Python shows `seq_length` and a command
-    `--seq-length`; every other brace is a value.
+    The template has option names as `{field:seq_length}`, so that Python shows `seq_length` and a command shows
+    `--seq-length`; all other braces are values.
 
         raise UserError("{field:top_k} must be at least 1. Received: {value}.", value=top_k)
 
     Args:
         template: the message, in the form of `str.format`.
-        **values: what stands in its braces.
+        **values: the values of its braces.
     """
 
     def __init__(self, template: str, **values: object):
@@ -23,7 +23,7 @@ class UserError(ValueError):
         super().__init__(self.render(str))
 
     def render(self, name_of: Callable[[str], str]) -> str:
-        """The message; `name_of` makes of a field's name what is shown."""
+        """The message; `name_of` turns the name of a field into the name that is shown."""
         return self.template.format(field=_Field(name_of), **self.values)
 
     def __reduce__(self) -> tuple[Any, ...]:  # worker processes send errors
@@ -31,7 +31,7 @@ class UserError(ValueError):
 
 
 class DivergedError(UserError, FloatingPointError):
-    """Training met numbers that are not finite, or a loss out of all proportion."""
+    """Training met numbers that are not finite, or a loss that is far too large."""
 
 
 class _Field:
@@ -43,5 +43,5 @@ class _Field:
 
 
 def flag_of(field: str) -> str:
-    """How a field is called on the command line: `seq_length` -> `--seq-length`."""
+    """The name of a field on the command line: `seq_length` -> `--seq-length`."""
     return "--" + field.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Opening and writing files: text is UTF-8, plain or gzip, and no file is ever left half written."""
+"""Reading and writing files: text is UTF-8, plain or gzip, and no file is left half written."""
 
 import contextlib
 import gzip
@@ -18,7 +18,7 @@ PathLike = str | os.PathLike[str]
 
 
 def _open_bytes(path: PathLike) -> BinaryIO:
-    """Open a file for reading, through gzip where its first two bytes say so (whatever its name)."""
+    """Open a file for reading; its first two bytes, not its name, decide whether it is gzip."""
     if os.path.isdir(path):
         raise ValueError(f"{path}: expected a file. Received: a folder; name a file inside it.")
     try:
@@ -32,7 +32,7 @@ def _open_bytes(path: PathLike) -> BinaryIO:
 
 
 def _encoding_error(path: PathLike) -> ValueError | None:
-    """Look for the first line that is not UTF-8; a second pass, because decoders count from the start of a buffer."""
+    """Find the first line that is not UTF-8, in a second pass, because decoders count from the start of a buffer."""
     byte_offset = 0
     try:
         with _open_bytes(path) as file:
@@ -57,7 +57,7 @@ def not_utf8(path: PathLike, line_number: int, byte: int, byte_offset: int) -> V
 
 @contextlib.contextmanager
 def open_text(path: PathLike) -> Iterator[TextIO]:
-    """Open a UTF-8 text file for reading, plain or gzip (told by content), with or without a byte order mark.
+    """Open a UTF-8 text file for reading, plain or gzip (by content), with or without a byte order mark.
 
     Only ``\\n`` ends a line, so that line numbers agree with other tools; a ``\\r`` before it stays in the line.
 
@@ -69,7 +69,7 @@ def open_text(path: PathLike) -> Iterator[TextIO]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder, a byte sequence that is not UTF-8, a damaged or truncated gzip file. Also when it shows
+        ValueError: a folder, bytes that are not UTF-8, or a damaged or truncated gzip file. The error may be raised
             only while the caller reads.
     """
     with _open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n") as text:
@@ -88,8 +88,8 @@ def read_line_blocks(path: PathLike | BinaryIO, size: int = 1 << 18) -> Iterator
     """Read whole lines as they arrive, many at a time.
 
     Args:
-        path: a file, plain or gzip, or an open stream (a pipe, say), from which no more is read than is there.
-        size: bytes to read at a time; a block is larger where a line is.
+        path: a file, plain or gzip, or an open stream such as a pipe, from which no more is read than is available.
+        size: bytes to read at a time; a block is larger if a line is.
 
     Yields:
         Blocks that end at a line end; the last one ends where the file ends.
@@ -145,7 +145,7 @@ def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
 
 
 def read_json_object(path: PathLike) -> dict:
-    """The JSON object in `path`; every failure is one line that names the file."""
+    """The JSON object in `path`; an error is one line that names the file."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; a checkpoint comes with its config as JSON.")
@@ -161,10 +161,10 @@ def read_json_object(path: PathLike) -> dict:
 
 
 def require_writable(path: PathLike) -> None:
-    """Refuse a path that no file can be written to, before the work whose result it shall hold.
+    """Refuse a path to which no file can be written, before the work for that file begins.
 
     Args:
-        path: the file to be written; nothing is made.
+        path: the file to be written; it is not made here.
 
     Raises:
         ValueError: ``path`` is a folder, or a file stands where one of its folders should be.
@@ -181,16 +181,16 @@ def require_writable(path: PathLike) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
-    What is written to the path that this yields (a hidden name beside ``path``) takes the place of ``path`` when the
-    block ends well, and is removed when it does not.
+    This yields a hidden path in the same folder. The file that is written there replaces ``path`` when the block ends,
+    and is removed if the block raises an error.
 
     Args:
-        path: the file to write; its folders are made where they do not exist.
+        path: the file to write; missing folders are made.
 
     Yields:
-        Where to write.
+        The path to write to.
 
     Raises:
         ValueError: as `require_writable`.
@@ -209,6 +209,6 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write UTF-8 text to ``path``, whole or not at all; see `atomic_path`."""
+    """Write UTF-8 text to ``path`` completely or not at all; see `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""Adam whose update of a weight is one operation where the backend has one."""
+"""Adam; if the backend has a single operation for the update of a weight, it is used."""
 
 from collections.abc import Sequence
 
@@ -32,9 +32,9 @@ class _Common:
 
 @keras.saving.register_keras_serializable("nlptasks")
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam (arXiv 1412.6980), the same numbers but for rounding; on TensorFlow in less than half the time.
+    """Keras' Adam (arXiv 1412.6980) with the same numbers up to rounding, on TensorFlow in less than half the time.
 
-    Keras passes over weight, gradient and both moments 13 times, which takes as long as memory takes to deliver them.
+    Keras passes over weight, gradient and both moments 13 times, which is limited by memory speed.
     """
 
     def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:

@@ -9,7 +9,7 @@ from keras import ops
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Inside, the model has the moving averages of its weights, if the optimizer keeps them and has made a step."""
+    """Inside this block the model has the averages of its weights, if the optimizer keeps them and has made a step."""
     if not optimizer.use_ema or not int(ops.convert_to_numpy(optimizer.iterations)):
         yield
         return

@@ -1,4 +1,4 @@
-"""What the parts of a run promise each other; everything that is trained and used has these shapes."""
+"""The contracts between the parts of a run; everything that is trained or used fulfills them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +11,16 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Application(Protocol):
-    """A model with all that it needs to do its job; `nlptasks.load` returns one.
+    """A model with everything that it needs to do its job; `nlptasks.load` returns one.
 
     Attributes:
-        task: what its directories say they hold.
+        task: the name of the task in its directories.
     """
 
     task: ClassVar[str]
 
     def predict(self, items: Sequence[Any], /) -> Sequence[Any] | np.ndarray:
-        """A result for each item; each application also has a verb for one item."""
+        """A result for each item; each application also has its own method for one item."""
 
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `from_directory` opens."""
@@ -35,10 +35,10 @@ class Application(Protocol):
 
 
 class Trainable(Protocol):
-    """What a run trains. Most applications are one; the loop knows nothing else of them.
+    """The object that a run trains, usually an application; the loop needs nothing else of it.
 
     Attributes:
-        model: the Keras model whose weights move.
+        model: the Keras model whose weights are trained.
     """
 
     model: Any
@@ -51,33 +51,33 @@ class Trainable(Protocol):
 
 
 class Examples(Protocol):
-    """Training examples as batches; what an epoch holds is a function of its number alone, so that runs resume."""
+    """Training examples as batches; an epoch depends only on its number, so that runs can be resumed."""
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
 
     def num_batches(self, epoch: int, size: int) -> int:
-        """How many batches `batches` gives, without making them where that is dear."""
+        """Number of batches that `batches` gives, without making them if that is expensive."""
 
     def batches(self, epoch: int, size: int) -> Sequence[Any]:
-        """The batches of an epoch in their order, as `arrays` takes them."""
+        """The batches of an epoch in their order, in the form that `arrays` takes."""
 
     def arrays(self, batch: Any, size: int) -> Any:
-        """One of them as arrays of one of few shapes."""
+        """A batch as arrays, which have one of a few shapes."""
 
     def weight(self, arrays: Any) -> float:
-        """Over how much the loss of these arrays is the mean (examples, or tokens); accumulation weighs by it."""
+        """Number of examples or tokens over which the loss of these arrays is the mean; accumulation weights by it."""
 
 
 class Distillable(Protocol):
-    """What compression needs of a task: its data, how a model of it begins, and its scores.
+    """What compression needs of a task: its data, a new model, and its scores.
 
-    It is made from the options of a compression (see `nlptasks.applications.distilling`), and reads its files then.
+    It is made from the options of a compression (see `nlptasks.applications.distilling`), and then reads its files.
 
     Attributes:
-        task: what its model directories say.
+        task: the name of the task in its model directories.
         application: the first word of its own commands.
-        score_name: of `scores`, by which the best epoch is chosen.
+        score_name: the one of `scores` that decides the best epoch.
     """
 
     task: ClassVar[str]
@@ -85,14 +85,14 @@ class Distillable(Protocol):
     score_name: str
 
     def start(self) -> Any:
-        """An application on the encoder of the checkpoint, with a fresh head."""
+        """Returns an application on the encoder of the checkpoint, with a fresh head."""
 
     def examples(self, application: Any, seed: int) -> Examples:
         """The training examples."""
 
     def scores(self, application: Any) -> dict[str, float]:
-        """On the validation data, in percent."""
+        """The scores on the validation data, in percent."""
 
 
 Validate = Callable[[], dict[str, float]]
-"""scores of the model as it is, by name"""
+"""returns the scores of the current model by name"""

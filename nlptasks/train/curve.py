@@ -1,4 +1,4 @@
-"""The picture of a run."""
+"""The picture of a training run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ from nlptasks.files import atomic_path
 NO_SCORES = ("epoch", "loss", "training_seconds")
 
 Line = tuple[Sequence[float], Sequence[float], str]
-"""values along, values up, and matplotlib's style"""
+"""x values, y values, and matplotlib's style"""
 
 
 def draw_curve(history: Sequence[dict], path: str | Path) -> None:
     """Draws loss and validation scores by epoch, as a PNG.
 
     Args:
-        history: a row an epoch: `epoch`, `loss`, and the scores by name.
+        history: a dict for each epoch: `epoch`, `loss`, and the scores by name.
     """
     epochs = [row["epoch"] for row in history]
     names = [name for name in history[-1] if name not in NO_SCORES]
@@ -28,8 +28,8 @@ def draw_panels(panels: Mapping[str, Mapping[str, Line]], along: str, path: str 
     """Draws panels of lines side by side, as a PNG.
 
     Args:
-        panels: the lines of each panel by its title; in a panel, the lines by their label (empty: without a legend).
-        along: what is counted along the panels, such as "epoch".
+        panels: the lines of each panel by its title; in a panel, the lines by their label (empty: no legend).
+        along: the label of the x axis, such as "epoch".
     """
     from matplotlib.figure import Figure  # without pyplot, which keeps figures and chooses a window system
 

@@ -29,7 +29,7 @@ from nlptasks.train.record import OPTIONS, SCORES, jsonable, write_options
 
 @contextlib.contextmanager
 def run_folder(output: str | Path | None) -> Iterator[Path]:
-    """The folder of a run that Python starts: the given one, or one that is gone afterwards."""
+    """The folder of a run that Python starts: the given one, or a temporary one."""
     if output is not None:
         yield Path(output)
         return
@@ -38,12 +38,12 @@ def run_folder(output: str | Path | None) -> Iterator[Path]:
 
 
 def num_updates(options: TrainingOptions, examples: Examples, epochs: int, size: int) -> int:
-    """Updates of a whole run; a schedule counts them."""
+    """Number of updates of a whole run, which a schedule needs."""
     return sum(math.ceil(examples.num_batches(epoch, size) / options.accumulate) for epoch in range(epochs))
 
 
 def make_optimizer(options: TrainingOptions, examples: Examples, epochs: int, size: int) -> keras.optimizers.Optimizer:
-    """The optimizer that the options ask for, its schedule as long as the run."""
+    """The optimizer of the options, with a schedule for the whole run."""
     return make_adam(
         options.learning_rate,
         num_updates(options, examples, epochs, size),
@@ -56,19 +56,19 @@ def make_optimizer(options: TrainingOptions, examples: Examples, epochs: int, si
 
 @dataclass
 class Experiment:
-    """What is trained on what, and how it is judged.
+    """A training run: the model, its data, and its validation.
 
     Attributes:
-        options: of the run.
-        trained: what is trained and saved.
-        examples: what it is trained on.
-        validate: scores after an epoch.
-        score_name: the score that is better when it is higher.
-        epochs, size, directory: instead of the options' `epochs`, `batch_size` and `output`.
-        optimizer: None: what the options ask for.
-        around_step: makes of the compiled step, which takes a batch and returns its loss, the one that is run.
+        options: the options of the run.
+        trained: the model that is trained and saved.
+        examples: the training data.
+        validate: returns the scores after an epoch.
+        score_name: the score that decides the best epoch; higher is better.
+        epochs, size, directory: override the options' `epochs`, `batch_size` and `output`.
+        optimizer: None: the one of the options.
+        around_step: wraps the compiled step, which takes a batch and returns its loss.
         keep: "best": the epoch with the best score is saved; "last": the end of the run is.
-        more: what else stands in `scores.json`.
+        more: further entries of `scores.json`.
     """
 
     options: TrainingOptions
@@ -93,18 +93,18 @@ class Experiment:
 
     @property
     def folder(self) -> Path:
-        """Where the run writes its state, its log and its model."""
+        """The folder in which the run writes its state, its log and its model."""
         return self.directory or self.options.output
 
     def run(self) -> list[dict[str, Any]]:
         """Trains, validates after each epoch, and saves.
 
         Returns:
-            A row an epoch: `epoch`, `loss`, the scores, `training_seconds`.
+            A dict for each epoch: `epoch`, `loss`, the scores, `training_seconds`.
 
         Raises:
             TrainingInterrupted: after Ctrl-C or SIGTERM, when the state is saved.
-            DivergedError: the loss is not a number any more.
+            DivergedError: the loss is no longer a finite number.
         """
         if not (self.options.output / OPTIONS).is_file():
             write_options(self.options.output, jsonable(self.options))
@@ -115,7 +115,7 @@ class Experiment:
         return history
 
     def validated(self) -> dict[str, float]:
-        """The scores of the model as it is, shown."""
+        """Computes and shows the scores of the current model."""
         scores = self.validate()
         progress.say("validation: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
         return scores

@@ -1,4 +1,4 @@
-"""Stopping a run so that it can go on later. Imports no backend."""
+"""Stopping a run so that it can be resumed. Imports no backend."""
 
 import signal
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class TrainingInterrupted(Exception):
-    """The run was asked to stop; its state is saved and `--resume` continues it."""
+    """The run was asked to stop; its state is saved, and `--resume` continues it."""
 
 
 class StopRequested:

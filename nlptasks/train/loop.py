@@ -32,15 +32,15 @@ DRAW_SECONDS = 30  # drawing takes as long as many steps of a small model
 def run_epochs(run: Experiment) -> list[dict[str, Any]]:
     """Trains for the epochs of a run, and saves its model.
 
-    Interrupted at any step and resumed, a run ends with the same weights as an uninterrupted one. The resumable state,
-    `log.json` and `curve.png` stand in its directory.
+    Interrupted at any step and resumed, a run ends with the same weights as an uninterrupted one. Its directory receives
+    the resumable state, `log.json` and `curve.png`.
 
     Returns:
-        A row an epoch: `epoch`, `loss`, the scores, `training_seconds`.
+        A dict for each epoch: `epoch`, `loss`, the scores, `training_seconds`.
 
     Raises:
         TrainingInterrupted: after Ctrl-C or SIGTERM, when the state is saved.
-        DivergedError: the loss is not a number any more.
+        DivergedError: the loss is no longer a finite number.
     """
     model, optimizer, state = run.trained.model, run.optimizer, run.folder / STATE
     step = _step(run)
@@ -91,7 +91,7 @@ def _step(run: Experiment) -> Callable[[Any], Any]:
 
 
 def _is_past_patience(run: Experiment, progress: Progress) -> bool:
-    """Whether so many epochs as the patience allows have brought no better score."""
+    """Whether the last epochs, as many as the patience allows, brought no better score."""
     scores = [row[run.score_name] for row in progress.history]
     if run.options.patience is None or run.keep == "last" or not scores:
         return False
@@ -104,7 +104,7 @@ def _grouped(batches: Sequence[Any], count: int) -> Sequence[Any]:
 
 
 def _accumulating(step: Callable, weight: Callable[[Any], float]) -> Callable:
-    """A step on several batches whose loss is the mean over all that is in them."""
+    """A step on several batches; its loss is the mean over all their examples or tokens."""
 
     def run_group(group: Sequence[Any]) -> Any:
         weights = np.array([float(weight(batch)) for batch in group])
@@ -121,7 +121,7 @@ def _run_epoch(
     stop: StopRequested,
     save: Callable[[], None],
 ) -> None:
-    """Runs the epoch from `progress.batch` on, saving now and then; returns early when a stop is requested."""
+    """Runs the epoch from `progress.batch` on and saves regularly; returns early if a stop is requested."""
     started = saved = time.monotonic()
     description = f"epoch {progress.epoch + 1}/{run.epochs}"
     items = shown.progress_bar(batches[progress.batch :], description, len(batches), progress.batch)

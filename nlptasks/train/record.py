@@ -15,7 +15,7 @@ OPTIONS, SCORES = "options.json", "scores.json"
 
 
 def open_run(options: TrainingOptions) -> None:
-    """The first thing of a run: refuses a folder that is not free, or other options than the interrupted run's.
+    """Starts a run: refuses a folder that is not free, or options that differ from those of the interrupted run.
 
     Nothing is written yet, so that a run that is refused later leaves nothing behind.
 
@@ -37,23 +37,23 @@ def open_run(options: TrainingOptions) -> None:
 
 
 def _defaults(options: TrainingOptions) -> dict[str, Any]:
-    """What an option counts as that is younger than a record."""
+    """The values of options that did not exist when a record was written."""
     fields = {field.name: field.default for field in dataclasses.fields(options)}
     return {name: default for name, default in fields.items() if default is not dataclasses.MISSING}
 
 
 def jsonable(options: Any, without: Collection[str] = ("output", "resume")) -> dict[str, Any]:
-    """The fields of a dataclass as they stand in JSON: paths as text, tuples as lists.
+    """The fields of a dataclass as JSON values: paths as text, tuples as lists.
 
     Args:
         options: an instance; dataclasses inside it become objects.
-        without: fields that are left out. Where a run stands is not what it is: a moved one goes on, too.
+        without: fields to leave out, such as the folder: a run that was moved can be resumed, too.
 
     Returns:
-        A dict that JSON gives back as it is.
+        A dict that JSON stores and reads back unchanged.
 
     Raises:
-        TypeError: a value that JSON does not hold.
+        TypeError: a value that JSON cannot store.
     """
     values = {name: value for name, value in dataclasses.asdict(options).items() if name not in without}
     return _plain(values)
@@ -64,13 +64,13 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_options(directory: PathLike, values: Mapping[str, Any]) -> None:
-    """Writes `options.json`, whole or not at all; the folder is made where there is none."""
+    """Writes `options.json` completely or not at all; makes the folder if there is none."""
     text = json.dumps(_plain(values), ensure_ascii=False, indent=1)
     write_text(Path(directory) / OPTIONS, text + "\n")
 
 
 def read_options(directory: PathLike) -> dict[str, Any]:
-    """What `write_options` wrote.
+    """Reads what `write_options` wrote.
 
     Raises:
         FileNotFoundError, ValueError: there is no `options.json`, or it is damaged.
@@ -86,17 +86,17 @@ def require_same(
     defaults: Mapping[str, Any] | None = None,
     renamed: Mapping[str, str] | None = None,
 ) -> None:
-    """Refuses to go on with options that make another run.
+    """Refuses to continue a run with different options.
 
     Args:
-        former: what the run was started with.
-        now: what it shall go on with; values are compared as they stand in JSON.
+        former: the options that the run was started with.
+        now: the options to continue with; they are compared as JSON values.
         where: the run, for the message.
-        defaults: by name, what an option that a record lacks counts as; a name that is not here counts as None.
-        renamed: the names of older records, and what they are called now.
+        defaults: values of options that a record lacks; an option that is missing here, too, counts as None.
+        renamed: the names in older records, and the names now.
 
     Raises:
-        UserError: an option differs; the message names the first one in the order of the alphabet.
+        UserError: an option differs; the message names the first one in alphabetical order.
     """
     defaults, renamed = _plain(defaults or {}), renamed or {}
     was = {new: former[old] for old, new in renamed.items() if old in former}
@@ -115,12 +115,12 @@ def require_same(
 
 
 def require_new_folder(directory: PathLike) -> None:
-    """Refuses to start a run where something stands already; nothing is written.
+    """Refuses to start a run in a folder that is not empty; nothing is written.
 
-    Hidden files do not count: what a killed process left half written is one (see `nlptasks.files.atomic_path`).
+    Hidden files are ignored, because a killed process may leave a half-written one (see `nlptasks.files.atomic_path`).
 
     Raises:
-        UserError: the folder holds something (a pretrained model, say), or a file is in its way.
+        UserError: the folder contains something (for example a pretrained model), or the path is a file.
     """
     directory = Path(directory)
     for path in (directory, *directory.parents):

@@ -1,4 +1,4 @@
-"""Everything a training run needs to go on as if it had never stopped, in one file."""
+"""Everything that a training run needs to continue as if it had never stopped, in one file."""
 
 import dataclasses
 import json
@@ -17,20 +17,20 @@ from nlptasks.files import atomic_path
 
 @dataclass
 class Progress:
-    """Where a run stands; the order of the data follows from the seed and `epoch`."""
+    """The progress of a run; the order of the data follows from the seed and `epoch`."""
 
     epoch: int = 0
     batch: int = 0
-    """batches done in this epoch"""
+    """number of finished batches of this epoch"""
     loss_sum: float = 0.0
-    """over those batches"""
+    """sum of the losses of those batches"""
     best: float = float("-inf")
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
 
 
 def save_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, progress: Progress) -> None:
-    """Weights, random state, optimizer slots and progress, whole or not at all."""
+    """Writes weights, random state, optimizer slots and progress, completely or not at all."""
     tensors = {name: np.array(variable.value, order="C") for name, variable in _variables(model, optimizer).items()}
     metadata = {"progress": json.dumps(dataclasses.asdict(progress))}
     with atomic_path(path) as temporary:
@@ -38,10 +38,10 @@ def save_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers
 
 
 def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Progress:
-    """Restores what `save_state` wrote; the options of the run were compared before (see `experiment.begin`).
+    """Restores what `save_state` wrote; the options of the run must be compared before (see `experiment.begin`).
 
     Returns:
-        Where the run stood.
+        The progress of the run.
 
     Raises:
         UserError: the file is damaged.
