@@ -37,7 +37,7 @@ def read_settings(
     """The settings that `save_application` wrote, without the task.
 
     Args:
-        task: what the directory must say it holds.
+        task: the task that the directory must have.
         application: the first word of the commands that write it, for errors.
         renamed: names of older directories, and what they are called now.
 

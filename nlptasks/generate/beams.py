@@ -1,4 +1,4 @@
-"""Beam search under two rules: when a sequence that ended is put aside, and when the search stops.
+"""Two kinds of beam search, which differ in what they do with ended sequences and in when they stop.
 
 Legend: Q samples, K beams, C candidates, A slots for tokens, V vocabulary.
 """
@@ -24,18 +24,18 @@ class Beams(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSearch(Search):
-    """Beam search that puts ended sequences aside and goes on with K running ones, as in transformers.
+    """Beam search that puts ended sequences aside and continues K running ones, as in transformers.
 
-    A sequence's score is its summed log probability divided by `length ** length_penalty` (length counts the end
-    token). A sample is done when K sequences ended and its best running one could not enter them: judged at its
-    present length, or, with `patient`, at the length that favors it most.
+    A sequence's score is its summed log probability divided by `length ** length_penalty` (the length counts the end
+    token). A sample is done when K sequences have ended and its best running one cannot beat them, judged at its
+    present length or, with `patient`, at its most favorable length.
 
     Args:
-        size: beams.
-        length_penalty: above 0 favors long sequences, 0 compares plain sums.
-        returned: sequences returned for each sample, at most `size`.
+        size: number of beams K.
+        length_penalty: above 0: favors long sequences; 0: compares plain sums.
+        returned: number of sequences to return for each sample, at most `size`.
         patient: transformers' `early_stopping="never"`.
-        first_come: done as soon as K sequences ended, transformers' `early_stopping=True`.
+        first_come: stop as soon as K sequences have ended, transformers' `early_stopping=True`.
     """
 
     size: int = 4

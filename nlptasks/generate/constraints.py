@@ -22,11 +22,11 @@ LENGTH_MULTIPLE = 64
 
 
 class Batch(NamedTuple):
-    """What a constraint may know when a batch starts.
+    """What a constraint knows about a batch when it starts.
 
     Attributes:
-        sources: token ids of the Q samples (some may be empty: they only fill the array).
-        rows: index of each sample among all of the call, -1 for a sample that only fills the array.
+        sources: token ids of the Q samples; those that only pad the array are empty.
+        rows: index of each sample in the whole call, -1 for a sample that only pads the array.
     """
 
     sources: Sequence[Sequence[int]]
@@ -60,7 +60,7 @@ def forbid(token_ids: Sequence[int]) -> Constraint:
 
 
 def allow_only(token_ids: Sequence[int] | Sequence[Sequence[int]]) -> Constraint:
-    """Allows these tokens and the end token only; a list of lists gives every source a set of its own."""
+    """Allows only these tokens and the end token; a list of lists gives every source its own set."""
 
     def start(batch: Batch) -> TokenMask:
         if len(token_ids) == 0 or not isinstance(token_ids[0], Sequence | np.ndarray):
@@ -97,7 +97,7 @@ class MinLength(NamedTuple):
 
 
 def min_length(tokens: int) -> Constraint:
-    """Lets no sequence end before its token of this number, counted from 1."""
+    """Lets no sequence end with fewer tokens than this, counting the end token."""
 
     def start(batch: Batch) -> MinLength:
         return MinLength(np.arange(batch.vocab_size) == batch.end_id, np.int32(tokens - 1))
@@ -134,8 +134,8 @@ def repetition_penalty(penalty: float) -> Constraint:
 
 
 class Substring(NamedTuple):
-    """The sequence stays a piece of one of its sample's texts: `matches[r, k, s]` says that beam k, read in text r,
-    may go on with position s. The end token is always allowed.
+    """The sequence must be a piece of one of its sample's texts: `matches[r, k, s]` says that beam k may continue with
+    position s of text r. The end token is always allowed.
     """
 
     ids_RS: Tensor
@@ -177,7 +177,7 @@ class Substring(NamedTuple):
 
 
 def extractive(texts: Sequence[Sequence[Sequence[int]]]) -> Constraint:
-    """Makes sure that what is generated for source i is a piece of one of the token lists `texts[i]`."""
+    """Makes the tokens generated for source i a piece of one of the token lists `texts[i]`."""
 
     def start(batch: Batch) -> Substring:
         found = [(text, q) for q, row in enumerate(batch.rows) if row >= 0 for text in texts[row]]

@@ -41,8 +41,8 @@ class DecodingLoop:
             one; `follow(state, tokens_QK, parents_QK)` is told of every choice and gives the state; `normalized` says
             that the scores are log scores already.
         search: one of this package's searches.
-        capacity: most tokens.
-        model: whose weights the step function reads; None: it reads none.
+        capacity: the most tokens to generate.
+        model: the model whose weights the step function reads; None: it reads none.
     """
 
     def __init__(self, steps: Any, search: Search, capacity: int, model: keras.Model | None) -> None:
@@ -61,7 +61,7 @@ class DecodingLoop:
             inputs: what the step function starts from.
             search_inputs: `search.inputs(...)`.
             constraints: a tuple of started constraints.
-            real_Q: bool; samples that are False only fill the array.
+            real_Q: bool; samples that are False only pad the array.
 
         Returns:
             The state that `proceed` takes and gives: a dict with "time" (tokens so far), "found", "done".

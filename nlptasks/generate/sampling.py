@@ -1,4 +1,4 @@
-"""Random sampling: temperature, top-k and nucleus, with draws that do not depend on what else is in the batch.
+"""Random sampling: temperature, top-k and nucleus, with draws that do not depend on the rest of the batch.
 
 Legend: Q samples, K draws of a sample, A slots for tokens, C candidates, V vocabulary.
 """
@@ -23,15 +23,16 @@ class Sampling(Search):
     """Draws each token from the model's distribution; the score is the sum of the drawn tokens' log probabilities.
 
     Every draw uses one uniform number made from (seed, index of the sample, index of the draw, step) alone, so that
-    a sample comes out the same whatever else is decoded beside it.
+    a sample does not depend on the others in its batch.
 
     Args:
-        temperature: logits are divided by it; below 1 prefers the most probable tokens, above 1 varies more.
-        top_k: only the k most probable tokens.
-        top_p: then only the most probable tokens whose probabilities first reach this sum (nucleus, arXiv 1904.09751).
-        count: sequences drawn for each sample; they share its encoded prefix.
-        seed: of the uniform numbers.
-        min_ends: how many end tokens end a sequence, as in bert4keras.
+        temperature: logits are divided by it; below 1: more probable tokens; above 1: more varied tokens.
+        top_k: draw only from the k most probable tokens.
+        top_p: then draw only from the most probable tokens whose probabilities add up to this (nucleus, arXiv
+            1904.09751).
+        count: number of sequences to draw for each sample; they share its encoded prefix.
+        seed: seed of the uniform numbers.
+        min_ends: number of end tokens that end a sequence, as in bert4keras.
     """
 
     temperature: float = 1.0

@@ -1,7 +1,7 @@
-"""Which token comes next: what all searches share, and greedy search.
+"""Choosing the next token: what all searches share, and greedy search.
 
-Search does not know the model: it is handed scores. A search is a frozen dataclass whose methods run inside the
-compiled loop (loop.py), but for `inputs` and `hypotheses`:
+A search does not know the model: it receives scores. It is a frozen dataclass whose methods run inside the compiled
+loop (loop.py), except `inputs` and `hypotheses`:
 
 - `inputs(rows, limits, capacity)`: numpy arrays of what varies from call to call, made outside;
 - `begin(inputs, real_Q, capacity)`: the record of what was found, before the first token;
@@ -29,7 +29,7 @@ NO_TOKEN = -1
 
 
 class Limits(NamedTuple):
-    """The most and the fewest tokens of a sequence, the end token counted in both."""
+    """The most and the fewest tokens of a sequence, counting the end token."""
 
     max_length: int
     min_length: int = 1
@@ -111,7 +111,7 @@ class Search:
         return 1
 
     def signature(self) -> "Search":
-        """The search as its compiled program knows it: without the values that `inputs` carries."""
+        """The search as its compiled program needs it: without the values that `inputs` passes."""
         return self
 
     def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
@@ -144,7 +144,7 @@ class Search:
         return found.hypotheses()
 
     def best(self, found: Any) -> np.ndarray:
-        """Which continuation is the best of each sample, where continuations keep their places."""
+        """The best continuation of each sample, if continuations keep their places."""
         return np.zeros(len(found.scores), int)
 
     def replace(self, **changes: Any) -> "Search":
@@ -165,7 +165,7 @@ class Greedy(Search):
 
 
 def or_end(tokens_QK: Tensor, log_QKV: Tensor, end_id: int) -> Tensor:
-    """The tokens as int32, and the end token where nothing was possible."""
+    """The tokens as int32; the end token where no token was possible."""
     return ops.where(ops.max(log_QKV, axis=-1) > IMPOSSIBLE, ops.cast(tokens_QK, "int32"), end_id)
 
 

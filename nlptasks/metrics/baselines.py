@@ -1,4 +1,4 @@
-"""Trivial readers: what a reading score means is how far it is above these.
+"""Trivial readers, to compare the scores of real readers with.
 
 Each is a function from a question to an answer ("" for none). `fit_baselines` returns all of them by name.
 """
@@ -52,7 +52,7 @@ def always_empty(question: Question) -> str:
 
 
 def apply_rule(rule: PositionRule, question: Question) -> str:
-    """Return the text at a constant place, shorter where the passage ends, "" where there is no such passage."""
+    """Return the text at a constant place: shorter at the end of the passage, "" if there is no such passage."""
     if rule.passage >= len(question.passages):
         return ""
     text = question.passages[rule.passage].text
@@ -101,14 +101,14 @@ def best_bigram_sentence(question: Question) -> str:
 
 
 def best_lexical_match(question: Question) -> str:
-    """Return the longest run of characters that the question does not have, in the best clause of the above."""
+    """Return the longest run of characters in that clause that are not in the question."""
     known = set(question.question) | set(_QUOTES)
     runs = "".join("\n" if char in known else char for char in best_bigram_sentence(question)).split("\n")
     return max(runs, key=len)  # the first of equals
 
 
 def fit_baselines(train_questions: Iterable[Question]) -> dict[str, Predict]:
-    """Return every baseline by name, fitted to the training questions where it has something to fit."""
+    """Return all baselines by name, fitted to the training questions if there is anything to fit."""
     rule = fit_position_rule(train_questions)
     return {
         "always_empty": always_empty,

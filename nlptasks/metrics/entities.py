@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of entities: an entity is right when its first character, last character and type are."""
+"""Precision, recall and F1 of entities: an entity is right if its start, end and type are."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""What can be measured of generated texts: likelihood under right and wrong conditions, diversity, copying."""
+"""Measures of generated texts: likelihood under right and wrong conditions, diversity, copying."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """Scores of word segmentation as SIGHAN's scorer counts them.
 
-A word is right when both its ends are. Equal to the three decimals of the bakeoffs' perl script `score`; see
-docs/scoring.md.
+A word is right if its start and its end are right. The scores equal the three decimals of the bakeoffs' perl script
+`score`; see docs/scoring.md.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence

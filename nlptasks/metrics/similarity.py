@@ -14,14 +14,14 @@ TOP = (1, 5, 10)
 def score_retrieval(
     score_block: Callable[[int, int], np.ndarray], labels: Sequence[int] | np.ndarray, top: Sequence[int] = TOP
 ) -> dict[str, float]:
-    """How often another sentence of the same group is among the k that score highest, the sentence itself excluded.
+    """Measures how often another sentence of the same group is among the k with the highest scores.
 
-    A sentence that scores the same as one of the group counts as if it stood before it.
+    The sentence itself is excluded. If a sentence of another group has the same score, it is ranked first.
 
     Args:
         score_block: `score_block(start, stop)` gives the scores `(stop - start, N)` of sentences as queries.
         labels: group of each sentence.
-        top: the k.
+        top: the values of k.
 
     Returns:
         `queries` (sentences whose group has another one), `top1` and so on, shares of those.
@@ -54,7 +54,7 @@ def _blocks(count: int) -> Iterator[tuple[int, int]]:
 
 
 def score_pairs(scores: Sequence[float] | np.ndarray, labels: Sequence[int] | np.ndarray) -> dict[str, float]:
-    """How well one number tells pairs with the same meaning (label 1) from others (0).
+    """Measures how well a score tells pairs with the same meaning (label 1) from others (0).
 
     Returns:
         `pairs`; `auc`, the share of (positive, negative) pairs in the right order, ties counted half; `accuracy` at the

@@ -1,7 +1,7 @@
-"""A training run from its options to its scores: every train command is read, build, and `Experiment(...).run()`.
+"""A training run: a train command reads files, builds a model, and calls `Experiment(...).run()`.
 
 options = ClassifierOptions(output="runs/classifier")
-begin(options)
+open_run(options)
 classifier, examples = ...
 Experiment(options, classifier, examples, validate=lambda: {"accuracy": 93.0}, score_name="accuracy").run()
 """

@@ -32,8 +32,8 @@ DRAW_SECONDS = 30  # drawing takes as long as many steps of a small model
 def run_epochs(run: Experiment) -> list[dict[str, Any]]:
     """Trains for the epochs of a run, and saves its model.
 
-    Interrupted at any step and resumed, a run ends with the same weights as an uninterrupted one. Its directory receives
-    the resumable state, `log.json` and `curve.png`.
+    Interrupted at any step and resumed, a run ends with the same weights as an uninterrupted one. Its directory
+    receives the resumable state, `log.json` and `curve.png`.
 
     Returns:
         A dict for each epoch: `epoch`, `loss`, the scores, `training_seconds`.

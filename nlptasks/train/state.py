@@ -38,7 +38,7 @@ def save_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers
 
 
 def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Progress:
-    """Restores what `save_state` wrote; the options of the run must be compared before (see `experiment.begin`).
+    """Restores what `save_state` wrote; the options of the run must be compared before (see `record.open_run`).
 
     Returns:
         The progress of the run.

@@ -26,10 +26,10 @@ class DistillableClassifier:
     """Texts or pairs of texts, with one label or several; a `Distillable` of `nlptasks.train.contracts`.
 
     Args:
-        options: the files are read, and compared with the predecessor's settings where one is given.
+        options: name the files, which are read and compared with the settings of a given predecessor.
 
     Raises:
-        ValueError, FileNotFoundError: files, options and predecessor do not go together.
+        ValueError, FileNotFoundError: files, options and predecessor do not fit together.
     """
 
     task: ClassVar[str] = "text_classification"

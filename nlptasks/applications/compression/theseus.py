@@ -1,5 +1,5 @@
-"""BERT-of-Theseus (arXiv 2002.02925): a model with fewer layers learns by standing in for groups of layers of a trained
-one, module by module, while the rest of that one works on around it.
+"""BERT-of-Theseus (arXiv 2002.02925): each layer of a small model learns by replacing a group of layers of a trained
+model, while the other groups of that model stay in place.
 
 Legend: B batch, T position, S key position, D hidden, M module (a group of predecessor layers and the successor layer
 that replaces it).
@@ -36,7 +36,7 @@ class Compressible(Protocol):
 
 
 def make_successor(application: Compressible, num_layers: int, init: str = "first") -> Any:
-    """The same application on fewer layers, which start from its own; everything else is a copy.
+    """Returns the application with fewer layers, which start from its own; everything else is copied.
 
     Args:
         application: a `Classifier`, `Labeler` or `Reader`.
@@ -72,19 +72,18 @@ def transformer_of(model: Transformer | EncoderWithHead) -> Transformer:
 
 
 class Theseus(keras.Model):
-    """A predecessor whose groups of layers are replaced by single successor layers while these are trained.
+    """A predecessor whose groups of layers are replaced by single successor layers, which are trained.
 
-    Only what the successor brings is trainable: its layers, and with `replace_embeddings` its embeddings. The
-    predecessor with its head is frozen from here on; its dropout works on in training, because freezing stops weights
-    only.
+    Only the weights of the successor are trainable: its layers, and with `replace_embeddings` its embeddings. The
+    predecessor and its head are frozen; its dropout still works in training, because freezing only stops weights.
 
     Args:
         predecessor: `model` of an application: a Transformer, or one with a head.
-        successor: `model` of what `make_successor` made of it.
-        replace_embeddings: the embeddings are a module, too; else they stay the predecessor's.
-        mixing: "coin": each module is the successor's with probability `rate`, one draw a module and call, and what is
-            not drawn is not computed. "anneal": each module is `(1 - rate) predecessor + rate successor`; no draws.
-        seed: of the draws.
+        successor: `model` of the application that `make_successor` returned.
+        replace_embeddings: the embeddings are a module, too; otherwise those of the predecessor are used.
+        mixing: "coin": in each call, each module is the successor's with probability `rate`, and the other version is
+            not computed. "anneal": each module is `(1 - rate) predecessor + rate successor`, without draws.
+        seed: seed of the draws.
 
     Raises:
         ValueError: the two do not fit together.
@@ -129,7 +128,7 @@ class Theseus(keras.Model):
 
     @property
     def num_modules(self) -> int:
-        """How many parts are replaced, each by a draw of its own."""
+        """Number of modules that can be replaced, each with its own draw."""
         return len(self.spans) + (self.successor_embeddings is not None)
 
     def encode(self, token_ids_BT: Any, segment_ids_BT: Any = None, *, rate: Any, training: bool | None = None) -> Any:

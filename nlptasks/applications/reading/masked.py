@@ -1,8 +1,8 @@
 """The reader that predicts a whole answer at once, at masked positions.
 
-After bert4keras' `task_reading_comprehension_by_mlm`. A bidirectional Transformer reads
-`[CLS] passage [SEP] question [SEP] [MASK] x L`, segment 1 on the masks, and predicts the answer and its closing `[SEP]`
-there.
+It follows bert4keras' `task_reading_comprehension_by_mlm`. A bidirectional Transformer reads
+`[CLS] passage [SEP] question [SEP] [MASK] x L`, with segment 1 on the masks, and predicts the answer and its `[SEP]` at
+the masks.
 
 Legend: R rows (one a window), L masks, C candidates (tokens of the window, and `[SEP]`), V vocabulary.
 """
@@ -68,7 +68,7 @@ def _masked(
 
 
 class _Reading(NamedTuple):
-    """What one row answers: its index, the probability that it has no answer, the tokens and their probabilities."""
+    """The answer of a row: index of the row, probability of no answer, tokens, and their probabilities."""
 
     row: int
     empty: float
@@ -79,11 +79,11 @@ class _Reading(NamedTuple):
 class MaskedAnswerDecoder:
     """Finds the answers of several questions in one pass.
 
-    1. Each window gives its answer, token by token the most probable: extractive, among those that continue it as a
-       piece of the window (and the end); else among all. Of a passage's windows with an answer the one stays that
-       gives an empty answer the least probability.
-    2. Passages vote: an answer's score is sum(s^2) / (sum(s) + 1) over those that give it, s being the mean probability
-       of its tokens, the end counted.
+    1. Each window gives an answer, for which the most probable token is taken again and again: an extractive answer may
+       only use tokens that extend it to a piece of the window, or the end token. Of a passage's windows with an answer,
+       the one remains that gives an empty answer the lowest probability.
+    2. Passages vote: an answer's score is sum(s^2) / (sum(s) + 1) over the passages that give it, where s is the mean
+       probability of its tokens, counting the end token.
 
     Args:
         model: bidirectional, with the masked-LM head.
@@ -113,10 +113,10 @@ class MaskedAnswerDecoder:
         """The answers.
 
         Args:
-            rows: of all questions, in the order of their places, see `encode_rows`; at least one a question.
-            max_length: masks, L.
-            beam_size: 1; there is nothing to search.
-            extractive: an answer is a piece of the text of its row.
+            rows: the rows of all questions, in the order of `encode_rows`; at least one per question.
+            max_length: number of masks L.
+            beam_size: must be 1, because there is no search.
+            extractive: the answer must be a piece of the text of its row.
 
         Returns:
             An answer for each question.

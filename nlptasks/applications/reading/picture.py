@@ -1,4 +1,4 @@
-"""Where an answer came from, as a page: what its tokens looked at in each passage, and how the passages voted."""
+"""A page that shows where an answer comes from: what its tokens attended to in each passage, and the vote."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,11 +17,11 @@ _STYLE = (
 
 
 def answer_attention(reader: Reader, question: str, passages: Sequence[str], answer: Answer) -> list[np.ndarray]:
-    """For each of the answer's evidence, how much its tokens look at each character of the passage.
+    """For each piece of evidence, how much the tokens of the answer attend to each character of the passage.
 
     Returns:
-        float32 arrays, one number a character: the attention probabilities from where each token of the answer is
-        predicted to the token of the character, the mean over tokens, heads and layers; 0 for what was not read.
+        float32 arrays with one number per character: the attention probability from the position that predicts a token
+        of the answer to the token of the character, as the mean over tokens, heads and layers; 0 if it was not read.
     """
     ids = reader.tokenizer.encode(normalize(answer.text)).token_ids[1:-1]
     rows = encode_rows(reader.tokenizer, reader.lengths, [(question, passages)])
@@ -47,7 +47,7 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
 
 
 def draw_answer(reader: Reader, question: str, passages: Sequence[str], answer: Answer) -> str:
-    """An HTML page that stands alone: the answer, the vote, and every passage, shaded by attention."""
+    """A self-contained HTML page with the answer, the vote, and all passages, shaded by attention."""
     attention = answer_attention(reader, question, passages, answer)
     voted = {e.passage: (e, weights) for e, weights in zip(answer.evidence, attention, strict=True)}
     parts = [

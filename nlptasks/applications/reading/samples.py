@@ -1,4 +1,4 @@
-"""Questions with passages -> the reader's token sequences.
+"""Turns questions with passages into the token sequences of the reader.
 
 A sample is `[CLS] passage [SEP] question [SEP] answer [SEP]`, segment 1 on the answer and its closing `[SEP]`.
 """
@@ -28,13 +28,13 @@ class Sample(NamedTuple):
     question: np.ndarray
     answer: np.ndarray
     hidden: np.ndarray = np.empty(0, "int64")
-    """positions of passage and question that are shown as `[MASK]` and predicted too"""
+    """positions of passage and question that are replaced by `[MASK]` and predicted, too"""
 
 
 def find_answer(answers: Iterable[str], passage: str) -> str | None:
-    """The first answer all of whose space-separated parts occur in `passage`, as the target: parts joined by `,`.
+    """The target: the first answer whose space-separated parts all occur in `passage`, with the parts joined by `,`.
 
-    Both are normalized alike, and compared without case where lower-casing keeps their length.
+    Both are normalized in the same way, and compared without case if lower-casing keeps their length.
     """
     text = _comparable(normalize(passage))
     for answer in answers:
@@ -51,16 +51,16 @@ def _comparable(text: str) -> str:
 
 @dataclass
 class TargetCounts:
-    """What became of the answers, counted by passages: printed before training."""
+    """The number of passages by what happened to their answers; it is printed before training."""
 
     kept: int = 0
-    """the passage, as cut to its length, holds an answer: it is the target"""
+    """the passage, cut to its length, contains an answer, which is the target"""
     cut: int = 0
-    """an answer is beyond the cut, or longer than the target may be (then its beginning is the target)"""
+    """the answer is beyond the cut, or is too long (then its beginning is the target)"""
     lost: int = 0
-    """the file says that the passage answers, but no answer stands in it word for word: the target is empty"""
+    """according to the file the passage answers, but no answer occurs in it literally: the target is empty"""
     empty: int = 0
-    """no answer in this passage: the target is empty"""
+    """the passage has no answer: the target is empty"""
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {count}" for name, count in dataclasses.asdict(self).items())
@@ -76,14 +76,14 @@ class ReadingExamples:
             uniformly over its passages, as bert4keras does.
         seed: with the epoch's number it decides every draw and the order of batches.
         method: the reader's.
-        practice_epochs: this many epochs at the beginning, or a part of one, practice on the passages instead of
-            answering. In place of every other question a piece of the passage is quoted, and the answer is what
-            follows it there: that teaches to find a place and to copy from it. A share of the tokens is masked and
-            predicted (BERT, arXiv 1810.04805): that teaches that names recur. It needs no answers, and helps a model
-            that starts from random weights.
+        practice_epochs: number of epochs at the start, possibly a fraction, in which the model practices on the
+            passages. Every other question is replaced by a quotation from the passage, and the answer is what follows
+            it: this teaches to find a place and to copy from it. A share of the tokens is masked and predicted (BERT,
+            arXiv 1810.04805): this teaches that names recur. Practice needs no answers, and helps a model that starts
+            from random weights.
 
     Attributes:
-        counts: what became of the answers.
+        counts: what happened to the answers.
 
     Raises:
         UserError: a ratio outside [0, 1].

@@ -24,8 +24,8 @@ class DecodedAnswer(NamedTuple):
 
     Attributes:
         tokens: its ids, without the end token.
-        score: what the search or the vote gave it.
-        log_probabilities: index of each row that survived -> log p of the answer when that row is read alone.
+        score: the score from the search or the vote.
+        log_probabilities: index of each remaining row -> log p of the answer given that row alone.
     """
 
     tokens: list[int]
@@ -40,8 +40,8 @@ def vote(probability_RKV: Any, owner_R: Any, count: int) -> Any:
 
 
 def best_windows(alive_R: Any, empty_R: Any, passage_R: Any) -> Any:
-    """Which rows stay, bool `(R,)`: of each passage's rows that are alive, the first with the least probability of no
-    answer.
+    """Which rows remain, bool `(R,)`: for each passage, of its rows that are alive, the first one with the lowest
+    probability of no answer.
     """
     count = alive_R.shape[0]
     surest_R = ops.where(alive_R, 1.0 - empty_R, -1.0)
@@ -55,12 +55,12 @@ def best_windows(alive_R: Any, empty_R: Any, passage_R: Any) -> Any:
 class VotingSteps:
     """The step function of the search: feeds tokens to every passage and lets the passages of a question vote.
 
-    1. Before any constraint, a passage whose best first token is the end token is dropped; when all are dropped the
-       answer is empty. Of a passage in several windows only the surest one stays, which gives the end token the least
+    1. Before any constraint, a passage whose most probable first token is the end token is dropped; if all are dropped,
+       the answer is empty. Of a passage in several windows, only the window remains that gives the end token the lowest
        probability. So a long passage has one vote, too.
-    2. Extractive: a token is allowed if it continues the answer so far as a substring of some surviving passage; the
-       end token always is.
-    3. The surviving passages `vote`; beams add log(score + 1e-12).
+    2. Extractive: a token is allowed if it extends the answer to a substring of a remaining passage; the end token is
+       always allowed.
+    3. The remaining passages `vote`; beams add log(score + 1e-12).
     """
 
     normalized = True
@@ -110,7 +110,7 @@ class VotingSteps:
         return ops.where(survivors_Q[:, None, None] > 0, scores_QKV, ops.where(is_end_V, 0.0, IMPOSSIBLE))
 
     def follow(self, state: dict[str, Any], tokens_QK: Any, parents_QK: Any) -> dict[str, Any]:
-        """The state after a step: what each row thought of the beams' tokens, which beams ended, what may go on."""
+        """The state after a step: probabilities of the beams' tokens, which beams ended, and what is allowed next."""
         probability_RKV, owner_R = state["probability"], state["owner"]
         width, vocab_size = probability_RKV.shape[1:]
         if parents_QK is None:
@@ -150,10 +150,10 @@ class AnswerDecoder:
         """The answers; see `VotingSteps` for how they are found.
 
         Args:
-            rows: of all questions, in the order of their places, see `encode_rows`; at least one a question.
-            max_length: most tokens of an answer, the closing end token included.
-            beam_size: 1 is greedy search; more: beams that end keep their places, done when the best beam ended.
-            extractive: an answer is a piece of the text of a row that survives.
+            rows: the rows of all questions, in the order of `encode_rows`; at least one per question.
+            max_length: the most tokens of an answer, counting the end token.
+            beam_size: 1: greedy search; otherwise ended beams keep their places, and the best beam ends the search.
+            extractive: the answer must be a piece of the text of a remaining row.
 
         Returns:
             An answer for each question.
@@ -172,7 +172,7 @@ class AnswerDecoder:
         return self._answers(state, search, rows)
 
     def _inputs(self, rows: Sequence[Row], size: int, extractive: bool) -> dict[str, Any]:
-        """What the steps start from, in arrays of few shapes; `size`: questions, those that fill the array counted."""
+        """The inputs of the steps, in arrays of a few shapes; `size`: number of questions, counting padding."""
         count = round_rows(len(rows))
         width = min(round_width(max(len(row.source) for row in rows)), self.model.config.position_reach)
         token_ids_RT = pad([row.source for row in rows], width, count)

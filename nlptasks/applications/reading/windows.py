@@ -1,4 +1,4 @@
-"""What the reader reads: normalized passages, cut or in windows, and questions."""
+"""The input of the reader: normalized passages, cut or in windows, and questions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ _COMMAS = str.maketrans(dict.fromkeys(" 、；，", ","))
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingLengths:
-    """Most tokens of each part of a sample, its special tokens included.
+    """The most tokens of each part of a sample, counting its special tokens.
 
     Raises:
-        UserError: a part has no room for one token of text, or windows would leave text out.
+        UserError: a part has no room for a token of text, or windows would skip text.
     """
 
     passage_length: int = 256
@@ -27,7 +27,7 @@ class ReadingLengths:
     answer_length: int = 32
     """answer `[SEP]`"""
     stride: int | None = None
-    """a longer passage is read in windows that begin this many tokens apart; left out, it is cut"""
+    """longer passages are read in windows that start this many tokens apart; None: they are cut"""
 
     def __post_init__(self) -> None:
         for name, least in (("passage_length", 3), ("question_length", 2), ("answer_length", 2)):
@@ -44,20 +44,20 @@ class ReadingLengths:
             )
 
     def most_windows(self, text: str) -> int:
-        """The most windows that a text can make: as many as if each of its characters were a token."""
+        """The largest possible number of windows of a text: that of a text whose characters are all tokens."""
         beyond = len(text) - (self.passage_length - 2)
         return 1 if self.stride is None or beyond <= 0 else 1 + -(-beyond // self.stride)
 
     @property
     def total(self) -> int:
-        """Most tokens of a whole sample: positions the model needs."""
+        """The most tokens of a whole sample, which is the number of positions that the model needs."""
         return self.passage_length + self.question_length + self.answer_length
 
 
 def normalize(text: str) -> str:
-    """The text with `,` for space, ideographic comma, semicolon and comma: one character for one, so offsets stay true.
+    """Replaces each space, ideographic comma, semicolon and comma by `,`; lengths and offsets do not change.
 
-    bert4keras' reader rewrites passages so; here answers are rewritten alike, or those with such a mark are lost.
+    bert4keras' reader does this to passages; here it is also done to answers, or those with such a mark would be lost.
     """
     return text.translate(_COMMAS)
 
@@ -81,9 +81,9 @@ def encode_windows(
 
 
 def split_windows(encoding: Encoding, length: int, stride: int) -> list[Encoding]:
-    """The windows of `[CLS] text [SEP]`, each as such and at most `length` tokens long.
+    """The windows of `[CLS] text [SEP]`, each with its own `[CLS]` and `[SEP]` and at most `length` tokens long.
 
-    They begin `stride` tokens apart; the last one ends where the text does and is as long as the others.
+    They start `stride` tokens apart; the last one ends at the end of the text and is as long as the others.
     """
     room, count = length - 2, len(encoding) - 2
     if count <= room:
@@ -102,20 +102,20 @@ def split_windows(encoding: Encoding, length: int, stride: int) -> list[Encoding
 
 
 def offsets_of(made: "Encoding | Row") -> np.ndarray:
-    """The offsets, int32 `(tokens, 2)`, of what was made with them."""
+    """The offsets, int32 `(tokens, 2)`, of an encoding that has them."""
     assert made.offsets is not None
     return made.offsets
 
 
 class Row(NamedTuple):
-    """What is read at once: a window of a passage, with the question.
+    """A row of the reader: a window of a passage, with the question.
 
     Attributes:
-        question, passage, window: its place, each counted from 0: which question, which passage of that question, which
-            window of that passage.
+        question, passage, window: index of the question, of the passage in the question, and of the window in the
+            passage.
         source: ids of `[CLS] window [SEP] question [SEP]`.
         text: ids of the window alone.
-        offsets: int32 `(tokens, 2)`: where each token of `text` begins and ends in the passage; decoding needs none.
+        offsets: int32 `(tokens, 2)`: start and end of each token of `text` in the passage; decoding needs none.
     """
 
     question: int
@@ -129,7 +129,7 @@ class Row(NamedTuple):
 def encode_rows(
     tokenizer: Tokenizer, lengths: ReadingLengths, questions: Sequence[tuple[str, Sequence[str]]]
 ) -> list[Row]:
-    """All windows of all passages of questions, `(question, passages)` each, in the order of their places."""
+    """The rows of all windows of all passages of questions `(question, passages)`, in order."""
     passages = [passage for _, given in questions for passage in given]
     windows = iter(encode_windows(tokenizer, lengths, passages))
     asked = tokenizer.encode_batch(

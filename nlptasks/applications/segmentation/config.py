@@ -12,13 +12,13 @@ class SegmentationConfig:
     """A fully convolutional network over units.
 
     Attributes:
-        standards: names of the annotation standards; each has biases of its own in every layer.
+        standards: names of the annotation standards; each has its own biases in every layer.
         unit_size: embedding of a unit.
         pair_size: embedding of a pair of neighboring units; 0: pairs are not read.
         taps: width of the first convolution: positions t - 1 to t + taps - 2.
-        channels: of each convolution but the last; those after the first have 3 taps.
+        channels: channels of each convolution except the last; those after the first have 3 taps.
         residual: add the input of each later convolution to its output.
-        head_taps: width of the last one, which gives the four tags' scores; 1 or 3.
+        head_taps: width of the last convolution, which gives the scores of the four tags; 1 or 3.
     """
 
     standards: tuple[str, ...]
@@ -52,7 +52,7 @@ class SegmentationConfig:
 
     @property
     def reach(self) -> int:
-        """How many units to the left or right a tag's scores may depend on."""
+        """The number of units to each side on which the scores of a tag can depend."""
         return 2 + (len(self.channels) - 1) + (self.head_taps - 1) // 2
 
     def standard_id(self, name: str) -> int:

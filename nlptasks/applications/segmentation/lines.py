@@ -1,4 +1,4 @@
-"""Lines of UTF-8 in, segmented lines out: what `nlptasks segment` writes."""
+"""Turns lines of UTF-8 into segmented lines, as `nlptasks segment` writes them."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,13 +19,13 @@ Work = Callable[[bytes], bytes]
 
 
 class LineWriter:
-    """Segments whole lines; `writer(lines)` returns what is to be written for them.
+    """Segments whole lines; `writer(lines)` returns the output for them.
 
     Args:
         segmenter: cuts the lines.
-        form: SPACED: the lines as they are, but for a space between two words where no white space stands.
-            TAGGED: every character but white space as `character/tag`, spaces between. JSON: a line is one object with
-            `words` and `offsets`, (start, end) counted in characters; TAGGED_JSON adds `tags`, a character's each.
+        form: SPACED: the lines, with a space between two words unless there is white space. TAGGED: every character
+            except white space as `character/tag`, separated by spaces. JSON: each line is an object with `words` and
+            `offsets`, (start, end) in characters; TAGGED_JSON adds `tags`, one per character.
     """
 
     def __init__(self, segmenter: Segmenter, form: str = SPACED) -> None:
@@ -74,11 +74,11 @@ def _tagged_line(words: Sequence[str]) -> str:
 
 
 def write_all(make_writer: Callable[[], Work], blocks: Iterable[bytes], processes: int = 1) -> Iterator[bytes]:
-    """What `make_writer()` returns for each block, in their order.
+    """Yields what the writer of `make_writer()` returns for each block, in their order.
 
     Args:
         make_writer: makes the `LineWriter`; it is called once in every process.
-        processes: how many work at a time; only a few blocks are held at once.
+        processes: number of processes; only a few blocks are in memory at a time.
     """
     if processes == 1:
         yield from map(make_writer(), blocks)
@@ -104,7 +104,7 @@ def write_all(make_writer: Callable[[], Work], blocks: Iterable[bytes], processe
 
 
 def _until_failure(blocks: Iterable[bytes]) -> Iterator[bytes | Exception]:
-    """The blocks, and last the error that ended them: what came before it shall still be written."""
+    """The blocks, and at the end the error that stopped them, so that what came before it can be written."""
     try:
         yield from blocks
     except (ValueError, OSError) as error:

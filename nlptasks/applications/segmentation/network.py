@@ -22,10 +22,10 @@ class SegmentationNetwork(keras.Model):
     """Convolutions over the embeddings of units and of pairs of neighboring units.
 
     Its input is `(unit_ids (B, T), pair_ids (B, T + 1), standard_ids (B,))`, see `UnitVocab`; its output the tags'
-    scores (B, T, K). Padding scores as nothing: a row's scores are those it has on its own.
+    scores (B, T, K). Padding does not change the scores of a row.
 
     Args:
-        dropout: of the embeddings and before every later convolution, while training.
+        dropout: dropout rate in training, for the embeddings and before every later convolution.
     """
 
     def __init__(self, config: SegmentationConfig, vocab: UnitVocab, dropout: float = 0.0) -> None:
@@ -91,7 +91,7 @@ def tag_loss(network: SegmentationNetwork, batch: tuple[Any, Any, Any, Any]) -> 
 
 @dataclass
 class TrainableSegmenter:
-    """What a run trains: a network, and what it takes to save it as a segmenter."""
+    """What a run trains: a network, with everything needed to save it as a segmenter."""
 
     model: SegmentationNetwork
     vocab: UnitVocab
@@ -101,7 +101,7 @@ class TrainableSegmenter:
         return tag_loss(self.model, batch)
 
     def runtime(self) -> Runtime:
-        """The network as it is now, to be used."""
+        """The current network, ready to use."""
         return Runtime(self.model.config, self.vocab, self.model.arrays())
 
     def save(self, directory: str | Path) -> None:

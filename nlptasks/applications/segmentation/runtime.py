@@ -1,8 +1,8 @@
-"""The segmentation network on NumPy alone: what `nlptasks segment` runs, without a backend's import.
+"""The segmentation network on NumPy alone, which `nlptasks segment` runs without importing a backend.
 
-Equal to `SegmentationNetwork` to float32 rounding; a test compares them. What depends on one unit and on the unit
-before it, the embeddings and the first convolution's products, is worked out once, as a table: one lookup replaces
-them.
+It equals `SegmentationNetwork` up to float32 rounding; a test compares them. The embeddings and the products of the
+first convolution depend only on a unit and the unit before it. They are computed once as a table, and one lookup
+replaces them.
 
 R row (a unit, or padding between lines), C channels, K tags
 """
@@ -17,9 +17,9 @@ from nlptasks.applications.segmentation.vocab import FIRST_PAIR, MAX_UNITS, PAD,
 MARGIN = 2
 """rows of padding between two lines: the first convolution reads pairs up to two units away"""
 BLOCK = 2048
-"""rows worked on at a time: they stay in the processor's cache"""
+"""rows that are computed at a time, so that they stay in the cache of the processor"""
 ONE_THREAD = 1 << 19
-"""multiplications from which on OpenBLAS shares a matrix product between threads"""
+"""number of multiplications above which OpenBLAS splits a matrix product between threads"""
 
 
 class Runtime:
@@ -63,7 +63,7 @@ class Runtime:
     def scores(self, unit_ids: np.ndarray, standard_id: int) -> np.ndarray:
         """Scores (N, K) of the units of a text under an annotation standard.
 
-        Lines, separated by PAD, do not see each other.
+        Lines, separated by PAD, do not influence each other.
         """
         ends = unit_ids == PAD
         at = np.arange(MARGIN, MARGIN + len(unit_ids))

@@ -51,7 +51,7 @@ def long_words(sentences: Sequence[Sequence[str]]) -> list[str]:
 
 
 def join_some(sentences: Sequence[Sequence[str]], share: float, random: np.random.Generator) -> list[list[str]]:
-    """Puts some sentences together with the next one, a space between: the corpora hold no spaces, raw texts do."""
+    """Joins some sentences to the next one with a space, because raw texts have spaces and the corpora have none."""
     joined: list[list[str]] = []
     glue = random.random(len(sentences)) < share
     for i, sentence in enumerate(sentences):
@@ -87,8 +87,8 @@ Batch = tuple[int, int, list[int]]
 class SegmentationExamples:
     """Batches of sentences.
 
-    While training, rare units and pairs are read as unknown now and then, the rarer the oftener, so that the model
-    learns to do without them.
+    In training, rare units and pairs are sometimes read as unknown, rarer ones more often, so that the model learns to
+    work without them.
 
     Args:
         sentences: units, tags and standard id of each.
@@ -132,8 +132,8 @@ class SegmentationExamples:
 
         Args:
             teachers: their mean is the target.
-            own_share: how often a sentence is read under its own standard; else under any.
-            teacher_share: of the target under its own standard; the rest are the annotated tags.
+            own_share: how often a sentence is read under its own standard and not under a random one.
+            teacher_share: their share of the target under its own standard; the annotated tags are the rest.
         """
         soft = np.zeros((len(teachers[0].config.standards), *self.targets.shape), "float16")
         starts = np.array([row.start for row in self.rows])

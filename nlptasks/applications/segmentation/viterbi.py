@@ -13,9 +13,9 @@ FIRST_FROM = np.array([S, S, B, B])
 SECOND_FROM = np.array([E, E, M, M])
 """... and second"""
 IMPOSSIBLE, FORBIDDEN = -1e18, -1e4
-"""scores of an illegal tag, and of a word that must not come out: it does all the same where nothing else is left"""
+"""scores of an illegal tag and of a forbidden word, which is still returned if there is no alternative"""
 LONGEST_LANE, FEW_UNITS = 128, 160
-"""longer pieces, and pieces of fewer units together, are decoded one by one: a loop in Python is faster then"""
+"""longer pieces, and pieces with fewer units in total, are decoded one by one, because a Python loop is faster then"""
 
 
 def decode(scores_NK: np.ndarray, transitions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -125,8 +125,8 @@ def best_words(scores_NK: np.ndarray, transitions: np.ndarray, forbidden: set[tu
     Args:
         scores_NK: tag scores of the piece's units.
         transitions: (K, K) as for `decode`.
-        forbidden: words that must not come out, as (first unit, unit behind the last); one does all the same where
-            nothing else is left.
+        forbidden: forbidden words, as (first unit, unit after the last); one is still returned if there is no
+            alternative.
 
     Returns:
         (N,) tags.
