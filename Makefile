@@ -44,7 +44,7 @@ lint: $(VENV)/.installed-test
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable .
+	$(RUN) -m pip install --quiet --editable ".[tensorflow,index]"
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -1,6 +1,6 @@
 """Classifiers and labelers from scratch beside character TF-IDF with a linear model: three seeds, mean and spread.
 
-    pip install "nlptasks[benchmarks]"
+    pip install -e ".[benchmarks]"
     NLPTASKS_DATA=... python benchmarks/classification.py --output docs/classification_scores.md
 
 Both are fitted to the same training lines; the best epoch, or the strength of the linear model's penalty, is chosen on

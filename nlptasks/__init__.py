@@ -28,7 +28,10 @@ __all__ = [*_PUBLIC, "__version__"]
 
 def __getattr__(name: str) -> object:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        from nlptasks.backend.packages import naming_packages
+
+        with naming_packages():
+            return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, Protocol, Union
 
+from nlptasks.backend.packages import choose_backend, naming_packages, require_packages
 from nlptasks.backend.startup import set_environment
 from nlptasks.errors import UserError, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
@@ -24,7 +25,8 @@ class Command(Protocol):
     """A dataclass: its fields are its options, its docstring the help, `run` does the job.
 
     Where it has a method `environment`, the environment variables that this returns (`dict[str, str]`) are set before
-    `run`; its module then imports Keras in functions only.
+    `run`; its module then imports Keras in functions only. Where it has a method `packages`, the modules that this
+    returns (`tuple[str, ...]`) must be installed, or `run` is never called.
     """
 
     def run(self) -> None:
@@ -85,7 +87,11 @@ def run(command: Command) -> int:
             command.check()
         if hasattr(command, "environment"):
             set_environment(command.environment())
-        command.run()
+        choose_backend()
+        if hasattr(command, "packages"):
+            require_packages(*command.packages())
+        with naming_packages():
+            command.run()
         sys.stdout.flush()
     except TrainingInterrupted:
         say("interrupted; the run is saved: the same command with --resume continues it.")
@@ -93,14 +99,19 @@ def run(command: Command) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is quiet too
-        return BROKEN_PIPE
+        return leave_pipe()
     except (ValueError, OSError) as error:
         logger.debug("details", exc_info=True)
         say(f"error: {_one_line(error)}")
         return USAGE
     return OK
+
+
+def leave_pipe() -> int:
+    """Turns standard output away, which nobody reads any more, so that its last flush is quiet; returns the status."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
 
 
 def _one_line(error: BaseException) -> str:

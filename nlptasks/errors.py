@@ -34,6 +34,10 @@ class DivergedError(UserError, FloatingPointError):
     """Training met numbers that are not finite, or a loss that is far too large."""
 
 
+class MissingPackageError(UserError, ModuleNotFoundError):
+    """A package is not installed that this needs and the light base does not bring."""
+
+
 class _Field:
     def __init__(self, name_of: Callable[[str], str]):
         self._name_of = name_of

@@ -8,6 +8,7 @@ from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.families import MODELS
 from nlptasks.checkpoints.google import read_google
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface
+from nlptasks.checkpoints.layout import google_prefix
 from nlptasks.checkpoints.weights import assign_weights, unshared
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
@@ -99,9 +100,8 @@ def load_weights(
     config = transformer.config.replace(shared_layers=True) if unshare else transformer.config
     transposed = False
     if path.is_dir() or path.suffix == ".safetensors":
-        google = sorted(path.glob("*.ckpt.index")) if path.is_dir() and not list(path.glob("*.safetensors*")) else []
-        if google:
-            arrays = read_google(google[0].with_suffix(""), config)
+        if google := google_prefix(path):
+            arrays = read_google(google, config)
         else:
             arrays, transposed = read_huggingface(path, config), True
     elif Path(f"{path}.index").is_file():

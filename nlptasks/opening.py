@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from nlptasks.backend.packages import naming_packages
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
 from nlptasks.train.contracts import Application, Distillable
@@ -58,6 +59,7 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
     Raises:
         UserError, FileNotFoundError: the directory does not exist, holds no application of this library, or holds
             another one than `expect`. The message is one line.
+        MissingPackageError: what the application runs on is not installed.
     """
     path = BUNDLED.get(str(directory), Path(directory))
     if not path.exists():
@@ -86,7 +88,8 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
             wanted=wanted_name,
             application=wanted.split(".")[2],
         )
-    return getattr(importlib.import_module(module), name).from_directory(path)
+    with naming_packages():
+        return getattr(importlib.import_module(module), name).from_directory(path)
 
 
 def distillable(application: str) -> Callable[[Any], Distillable]:

@@ -28,19 +28,21 @@ README_NAMES = ("README.md", "README.zh-CN.md")
 # A module or package of nlptasks: what it may import. Everybody may import the standard library, nlptasks.files and
 # nlptasks.errors.
 ARROWS = {
-    "__init__": (),
+    "__init__": ("nlptasks.backend.packages",),
+    "__main__": ("nlptasks.command",),
     "files": (),
     "errors": (),
     "aliases": (),
     "command": ("nlptasks.aliases", "nlptasks.backend.startup", "nlptasks.console"),
     "console": (
         "tyro",
+        "nlptasks.backend.packages",
         "nlptasks.backend.startup",
         "nlptasks.train.interruption",
         "nlptasks.train.options",
         "nlptasks.train.progress",
     ),
-    "opening": ("nlptasks.applications", "nlptasks.train.contracts"),
+    "opening": ("nlptasks.applications", "nlptasks.backend.packages", "nlptasks.train.contracts"),
     "loading": ("nlptasks.checkpoints", "nlptasks.core"),
     "text": ("numpy", "tokenizers"),
     "metrics": ("numpy",),
@@ -440,6 +442,41 @@ def test_a_path_of_one_machine_is_found(line):
     assert not MACHINE_PATH.search("https://a.org/home/x ../data/a runs/data/x ~/data/x docs/tmp/y")
 
 
+# What stands under this name on PyPI is a stranger's: whoever typed such a command would run it.
+OFFERED = re.compile(
+    r"(?<![\w.\]])nlptasks\[[a-z]|\b(?:pip3?|uv|pipx) (?:install|download|add|run)\b.*?[\s\"']nlptasks\b(?![-./])"
+)
+
+
+def test_no_text_offers_the_name_on_pypi():
+    problems = []
+    for path in project_texts():
+        if path.is_file() and path.suffix in TEXT_SUFFIXES and path != Path(__file__):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if OFFERED.search(line):
+                    problems.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pip install nlptasks",
+        'pip install -U "nlptasks"',
+        "needs Beam: pip install 'nlptasks[beam]'.",
+        'tpu = ["jax[tpu]>=0.6", "nlptasks[pretraining]"]',
+        "uv pip install jax nlptasks==0.2.0",
+        "python -m pip download nlptasks --dest wheels",
+    ],
+)
+def test_a_text_that_offers_the_name_on_pypi_is_found(line):
+    assert OFFERED.search(line)
+    assert not OFFERED.search(
+        'pip install "dist/nlptasks-0.2.0-py3-none-any.whl[jax]" ./nlptasks-0.2.0-py3-none-any.whl'
+    )
+    assert not OFFERED.search('settings["nlptasks"]')
+
+
 def test_every_public_name_has_a_docstring():
     for name in nlptasks.__all__:
         value = getattr(nlptasks, name)
@@ -521,6 +558,8 @@ def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *words = shlex.split(command, comments=True)
     if program == "nlptasks" and words[0] == command_line.COMPLETION:
         assert words[1] in ("bash", "zsh", "tcsh")
+    elif program == "nlptasks" and words[0] in command_line.VERSION:
+        assert len(words) == 1
     elif program == "nlptasks" and words[-1] == "--help":
         assert not words[:-1] or words[0] in command_line.APPLICATIONS
     elif program == "nlptasks":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nlptasks.checkpoints.layout import packages_of
 from nlptasks.errors import UserError
 from nlptasks.files import require_writable
 from nlptasks.text.labeled import Columns
@@ -39,6 +40,10 @@ class EncoderTraining(TransformerTraining):
         require_at_least(self, 1, "min_count", "hidden_size", "num_layers", "num_heads", "ffn_size")
         if not 0 <= self.dropout < 1:
             raise UserError("{field:dropout} must lie in [0, 1). Received: {value}.", value=self.dropout)
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return (*super().packages(), *packages_of(self.checkpoint))
 
     @property
     def from_scratch(self) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nlptasks.backend.packages import require_packages
 from nlptasks.checkpoints.families import check_family
 from nlptasks.core.config import TransformerConfig
 
@@ -45,6 +46,7 @@ def read_google(prefix: str | Path, config: TransformerConfig) -> dict[str, np.n
 
     This is the one place that needs TensorFlow whatever the Keras backend is.
     """
+    require_packages("tensorflow")
     from tensorflow.train import load_checkpoint
 
     try:

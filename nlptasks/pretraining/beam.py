@@ -5,7 +5,7 @@ Every worker must see the corpus and the folder of shards under the same paths (
 
 from collections.abc import Sequence
 
-from nlptasks.errors import UserError
+from nlptasks.backend.packages import require_packages
 from nlptasks.pretraining.making import ShardMaker
 
 
@@ -19,13 +19,12 @@ def make_with_beam(maker: ShardMaker, numbers: Sequence[int], runner: str, optio
         options: further options of Beam's, `name=value` each.
 
     Raises:
-        ValueError: Beam is not installed.
+        MissingPackageError: Beam is not installed.
     """
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError:
-        raise UserError("{field:runner} needs Apache Beam: pip install 'nlptasks[beam]'.") from None
+    require_packages("apache_beam")
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     flags = [f"--runner={runner}", *(f"--{option.lstrip('-')}" for option in options)]
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         _ = pipeline | "Shards" >> beam.Create(list(numbers)) | "Spread" >> beam.Reshuffle() | "Make" >> beam.Map(maker)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nlptasks.errors import UserError
 from nlptasks.files import write_text
 from nlptasks.train.curve import Line, draw_panels
 
@@ -171,10 +170,8 @@ def _rows_until(path: Path, step: int) -> list[Mapping[str, float]]:
 
 
 def _event_writer(directory: Path, first_step: int) -> "SummaryWriter":
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise UserError("{field:tensorboard} needs tensorboardX: pip install tensorboardX.") from None
+    from tensorboardX import SummaryWriter
+
     return SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1 if first_step else None)
 
 

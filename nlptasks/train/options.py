@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nlptasks.backend.packages import KERAS
 from nlptasks.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")
@@ -76,8 +77,16 @@ def require_one_of(options: object, **choices: tuple[str, ...]) -> None:
             )
 
 
+class OnKeras:
+    """Part of a command that runs a network: Keras must be installed, and a backend."""
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return KERAS
+
+
 @dataclass(kw_only=True)
-class TrainingOptions(Options):
+class TrainingOptions(Options, OnKeras):
     """Options of every training run."""
 
     output: Path

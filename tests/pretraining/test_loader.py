@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("grain", reason="grain is not installed: pip install 'nlptasks[pretraining]'")
+pytest.importorskip("grain", reason="grain is not installed; it is in the extra `pretraining`")
 
 from nlptasks.pretraining.loader import Batches, held_out_batches, read_ahead, unigram_baseline
 from nlptasks.pretraining.objectives import Objective

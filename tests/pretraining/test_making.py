@@ -334,7 +334,8 @@ def test_beam_that_is_not_installed_is_told(corpus, texts, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     result = run(corpus, texts, tmp_path / "out", "--runner", "DirectRunner")
     assert result.status == 2
-    assert "--runner needs Apache Beam: pip install 'nlptasks[beam]'." in result.err
+    assert result.err == 'error: apache-beam is not installed, and this needs it: pip install "apache-beam>=2.60".\n'
+    assert not (tmp_path / "out").exists()
 
 
 def test_making_shards_imports_no_keras():

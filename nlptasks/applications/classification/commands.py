@@ -23,6 +23,7 @@ from nlptasks.errors import UserError
 from nlptasks.metrics.classification import score_labels
 from nlptasks.opening import load
 from nlptasks.text.labeled import LabeledText, read_labeled, require_known
+from nlptasks.train.options import OnKeras
 
 if TYPE_CHECKING:
     from nlptasks.applications.classification.classifier import Classification, Classifier
@@ -48,7 +49,7 @@ class Train(FileColumns, ClassifierOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate(FileColumns):
+class Evaluate(FileColumns, OnKeras):
     """Score a classifier on a file."""
 
     model: Path
@@ -82,7 +83,7 @@ class Evaluate(FileColumns):
 
 
 @dataclass(kw_only=True)
-class Predict(FileColumns):
+class Predict(FileColumns, OnKeras):
     """Classify texts from the command line or from a file."""
 
     model: Path

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from nlptasks.applications.compression.plan import INITS, MIXINGS, SCHEDULES
 from nlptasks.applications.distilling import DistillingOptions
 from nlptasks.applications.options import COLUMNS_RENAMED, SCRATCH
+from nlptasks.checkpoints.layout import packages_of
 from nlptasks.errors import UserError
 from nlptasks.opening import DISTILLABLE, distillable
 from nlptasks.train.options import (
@@ -70,6 +71,10 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
         """The recorded options of a run, under today's names."""
         found = super().from_record(values)
         return found | ({"checkpoint": SCRATCH} if found.get("checkpoint") is None else {})
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return (*super().packages(), *packages_of(self.checkpoint))
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""

@@ -36,7 +36,7 @@ from nlptasks.text.conditioned import (
     read_conditioned,
     read_vectors,
 )
-from nlptasks.train.options import Options, require_at_least
+from nlptasks.train.options import OnKeras, Options, require_at_least
 from nlptasks.train.record import OPTIONS, read_options
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Train(GeneratorOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate:
+class Evaluate(OnKeras):
     """Compute the perplexity of texts under their own conditions and under other ones."""
 
     model: Path
@@ -140,7 +140,7 @@ class Evaluate:
 
 
 @dataclass(kw_only=True)
-class Generate(Options):
+class Generate(Options, OnKeras):
     """Write texts under a condition."""
 
     model: Path

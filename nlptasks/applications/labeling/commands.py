@@ -26,6 +26,7 @@ from nlptasks.opening import load
 from nlptasks.text.entities import Entity, read_entities
 from nlptasks.text.labeled import require_known
 from nlptasks.text.readers import read_texts
+from nlptasks.train.options import OnKeras
 
 if TYPE_CHECKING:
     from nlptasks.applications.labeling.labeler import Labeler
@@ -48,7 +49,7 @@ class Train(LabelerOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate:
+class Evaluate(OnKeras):
     """Score a labeler on a file; an entity is right if its start, its end and its type are right."""
 
     model: Path
@@ -85,7 +86,7 @@ class Evaluate:
 
 
 @dataclass(kw_only=True)
-class Predict:
+class Predict(OnKeras):
     """Find the entities in texts from the command line or from a file."""
 
     model: Path

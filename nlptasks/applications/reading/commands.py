@@ -29,7 +29,7 @@ from nlptasks.metrics.reading import score_reading
 from nlptasks.opening import load
 from nlptasks.text import Question, read_questions
 from nlptasks.text.readers import write_questions
-from nlptasks.train.options import Options, require_at_least, require_one_of
+from nlptasks.train.options import OnKeras, Options, require_at_least, require_one_of
 
 if TYPE_CHECKING:
     from nlptasks.applications.reading import reader as reading
@@ -92,7 +92,7 @@ class Prepare:
 
 
 @dataclass(kw_only=True)
-class Decoding(Options):
+class Decoding(Options, OnKeras):
     """Options of decoding."""
 
     model: Path

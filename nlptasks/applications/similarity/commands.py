@@ -91,12 +91,11 @@ class Evaluate(Options):
     def _scores(self) -> dict[str, dict[str, float]]:
         """Scores of the encoder, and of what it is compared with."""
         if self.pairs is not None:
-            pairs = read_pairs(self.pairs)
-            cosines = load(self.model, SentenceEncoder).similarity(pairs.first, pairs.second)
+            encoder, pairs = load(self.model, SentenceEncoder), read_pairs(self.pairs)
+            cosines = encoder.similarity(pairs.first, pairs.second)
             return {"encoder": score_pairs(cosines, pairs.labels)}
         assert self.data is not None
-        groups = read_groups([self.data])
-        encoder = load(self.model, SentenceEncoder)
+        encoder, groups = load(self.model, SentenceEncoder), read_groups([self.data])
         for note in groups.notes:
             say(note)
         return score_encoder(encoder, groups, self.hybrid, self.baselines)
@@ -124,8 +123,8 @@ class Index(Options):
                 "{output}: holds an index already; {field:add} adds to it, or give another {field:output}.",
                 output=self.output,
             )
-        texts = [" ".join(text.split()) for text in read_texts(self.corpus)]
         encoder = load(self.model, SentenceEncoder)
+        texts = [" ".join(text.split()) for text in read_texts(self.corpus)]
         index = encoder.open_index(self.output) if self.add else encoder.make_index()
         started = time.monotonic()
         encoder.add(texts, index)
@@ -162,8 +161,8 @@ class Search(Options):
     def run(self) -> None:
         """Searches and prints."""
         require_input(self.queries)
-        queries = [line for _, line in read_lines(self.queries)] if self.queries is not None else [str(self.query)]
         encoder = load(self.model, SentenceEncoder)
+        queries = [line for _, line in read_lines(self.queries)] if self.queries is not None else [str(self.query)]
         encoder.open_index(self.index)
         found = encoder.most_similar_batch(queries, self.top, self.hybrid)
         if self.json:

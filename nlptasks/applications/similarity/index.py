@@ -1,25 +1,25 @@
 """Many sentences to search: vectors in a nearest-neighbor graph, and their characters for a lexical score.
 
 The vectors lie in a usearch index (HNSW, arXiv 1603.09320; Apache-2.0): searched one by one where they are few, through
-the graph where they are many. Legend: N sentences, Q queries, D size of a vector.
+the graph where they are many. Without usearch they are always compared one by one.
+
+Legend: N sentences, Q queries, D size of a vector.
 """
 
 import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from nlptasks.applications.similarity.vectors import GRAPH, ROWS, new_vectors, suffix_in, suffix_of
 from nlptasks.files import atomic_path, read_json_object, write_text
 from nlptasks.text.lexical import LexicalIndex
 
 EXACT_BELOW = 20_000
 """sentences up to which every vector is compared"""
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 96, 256
-"""edges of a node, and how many candidates are followed when one is added and when one is searched for: of a million
-vectors 0.97 of the nearest ten are found (benchmarks/similarity.md)"""
 CANDIDATES = 200
 """the best so many by vector and the best so many by words are scored both ways in a hybrid search"""
 HEADER = "index.json"
@@ -51,7 +51,7 @@ class SentenceIndex:
     def __init__(self, vector_size: int, fingerprint: str, threads: int = 0) -> None:
         self.vector_size, self.fingerprint, self.threads = vector_size, fingerprint, threads
         self.texts: Sequence[str] = []
-        self._vectors = _new_graph(vector_size)
+        self._vectors = new_vectors(vector_size)
         self._read_only: Path | None = None
         self._lexical = LexicalIndex.build([])
         self._pending: list[str] = []
@@ -72,8 +72,8 @@ class SentenceIndex:
             raise ValueError("a sentence of an index holds no line end; replace it by a space.")
         if not texts:
             return
-        if self._read_only is not None:  # a memory-mapped graph cannot grow: read it into memory
-            self._vectors = _new_graph(self.vector_size)
+        if self._read_only is not None:  # what is memory-mapped cannot grow: read it into memory
+            self._vectors = new_vectors(self.vector_size, suffix_in(self._read_only))
             self._vectors.load(str(self._read_only))
             self._read_only = None
         if not isinstance(self.texts, list):
@@ -151,7 +151,8 @@ class SentenceIndex:
         directory.mkdir(parents=True, exist_ok=True)
         former = _files_of(directory)
         generation = _next_generation(former)
-        names = {part: f"{part}.{generation}.{suffix}" for part, suffix in _PARTS.items()}
+        suffixes = {"vectors": suffix_of(self._vectors), "texts": "txt", "lexical": "npz"}
+        names = {part: f"{part}.{generation}.{suffix}" for part, suffix in suffixes.items()}
         with atomic_path(directory / names["vectors"]) as temporary:
             self._vectors.save(str(temporary))
         write_text(directory / names["texts"], "".join(f"{text}\n" for text in self.texts))
@@ -181,7 +182,7 @@ class SentenceIndex:
             raise FileNotFoundError(f"{path}: no such file; make an index with nlptasks similarity index.")
         header = read_json_object(path)
         try:
-            names = {part: directory / header["files"][part] for part in _PARTS}
+            names = {part: directory / header["files"][part] for part in ("vectors", "texts", "lexical")}
             index = cls(int(header["vector_size"]), str(header["fingerprint"]), threads)
             count = int(header["sentences"])
         except (KeyError, TypeError, ValueError) as error:
@@ -191,6 +192,7 @@ class SentenceIndex:
                 f"{directory}: the index was made by another model (its fingerprint is {index.fingerprint}, the "
                 f"model's {fingerprint}), whose vectors mean something else; search with that one or index again."
             )
+        index._vectors = new_vectors(index.vector_size, suffix_in(names["vectors"]))
         try:
             index._vectors.view(str(names["vectors"]))
             index.texts = names["texts"].read_bytes().decode("utf-8").split("\n")[:-1]
@@ -204,25 +206,12 @@ class SentenceIndex:
         return index
 
 
-_PARTS = {"vectors": "usearch", "texts": "txt", "lexical": "npz"}
-
-
-def _new_graph(vector_size: int) -> Any:
-    from usearch.index import Index  # here: who only encodes does without it
-
-    return Index(
-        ndim=vector_size,
-        metric="ip",
-        dtype="f16",
-        connectivity=CONNECTIVITY,
-        expansion_add=EXPANSION_ADD,
-        expansion_search=EXPANSION_SEARCH,
-    )
+_FILES = (f"vectors.*.{GRAPH}", f"vectors.*.{ROWS}", "texts.*.txt", "lexical.*.npz")
 
 
 def _files_of(directory: Path) -> list[str]:
     """Files of an index that stands there, of unfinished saves, too."""
-    return [p.name for part, suffix in _PARTS.items() for p in directory.glob(f"{part}.*.{suffix}")]
+    return [path.name for pattern in _FILES for path in directory.glob(pattern)]
 
 
 def _next_generation(names: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from nlptasks.applications.similarity.gru_runtime import GRU_POOLINGS
 from nlptasks.applications.similarity.loss import GroupLoss
 from nlptasks.applications.similarity.samples import GroupExamples, check_noise
 from nlptasks.applications.similarity.scoring import score_encoder
+from nlptasks.checkpoints.layout import packages_of
 from nlptasks.errors import UserError
 from nlptasks.text.characters import CharacterVocab
 from nlptasks.text.groups import Groups
@@ -98,6 +99,10 @@ class SimilarityOptions(TransformerTraining):
         """The recorded options of a run, under today's names."""
         found = super().from_record(values)
         return found | ({"pooling": "first"} if found.get("pooling") == "cls" else {})
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return (*super().packages(), *packages_of(self.checkpoint))
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""

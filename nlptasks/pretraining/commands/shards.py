@@ -25,7 +25,7 @@ from nlptasks.train.options import Options, require_at_least, require_positive
 if TYPE_CHECKING:
     from nlptasks.pretraining.making import ShardMaker
 
-LOCAL = "local"
+JIEBA, LOCAL = "jieba", "local"
 
 
 @dataclass(kw_only=True)
@@ -40,7 +40,7 @@ class MakeShards(Options):
     """folder to write"""
     seq_length: int = 512
     """the most tokens of a row, counting [CLS] and [SEP]"""
-    segmenter: str = "jieba"
+    segmenter: str = JIEBA
     """what finds the words to mask as a whole: jieba; fcn, this package's segmenter; none, every character is a word"""
     format: str = "auto"
     """format of the files: text, jsonl (one JSON object per line), or auto: by the file names"""
@@ -70,6 +70,10 @@ class MakeShards(Options):
         super().check()
         require_at_least(self, 1, "processes")
         require_positive(self, "shard_megabytes")
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return ("array_record", *["jieba"] * (self.segmenter == JIEBA), *["apache_beam"] * (self.runner != LOCAL))
 
     def run(self) -> None:
         """Makes the missing shards, and prints what the folder holds."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nlptasks.errors import UserError
-from nlptasks.train.options import PRECISIONS, Options, require_at_least, require_one_of
+from nlptasks.train.options import PRECISIONS, OnKeras, Options, require_at_least, require_one_of
 
 OBJECTIVES = ("mlm", "lm", "unilm")
 OPTIMIZERS = ("adamw", "lamb")
@@ -26,7 +26,7 @@ NO_TPU = {
 
 
 @dataclass(kw_only=True)
-class Check(Options):
+class Check(Options, OnKeras):
     """Compile the training step for TPU topologies."""
 
     topology: tuple[str, ...] = ("v5e:2x4",)

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from nlptasks.backend.packages import KERAS
+from nlptasks.checkpoints.layout import packages_of
 from nlptasks.errors import UserError
 from nlptasks.train.options import PRECISIONS, Options, require_at_least, require_one_of, require_positive
 from nlptasks.train.record import OPTIONS, require_new_folder
@@ -158,6 +160,11 @@ class Pretrain(Options):
         if self.deterministic and DETERMINISTIC not in flags:
             variables["XLA_FLAGS"] = " ".join([*flags, DETERMINISTIC])
         return variables
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        own = ("grain", "array_record", "orbax.checkpoint", *["tensorboardX"] * self.tensorboard)
+        return (*KERAS, *own, *packages_of(self.checkpoint))
 
     @property
     def checkpoint_folder(self) -> Path:

@@ -1,0 +1,113 @@
+"""Where the vectors of an index lie: in a graph of usearch's, or, where that is not installed, in rows of NumPy's.
+
+Both keep half precision and have the same methods. Legend: N vectors, Q queries, D size of a vector.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nlptasks.backend.packages import is_installed, require_packages
+
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 96, 256
+"""edges of a node, and how many candidates are followed when one is added and when one is searched for: of a million
+vectors 0.97 of the nearest ten are found (benchmarks/similarity.md)"""
+GRAPH, ROWS = "usearch", "npy"
+"""suffixes of their files"""
+SCORES_AT_ONCE = 1 << 24
+
+
+class Matches(NamedTuple):
+    """What a search has found: keys (Q, k) and distances (Q, k), 1 - cosine, ascending."""
+
+    keys: np.ndarray
+    distances: np.ndarray
+
+
+class Rows:
+    """Vectors that are compared one by one.
+
+    Args:
+        size: D.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._rows = np.zeros((0, size), "float16")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, keys: np.ndarray, vectors: np.ndarray, threads: int = 0) -> None:
+        """Puts vectors behind those that are there; `keys` are their numbers."""
+        self._rows = np.concatenate([self._rows, vectors.astype("float16")])
+
+    def get(self, keys: np.ndarray) -> np.ndarray:
+        """Vectors by their numbers."""
+        return self._rows[keys.astype("int64")]
+
+    def search(self, vectors: np.ndarray, count: int, threads: int = 0, exact: bool = True) -> Matches:
+        """The nearest `count` of each query (Q, D), the nearest first."""
+        rows = self._rows.astype("float32")
+        keys, distances = [], []
+        step = max(1, SCORES_AT_ONCE // len(rows))
+        for start in range(0, len(vectors), step):
+            found = 1 - vectors[start : start + step] @ rows.T
+            best = np.argpartition(found, count - 1)[:, :count]
+            found = np.take_along_axis(found, best, 1)
+            order = np.argsort(found, kind="stable")
+            keys.append(np.take_along_axis(best, order, 1))
+            distances.append(np.take_along_axis(found, order, 1))
+        return Matches(np.concatenate(keys), np.concatenate(distances))
+
+    def save(self, path: str) -> None:
+        """Writes a file that `view` and `load` read."""
+        with open(path, "wb") as file:
+            np.save(file, self._rows)
+
+    def view(self, path: str) -> None:
+        """Reads a file as it is needed; nothing may be added then."""
+        self._rows = self._checked(np.load(path, mmap_mode="r", allow_pickle=False))
+
+    def load(self, path: str) -> None:
+        """Reads a file into memory."""
+        self._rows = self._checked(np.load(path, allow_pickle=False))
+
+    def _checked(self, rows: np.ndarray) -> np.ndarray:
+        if rows.dtype != np.float16 or rows.shape[1:] != self._rows.shape[1:]:
+            raise ValueError(f"vectors of {rows.dtype} {rows.shape}")
+        return rows
+
+
+def new_vectors(size: int, suffix: str | None = None) -> Any:
+    """No vectors yet, of this size.
+
+    Args:
+        suffix: GRAPH or ROWS; None: a graph where usearch is installed.
+
+    Raises:
+        MissingPackageError: a graph was asked for, and usearch is not installed.
+    """
+    if suffix == ROWS or (suffix is None and not is_installed("usearch")):
+        return Rows(size)
+    require_packages("usearch")
+    from usearch.index import Index  # here: who only encodes does without it
+
+    return Index(
+        ndim=size,
+        metric="ip",
+        dtype="f16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+        expansion_search=EXPANSION_SEARCH,
+    )
+
+
+def suffix_of(vectors: Any) -> str:
+    """The suffix of the file that they are saved in."""
+    return ROWS if isinstance(vectors, Rows) else GRAPH
+
+
+def suffix_in(path: Path) -> str:
+    """The suffix of a file's name, GRAPH or ROWS."""
+    return ROWS if path.suffix == f".{ROWS}" else GRAPH
