@@ -1,8 +1,10 @@
 """The `nlptasks` command: `nlptasks APPLICATION VERB ...`, of which each application brings its own verbs."""
 
+import contextlib
 import importlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ SHORT_FORMS = {"segment": ("segmentation", "segment")}
 """short forms: first words that stand for two words"""
 
 
+HELP, VERSION = ("-h", "--help"), ("-V", "--version")
 COMPLETION = "--print-completion"
 """first word that asks for a completion script; bash, zsh or tcsh follows"""
 
@@ -34,7 +37,8 @@ def usage() -> str:
     lines += ["", "short forms:"]
     lines += [f"  {word:16}nlptasks {' '.join(words)}" for word, words in SHORT_FORMS.items()]
     lines += ["", f"nlptasks {COMPLETION} bash (or zsh, tcsh) writes a script that completes commands."]
-    lines += ["nlptasks APPLICATION --help lists its verbs; nlptasks APPLICATION VERB --help their options."]
+    lines += ["nlptasks APPLICATION --help lists its verbs; nlptasks APPLICATION VERB --help their options;"]
+    lines += ["nlptasks --version says which version this is."]
     return "\n".join(lines)
 
 
@@ -58,19 +62,63 @@ def parse(arguments: Sequence[str]) -> "Command":
     return console.parse(module.COMMANDS, (module.__doc__ or "").splitlines()[0], rest, f"nlptasks {word}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
+def main(arguments: Sequence[str] | None = None, before: Sequence[str] = ()) -> int:
+    """Runs the command; returns its exit status.
+
+    Args:
+        arguments: None: the words of this process's own command line.
+        before: words that stand before them.
+    """
+    with _ended_by_ctrl_c() if arguments is None else contextlib.nullcontext():
+        from nlptasks import console
+
+        words = [*before, *(sys.argv[1:] if arguments is None else arguments)]
+        try:
+            command = _asked(words)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return console.leave_pipe()
+        except SystemExit:  # help was asked for, or the line is wrong
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                return console.leave_pipe()
+            raise
+    return console.OK if command is None else console.run(command)
+
+
+def _asked(words: Sequence[str]) -> "Command | None":
+    """The command of a line; None where the answer is written already."""
+    if not words or words[0] in HELP:
         sys.stdout.write(usage() + "\n")
-        return 0
+        return None
+    if words[0] in VERSION:
+        sys.stdout.write(f"nlptasks {importlib.import_module('nlptasks').__version__}\n")
+        return None
     from nlptasks import console
     from nlptasks.backend.startup import quiet_backends
 
-    if arguments[0] == COMPLETION:
-        console.print_completion(_all_commands(), arguments[1:])
+    if words[0] == COMPLETION:
+        console.print_completion(_all_commands(), words[1:])
     quiet_backends()
-    return console.run(parse(arguments))
+    return parse(words)
+
+
+@contextlib.contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Inside, Ctrl-C ends the process as it ends any program, without a traceback: nothing is begun yet.
+
+    A process that was told to ignore Ctrl-C (one that a shell runs in the background, say) goes on ignoring it.
+    """
+    former = signal.getsignal(signal.SIGINT)
+    if former is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _all_commands() -> dict[str, Any]:
@@ -83,8 +131,8 @@ def script(*words: str) -> Callable[[Sequence[str] | None], int]:
     """Returns the `main` of a script that runs the command with these first words."""
 
     def run_script(arguments: Sequence[str] | None = None) -> int:
-        """Runs the command and returns its exit status."""
-        return main([*words, *(sys.argv[1:] if arguments is None else arguments)])
+        """Runs the command; returns its exit status."""
+        return main(arguments, words)
 
     return run_script
 

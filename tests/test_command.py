@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nlptasks
 from nlptasks.applications.segmentation.storage import save_segmenter
 from nlptasks.command import main
 from tests.applications.segmentation.segmentation_cases import (
@@ -37,8 +38,6 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def segmenter(model):
-    import nlptasks
-
     return nlptasks.load(model)
 
 
@@ -220,6 +219,59 @@ def test_a_full_disk_is_one_line(model):
 def test_a_model_that_is_none_is_refused(tmp_path, capsys):
     assert main(["segment", "--model", str(tmp_path / "none")]) == 2
     assert "none: no such directory" in capsys.readouterr().err
+
+
+MODULE = [sys.executable, "-m", "nlptasks"]
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"]])
+def test_the_version_is_told(words):
+    done = subprocess.run([*MODULE, *words], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    assert (done.stdout, done.stderr) == (f"nlptasks {nlptasks.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["labeling", "--help"], ["segment", "--help"], ["--print-completion", "bash"]]
+)
+def test_help_into_a_closed_pipe_is_quiet(words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*MODULE, *words], cwd=ROOT, stdout=writing, stderr=-1, encoding="utf-8", check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_script_knows_the_verbs_of_its_application():
+    command = [sys.executable, ROOT / "tasks" / "sequence_labeling.py", "evaluate"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert "nlptasks labeling evaluate" in done.stderr
+
+
+SLOW_IMPORT = """
+import builtins, sys, time
+import nlptasks.command
+find = builtins.__import__
+
+def slow(name, *rest):
+    if name == "tyro":
+        print("importing", flush=True)
+        time.sleep(30)
+    return find(name, *rest)
+
+builtins.__import__ = slow
+sys.argv[1:] = ["segment", "--text", "好"]
+sys.exit(nlptasks.command.main())
+"""
+
+
+def test_ctrl_c_while_modules_are_loaded_is_quiet():
+    command, pipe = [sys.executable, "-c", SLOW_IMPORT], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, preexec_fn=listen_to_ctrl_c) as process:
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (-signal.SIGINT, b"", b"")
 
 
 def test_help_and_segmenting_import_no_backend(model):
