@@ -1,8 +1,11 @@
 """What a person has who installs the wheel: every command of every application, in an empty folder, on ten lines.
 
     python -m pip wheel . --no-deps --wheel-dir dist
-    python -m venv fresh && fresh/bin/pip install dist/nlptasks-*.whl
+    python -m venv fresh && fresh/bin/pip install "dist/nlptasks-0.2.0-py3-none-any.whl[tensorflow,index]"
     python benchmarks/installed_wheel.py --bin fresh/bin
+
+With `--base`, of an environment that has the wheel and no extra: the commands that the base is enough for run, and each
+other one names the missing packages in one line and leaves nothing behind.
 
 Prints a line a command with its time; ends with status 1 where one fails or prints what cannot be parsed.
 """
@@ -104,7 +107,7 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
     ("classification predict --model small --texts 沈月说很好 --json", last_json),
 ]
 PRETRAINING: list[tuple[str, Callable[[str], object]]] = [
-    ("pretraining vocab --input corpus.txt --output vocab.txt --vocab-size 60", anything),
+    ("pretraining vocab --input corpus.txt --output vocab.txt --vocab-size 200", anything),
     ("pretraining shards --input corpus.txt --vocab vocab.txt --output shards --seq-length 32 --json", last_json),
     (
         "pretraining train --shards shards --output bert --config tiny --num-steps 2 --batch-size 4 --valid-rows 4",
@@ -114,34 +117,72 @@ PRETRAINING: list[tuple[str, Callable[[str], object]]] = [
 """these need the extra `pretraining`"""
 
 
+LIGHT: list[tuple[str, Callable[[str], object]]] = [
+    ("segment --text 今天天气很好", anything),
+    ("segmentation evaluate --gold segmented.txt --json", last_json),
+    ("similarity evaluate --data groups.tsv --hybrid --baselines --json", last_json),
+    ("similarity index --corpus sentences.txt --output index", nothing),
+    ("similarity search --index index --query 沈月怎么走 --hybrid --json", last_json),
+    ("reading prepare --webqa questions.jsonl --sogouqa questions.jsonl --output mixed", nothing),
+    PRETRAINING[0],
+]
+"""these need the base alone"""
+
+
+def needs_packages(line: str) -> bool:
+    """Whether the base is not enough for a command."""
+    verbs = {" ".join(words.split()[:2]) for words, _ in LIGHT} | {"segmentation segment"}
+    return " ".join(line.split()[:2]) not in verbs and not line.startswith("segment ")
+
+
+def run(program: Path, line: str) -> subprocess.CompletedProcess:
+    """Runs a command; the clone is not on its path."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")}
+    return subprocess.run([program, *line.split()], capture_output=True, encoding="utf-8", env=environment, check=False)
+
+
+def problem_of(program: Path, line: str, parse: Callable[[str], object]) -> str:
+    """What is wrong with a command that shall run; "" for nothing."""
+    done = run(program, line)
+    if done.returncode:
+        return f"status {done.returncode}: {done.stderr[-300:]}"
+    try:
+        parse(done.stdout)
+    except (AssertionError, ValueError, IndexError) as error:
+        return f"output: {error!r}: {done.stdout[-300:]}"
+    return ""
+
+
+def problem_of_refusal(program: Path, line: str) -> str:
+    """What is wrong with a command that shall name missing packages; "" for nothing."""
+    before = sorted(Path().rglob("*"))
+    done = run(program, line)
+    if done.returncode != 2 or done.stdout or done.stderr.count("\n") != 1 or "pip install" not in done.stderr:
+        return f"status {done.returncode}: {done.stdout[-100:]}{done.stderr[-300:]}"
+    return "" if sorted(Path().rglob("*")) == before else "left something behind"
+
+
 def main() -> int:
     """Runs the commands; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=Path, required=True, help="folder of the environment's programs")
     parser.add_argument("--pretraining", action="store_true", help="also the commands of the extra `pretraining`")
+    parser.add_argument("--base", action="store_true", help="the environment has no extra")
     options = parser.parse_args()
     program, failed = options.bin.absolute() / "nlptasks", 0
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    asked = [*(LIGHT if options.base else COMMANDS), *(PRETRAINING if options.pretraining else [])]
+    refused = [line for line, _ in COMMANDS + PRETRAINING if needs_packages(line)] if options.base else []
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_files()
-        for line, parse in COMMANDS + (PRETRAINING if options.pretraining else []):
+        for line, parse in [*asked, *[(line, None) for line in refused]]:
             started = time.monotonic()
-            done = subprocess.run(
-                [program, *line.split()], capture_output=True, encoding="utf-8", env=environment, check=False
-            )
-            problem = ""
-            if done.returncode:
-                problem = f"status {done.returncode}: {done.stderr[-300:]}"
-            else:
-                try:
-                    parse(done.stdout)
-                except (AssertionError, ValueError, IndexError) as error:
-                    problem = f"output: {error!r}: {done.stdout[-300:]}"
+            problem = problem_of_refusal(program, line) if parse is None else problem_of(program, line, parse)
             failed += bool(problem)
-            print(f"{time.monotonic() - started:6.1f} s  {problem or 'ok':4}  nlptasks {line}", flush=True)
+            said = problem or ("ok" if parse else "names what is missing")
+            print(f"{time.monotonic() - started:6.1f} s  {said:4}  nlptasks {line}", flush=True)
         os.chdir("/")
-    print(f"{failed} failed" if failed else "all commands ran to their end")
+    print(f"{failed} failed" if failed else "all commands did what they should")
     return 1 if failed else 0
 
 
