@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, Protocol, Union
@@ -16,6 +17,9 @@ from nlptasks.train.progress import progress_bar, say
 
 __all__ = ["Command", "parse", "progress_bar", "run", "say"]
 
+TEXTS = ("text", "texts", "query", "question", "passage", "prompt", "condition")
+"""the options of all commands that hold texts, and not the names of files or columns"""
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")
 OK, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
 
 logger = logging.getLogger(__name__)
@@ -87,6 +91,7 @@ def run(command: Command) -> int:
             command.check()
         if hasattr(command, "environment"):
             set_environment(command.environment())
+        _require_characters(command)
         choose_backend()
         if hasattr(command, "packages"):
             require_packages(*command.packages())
@@ -105,6 +110,15 @@ def run(command: Command) -> int:
         say(f"error: {_one_line(error)}")
         return USAGE
     return OK
+
+
+def _require_characters(command: Command) -> None:
+    """Refuses texts of the command line with bytes that are no UTF-8: no result could be written."""
+    for name in TEXTS:
+        value = getattr(command, name, None)
+        for text in [value] if isinstance(value, str) else value or ():
+            if isinstance(text, str) and _NO_CHARACTER.search(text):
+                raise UserError(f"{{field:{name}}} is not UTF-8. Received: {{text!a}}.", text=text)
 
 
 def leave_pipe() -> int:

@@ -5,13 +5,14 @@ import gzip
 import io
 import json
 import os
+import re
 import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC, BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 PathLike = str | os.PathLike[str]
@@ -84,11 +85,11 @@ def open_text(path: PathLike) -> Iterator[TextIO]:
             raise _damaged(path, error) from None
 
 
-def read_line_blocks(path: PathLike | BinaryIO, size: int = 1 << 18) -> Iterator[bytes]:
+def read_line_blocks(path: PathLike | io.BufferedReader, size: int = 1 << 18) -> Iterator[bytes]:
     """Read whole lines as they arrive, many at a time.
 
     Args:
-        path: a file, plain or gzip, or an open stream such as a pipe, from which no more is read than is available.
+        path: a file or an open stream such as a pipe, from which no more is read than is available; plain or gzip.
         size: bytes to read at a time; a block is larger if a line is.
 
     Yields:
@@ -97,7 +98,12 @@ def read_line_blocks(path: PathLike | BinaryIO, size: int = 1 << 18) -> Iterator
     Raises:
         FileNotFoundError, ValueError: as `open_text`, but the bytes may be any.
     """
-    stream: Any = _open_bytes(path) if isinstance(path, str | os.PathLike) else contextlib.nullcontext(path)
+    stream: Any
+    if isinstance(path, str | os.PathLike):
+        name, stream = path, _open_bytes(path)
+    else:
+        packed = path.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
+        name, stream = "standard input", gzip.GzipFile(fileobj=path) if packed else contextlib.nullcontext(path)
     with stream as file:
         rest: list[bytes] = []
         try:
@@ -109,12 +115,12 @@ def read_line_blocks(path: PathLike | BinaryIO, size: int = 1 << 18) -> Iterator
                 if end < len(part):
                     rest.append(part[end:])
         except _DAMAGED as error:
-            raise _damaged(path, error) from None
+            raise _damaged(name, error) from None
     if rest:
         yield b"".join(rest)
 
 
-def _damaged(path: PathLike | BinaryIO, error: Exception) -> ValueError:
+def _damaged(path: PathLike, error: Exception) -> ValueError:
     return ValueError(
         f"{path}: expected a whole gzip file. Received: a damaged or truncated one ({error}); copy it again."
     )
@@ -144,13 +150,43 @@ def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{path}: the file is empty ({line_number} lines, all blank); expected at least one line.")
 
 
+_HALF_PAIR = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""escapes of JSON: whole surrogate pairs, group 1: halves of one, anything else"""
+
+
+def parse_json(text: str, path: PathLike, line_number: int | Callable[[], int] = 1) -> Any:
+    """The value that a JSON text stands for.
+
+    Args:
+        text: the text.
+        path: the file that it stands in, for errors.
+        line_number: the line of the file where it begins, or what finds it.
+
+    Raises:
+        json.JSONDecodeError, RecursionError: as `json.loads`.
+        ValueError: half of a surrogate pair as an escape, which is no character and could never be written.
+    """
+    value = json.loads(text)
+    for match in _HALF_PAIR.finditer(text) if "\\u" in text else ():
+        if half := match.group(1):
+            first = line_number if isinstance(line_number, int) else line_number()
+            line = first + text.count("\n", 0, match.start())
+            raise ValueError(
+                f"{path}:{line}: \\{half} is half of a character (a surrogate without its partner); write the whole "
+                "character, or leave it out."
+            )
+    return value
+
+
 def read_json_object(path: PathLike) -> dict:
     """The JSON object in `path`; an error is one line that names the file."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; a checkpoint comes with its config as JSON.")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8-sig"), path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}).") from None
     except json.JSONDecodeError as error:

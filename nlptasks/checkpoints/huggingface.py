@@ -16,7 +16,7 @@ from nlptasks.checkpoints.weights import export_weights
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
-from nlptasks.files import atomic_path, write_text
+from nlptasks.files import atomic_path, read_json_object, write_text
 
 WEIGHTS, SHARDS, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 
@@ -55,7 +55,7 @@ def _weight_files(path: Path) -> list[Path]:
     if (path / WEIGHTS).is_file():
         return [path / WEIGHTS]
     if (path / SHARDS).is_file():
-        shards = json.loads((path / SHARDS).read_text(encoding="utf-8"))["weight_map"].values()
+        shards = read_json_object(path / SHARDS)["weight_map"].values()
         return [path / name for name in sorted(set(shards))]
     if (path / "pytorch_model.bin").is_file():
         raise ValueError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nlptasks.errors import UserError
-from nlptasks.files import GZIP_MAGIC, PathLike, not_utf8, open_text
+from nlptasks.files import BOM, GZIP_MAGIC, PathLike, not_utf8, open_text, parse_json
 from nlptasks.train.options import require_one_of
 
 TEXT, JSONL = "text", "jsonl"
@@ -24,7 +24,6 @@ LINE, BLANK_LINE = "line", "blank-line"
 DOCUMENTS = (LINE, BLANK_LINE)
 GZIP_FACTOR = 3
 """how many times larger a gzip file is assumed to be once unpacked"""
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +149,7 @@ def _lines(span: Span, past_end: bool = False) -> Iterator[tuple[int, str]]:
         offset = _first_line(file, span.start)
         file.seek(offset)
         while (offset < span.end or past_end) and (read := file.readline()):
-            text = read.removeprefix(_BOM) if not offset else read
+            text = read.removeprefix(BOM) if not offset else read
             try:
                 yield offset, text.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
@@ -181,7 +180,7 @@ def _line_number(span: Span, place: int) -> int:
 
 def _json_text(span: Span, place: int, line: str, field: str) -> str:
     try:
-        item = json.loads(line)
+        item = parse_json(line, span.path, lambda: _line_number(span, place))
     except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(
             "{path}:{line}: expected one JSON object a line ({error}); for plain text give {field:format} text.",
@@ -233,7 +232,7 @@ def _follows_blank(span: Span) -> bool:
         while stop > 0:
             start = max(0, stop - window)
             file.seek(start)
-            part = file.read(stop - start).removeprefix(_BOM)
+            part = file.read(stop - start).removeprefix(BOM)
             line_start = part.rfind(b"\n") + 1
             is_blank = not part[line_start:].decode("utf-8", "ignore").strip()  # its first character may be cut
             if line_start or not start or not is_blank:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nlptasks.files import PathLike, open_text, read_lines
-from nlptasks.text.readers import read_json_lines
+from nlptasks.text.readers import begins_json_list, read_placed_json
 
 _BEGIN, _INSIDE, _END, _SINGLE = "B", ("I", "M"), "E", "S"
 
@@ -46,10 +46,11 @@ def read_entities(path: PathLike) -> list[EntityText]:
     """Read texts with entities.
 
     A file whose first character is `{` holds JSON lines as CLUENER's: `text`, and `label`: for each type the entities
-    with their first and last character, both included, from 0. Any other file holds a character (or a word: the text is
-    then all words without spaces) and its tag on a line, with a tab or spaces between, other columns in the middle, and
-    an empty line behind each text. Tags: `O`, and with a type behind a hyphen `B`, `I` (or `M`), `E`, `S`; an `I` or
-    `E` that continues nothing begins an entity, as in CoNLL's scorer.
+    with their first and last character, both included, from 0; one that begins with `[{` holds a list of the same. Any
+    other file holds a character (or a word: the text is then all words without spaces) and its tag on a line, with a
+    tab or spaces between, other columns in the middle, and an empty line behind each text. Tags: `O`, and with a type
+    behind a hyphen `B`, `I` (or `M`), `E`, `S`; an `I` or `E` that continues nothing begins an entity, as in CoNLL's
+    scorer.
 
     Args:
         path: the file, UTF-8, plain or gzip.
@@ -59,14 +60,13 @@ def read_entities(path: PathLike) -> list[EntityText]:
         ValueError: an empty file, an empty text, a span that is not in the text, a tag that is none.
     """
     _, first = next(read_lines(path))
-    found = list(_read_json(path) if first.lstrip().startswith("{") else _read_columns(path))
-    return found
+    in_json = first.lstrip().startswith("{") or begins_json_list(first)
+    return list(_read_json(path) if in_json else _read_columns(path))
 
 
 def _read_json(path: PathLike) -> Iterator[EntityText]:
-    lines = (number for number, _ in read_lines(path))
-    for number, item in zip(lines, read_json_lines(path, {"text": str, "label": dict}), strict=True):
-        place, text = f"{path}:{number}", item["text"]
+    for place, item in read_placed_json(path, {"text": str, "label": dict}):
+        text = item["text"]
         if not text.strip():
             raise ValueError(f"{place}: the text is empty; write it, or leave the line out.")
         entities = set()

@@ -75,8 +75,9 @@ class Columns:
 def read_labeled(path: PathLike, columns: Columns | None = None) -> list[LabeledText]:
     """Read labeled texts.
 
-    The format follows from the file's name, without `.gz`: `.jsonl` and `.json` JSON lines, `.csv` commas and quotes,
-    anything else tabs without quotes. In JSON a label may also be a number, and a list where a text has several.
+    The format follows from the file's name, without `.gz`: `.jsonl` and `.json` JSON lines or a JSON list, `.csv`
+    commas and quotes, anything else tabs without quotes. In JSON a label may also be a number, and a list where a
+    text has several.
 
     Args:
         path: the file, UTF-8, plain or gzip; blank lines are skipped.

@@ -6,11 +6,12 @@ item (counted from 1), the rule and what to do.
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.files import PathLike, open_text, read_lines, write_text
+from nlptasks.files import PathLike, open_text, parse_json, read_lines, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _items(path: PathLike) -> Iterator[tuple[str, Any]]:
     if not text.strip():
         raise ValueError(f"{path}: the file is empty; expected {_FORMATS}.")
     try:
-        data = json.loads(text)
+        data = parse_json(text, path)
     except (json.JSONDecodeError, RecursionError):
         if not _is_json_lines(text):
             _parse_json(text, path)  # raises, naming the place
@@ -143,7 +144,7 @@ def _is_json_lines(text: str) -> bool:
 
 def _parse_json(text: str, path: PathLike, line_number: int | None = None) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text, path, line_number or 1)
     except json.JSONDecodeError as error:
         line = error.lineno if line_number is None else line_number
         raise ValueError(
@@ -221,7 +222,7 @@ def _get(item: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     if key not in item:
         raise ValueError(f"{where}: the key {key!r} is missing. Received: {_keys(item)}; add it.")
     value = item[key]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
         raise ValueError(f"{where}: {key!r} must be {_JSON_NAMES[kind]}. Received: {_JSON_NAMES[type(value)]}.")
     return value
 
@@ -236,7 +237,7 @@ def _get_id(item: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def read_json_lines(path: PathLike, fields: Sequence[str] | Mapping[str, type]) -> Iterator[dict[str, Any]]:
-    """Read a file with one JSON object a line.
+    """Read a file with one JSON object a line, or a JSON list of objects.
 
     Args:
         path: the file, UTF-8, plain or gzip; blank lines are skipped.
@@ -249,15 +250,36 @@ def read_json_lines(path: PathLike, fields: Sequence[str] | Mapping[str, type]) 
         FileNotFoundError: there is no such file.
         ValueError: an empty file, a line that is not a JSON object, a missing key, a value of another type.
     """
+    return (item for _, item in read_placed_json(path, fields))
+
+
+def read_placed_json(
+    path: PathLike, fields: Sequence[str] | Mapping[str, type]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same objects, each with its place: file and line, or the number of an item of a list."""
     if isinstance(fields, str):
         raise TypeError("fields must be a list of keys. Received: one str.")
     types = fields if isinstance(fields, Mapping) else dict.fromkeys(fields, object)
-    for line_number, line in read_lines(path):
-        where = f"{path}:{line_number}"
-        item = _parse_json(line, path, line_number)
+    for where, item in _placed_values(path):
         if not isinstance(item, dict):
-            raise ValueError(f"{where}: expected a JSON object on each line. Received: {_JSON_NAMES[type(item)]}.")
-        yield {key: _get(item, key, kind, where) for key, kind in types.items()}
+            raise ValueError(f"{where}: expected a JSON object. Received: {_JSON_NAMES[type(item)]}.")
+        yield where, {key: _get(item, key, kind, where) for key, kind in types.items()}
+
+
+def begins_json_list(line: str) -> bool:
+    """Whether the first line of a file begins a JSON list of objects, and not a line of text that has a bracket."""
+    return re.match(r"\s*\[\s*(\{|$)", line) is not None
+
+
+def _placed_values(path: PathLike) -> Iterator[tuple[str, Any]]:
+    _, first = next(read_lines(path))
+    if begins_json_list(first):
+        with open_text(path) as file:
+            values = _parse_json(file.read(), path)
+        yield from ((f"{path}: item {number}", value) for number, value in enumerate(values, 1))
+        return
+    for line_number, line in read_lines(path):
+        yield f"{path}:{line_number}", _parse_json(line, path, line_number)
 
 
 def read_tsv(path: PathLike, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -287,7 +309,7 @@ def read_tsv(path: PathLike, columns: Sequence[str]) -> Iterator[tuple[str, ...]
 
 
 def read_texts(path: PathLike) -> Iterator[str]:
-    """Read texts, one a line; from a file named ``.jsonl`` or ``.jsonl.gz``, the ``text`` of each object.
+    """Read texts, one a line; from a file named ``.jsonl`` or ``.json`` (or with ``.gz``) the ``text`` of each object.
 
     Args:
         path: the file, UTF-8, plain or gzip; blank lines are skipped.
@@ -299,7 +321,7 @@ def read_texts(path: PathLike) -> Iterator[str]:
         FileNotFoundError: there is no such file.
         ValueError: an empty file, or as `read_json_lines`.
     """
-    if str(path).removesuffix(".gz").endswith(".jsonl"):
+    if str(path).removesuffix(".gz").endswith((".jsonl", ".json")):
         for item in read_json_lines(path, {"text": str}):
             yield item["text"]
     else:

@@ -6,7 +6,9 @@ from typing import Any
 
 from nlptasks.errors import UserError
 from nlptasks.files import PathLike, open_text, read_lines
-from nlptasks.text.readers import read_json_lines
+from nlptasks.text.readers import read_placed_json
+
+_ANY_LENGTH = 2**31 - 1  # what a C long holds everywhere
 
 
 def read_table(
@@ -14,8 +16,8 @@ def read_table(
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Read the rows of a file.
 
-    The format follows from the file's name, without `.gz`: `.jsonl` and `.json` JSON lines, `.csv` commas and quotes,
-    anything else tabs without quotes.
+    The format follows from the file's name, without `.gz`: `.jsonl` and `.json` JSON lines or a JSON list, `.csv`
+    commas and quotes, anything else tabs without quotes.
 
     Args:
         path: the file, UTF-8, plain or gzip; blank lines are skipped.
@@ -32,9 +34,7 @@ def read_table(
     """
     name = str(path).removesuffix(".gz")
     if name.endswith((".jsonl", ".json")):
-        lines = (number for number, _ in read_lines(path))
-        for number, item in zip(lines, read_json_lines(path, wanted), strict=True):
-            yield f"{path}:{number}", item
+        yield from read_placed_json(path, wanted)
         return
     for number, fields in _csv_fields(path) if name.endswith(".csv") else _tab_fields(path):
         if names is None:
@@ -82,7 +82,7 @@ def _csv_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:
     with open_text(path) as file:
         reader, start, empty = csv.reader(file, strict=True), 1, True
         try:
-            for fields in reader:
+            while (fields := _next_row(reader)) is not None:
                 if any(field.strip() for field in fields):
                     empty = False
                     yield start, fields
@@ -91,3 +91,12 @@ def _csv_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:
             raise ValueError(f"{path}:{start}: not valid CSV ({error}); correct the quotes of the line.") from None
     if empty:
         raise ValueError(f"{path}: the file is empty; expected at least one line.")
+
+
+def _next_row(reader: Any) -> list[str] | None:
+    """A row, None behind the last one. Fields may have any length; the process's own bound is as before afterwards."""
+    former = csv.field_size_limit(_ANY_LENGTH)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(former)

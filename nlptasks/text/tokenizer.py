@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nlptasks.files import PathLike, open_text, write_text
+from nlptasks.files import PathLike, open_text, parse_json, write_text
 from nlptasks.text.encoding import Encoding, Pieces, assemble
 from nlptasks.text.joining import join_tokens
 from nlptasks.text.vocab import CLS, MASK, PAD, SEP, UNK, check_vocab, load_vocab, save_vocab
@@ -279,7 +279,7 @@ def _read_lowercase(path: Path) -> bool:
     """Read do_lower_case from a tokenizer_config.json, and refuse rules that are not ours."""
     with open_text(path) as file:
         try:
-            config = json.load(file)
+            config = parse_json(file.read(), path)
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{error.lineno}: invalid JSON at column {error.colno}: {error.msg}.") from None
     if not isinstance(config, dict):

@@ -231,7 +231,7 @@ def test_json_lines_give_the_fields_that_were_asked_for(tmp_path):
     ("line", "message"),
     [
         ('{"text": "x"', r"a\.jsonl:2: invalid JSON at column 13"),
-        ("[1]", r"a\.jsonl:2: expected a JSON object on each line. Received: a list"),
+        ("[1]", r"a\.jsonl:2: expected a JSON object. Received: a list"),
         ('{"label": 1}', r"a\.jsonl:2: the key 'text' is missing. Received: 'label'"),
         ('{"text": null}', r"a\.jsonl:2: 'text' must be a string. Received: null"),
     ],

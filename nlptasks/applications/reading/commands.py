@@ -163,6 +163,8 @@ class Answer(Decoding):
             raise UserError("{field:question} is empty; ask something.")
         if not self.passage:
             raise UserError("{field:question} needs {field:passage} TEXT...")
+        if empty := [number for number, passage in enumerate(self.passage, 1) if not passage.strip()]:
+            raise UserError("{field:passage}: text {number} is empty; there is nothing to read.", number=empty[0])
 
     def run(self) -> None:
         """Answers, draws and prints."""

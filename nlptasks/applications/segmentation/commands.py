@@ -9,14 +9,16 @@ recipe and its scores, docs/scoring.md how they are counted.
 """
 
 import functools
+import io
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, cast
 
 import tyro
 
@@ -28,7 +30,7 @@ from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.training import SegmenterOptions, Sentences, train_segmenter
 from nlptasks.console import say
 from nlptasks.errors import UserError
-from nlptasks.files import not_utf8, read_line_blocks, write_text
+from nlptasks.files import BOM, not_utf8, read_line_blocks, write_text
 from nlptasks.metrics.segmentation import score_segmentation
 from nlptasks.opening import load
 from nlptasks.text.segmented import read_segmented
@@ -148,7 +150,7 @@ class Segment(Options):
     """
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """UTF-8 text files, plain or gzip; no file, or -: standard input"""
+    """UTF-8 text files, plain or gzip; no file, or -: standard input, which may be gzip, too"""
     text: str | None = None
     """segment this text instead of files"""
     tags: bool = False
@@ -170,6 +172,12 @@ class Segment(Options):
         require_at_least(self, 1, "processes")
         if self.text is not None and self.files:
             raise UserError("give either files or {field:text}.")
+        for name in self.files:
+            if name != "-" and not os.path.exists(name):
+                raise FileNotFoundError(
+                    f"{name}: no such file; text comes from files, from standard input or from --text, and words of the"
+                    " command line are names of files."
+                )
 
     def run(self) -> None:
         """Writes words as they come."""
@@ -194,10 +202,14 @@ def _make_writer(model: str, standard: str | None, user_dict: Path | None, form:
 
 def _checked_blocks(name: str) -> Iterator[bytes]:
     """The lines of a file in blocks; those before a line that is not UTF-8 come out before the error."""
-    source: str | BinaryIO = sys.stdin.buffer if name == "-" else name
+    source: str | io.BufferedReader = cast(io.BufferedReader, sys.stdin.buffer) if name == "-" else name
     shown = "standard input" if name == "-" else name
     line_number, byte_offset = 1, 0
     for block in read_line_blocks(source):
+        if not byte_offset and block.startswith(BOM):
+            block, byte_offset = block.removeprefix(BOM), len(BOM)
+            if not block:
+                continue
         try:
             block.decode("utf-8")
         except UnicodeDecodeError as error:

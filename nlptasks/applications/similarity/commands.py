@@ -156,6 +156,8 @@ class Search(Options):
         super().check()
         if (self.query is None) == (self.queries is None):
             raise UserError("give either {field:query} or {field:queries}.")
+        if self.query is not None and not self.query.strip():
+            raise UserError("{field:query} is empty; ask something.")
         require_at_least(self, 1, "top")
 
     def run(self) -> None:
