@@ -43,7 +43,8 @@ def build_transformer_model(
         config_path: `bert_config.json`, `config.json`, or the directory that holds one of them.
         checkpoint_path: None (fresh weights), a Google TensorFlow checkpoint prefix, a Hugging Face directory or
             `.safetensors` file, HDF5 weights saved by bert4keras, or a directory written by this library.
-        model: "bert", "roberta" (Chinese RoBERTa has BERT's layout), "albert", "albert_unshared" (every layer has its
+        model: "bert", "roberta" (Chinese RoBERTa has BERT's layout; a config whose own type is roberta, as transformers
+            writes it, has RoBERTa's positions), "xlm-roberta" (RoBERTa's positions), "albert", "albert_unshared" (every layer has its
             own weights, which start as copies of ALBERT's shared layer), "electra", "nezha" or "roformer". None: the
             config's `model_type`, or "bert" if it has none.
         application: "encoder" (bidirectional), "lm" (causal) or "unilm" (sequence to sequence in one stack).
@@ -74,6 +75,8 @@ def build_transformer_model(
     if keep_tokens is not None:
         if outside := [i for i in keep_tokens if not 0 <= i < config.vocab_size]:
             raise ValueError(f"keep_tokens must lie in [0, {config.vocab_size}). Received: {outside[0]}.")
+        if config.pad_id and list(keep_tokens[: config.pad_id + 1])[-1] != config.pad_id:
+            raise ValueError(f"keep_tokens must leave the padding token, {config.pad_id}, at its place.")
         config = config.replace(vocab_size=len(keep_tokens))
     with_mlm = with_mlm or application != "encoder"
     transformer = Transformer(config, with_pool, with_nsp, with_mlm, with_discriminator, recompute)

@@ -22,7 +22,7 @@ def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> Tokenizer:
 
 def make_transformer(
     options: EncoderTraining,
-    vocab_size: int,
+    tokenizer: Tokenizer,
     max_positions: int,
     *,
     application: str = "encoder",
@@ -33,7 +33,8 @@ def make_transformer(
     """The checkpoint's Transformer, or one from random weights of the sizes of the options.
 
     Args:
-        vocab_size, max_positions: from scratch.
+        tokenizer: says which token is padding, and, from scratch, how large the vocabulary is.
+        max_positions: from scratch.
         application, with_mlm: as in `build_transformer_model`.
         equal_keys: from scratch, see `transformer_from_scratch`.
         **more: `keep_tokens` of a checkpoint, or fields of `TransformerConfig`.
@@ -43,7 +44,8 @@ def make_transformer(
         skip = (HEAD,) if application == "encoder" and not with_mlm else ()
         path = options.checkpoint
         dropouts: dict[str, Any] = {"dropout": options.dropout, "attention_dropout": options.dropout}
-        return build_transformer_model(path, path, application=application, skip=skip, **made, **dropouts, **more)
+        made |= dropouts | {"application": application, "skip": skip}
+        return build_transformer_model(path, path, pad_id=tokenizer.pad_id, **made, **more)
     sizes = (options.hidden_size, options.num_layers, options.num_heads, options.ffn_size, options.dropout)
-    config = scratch_config(vocab_size, max_positions, *sizes, attention=APPLICATIONS[application])
-    return transformer_from_scratch(config.replace(**more), equal_keys=equal_keys, **made)
+    config = scratch_config(tokenizer.vocab_size, max_positions, *sizes, attention=APPLICATIONS[application])
+    return transformer_from_scratch(config.replace(pad_id=tokenizer.pad_id, **more), equal_keys=equal_keys, **made)

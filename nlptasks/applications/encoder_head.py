@@ -75,9 +75,9 @@ class EncoderWithHead(keras.Model):
         return model
 
 
-def mean_state(hidden_BTD: Tensor, token_ids_BT: Tensor) -> Tensor:
+def mean_state(hidden_BTD: Tensor, token_ids_BT: Tensor, pad_id: int) -> Tensor:
     """The mean of the hidden states over the positions that are not padding: `(B, D)`, float32."""
-    real_BT1 = ops.cast(padding_mask(token_ids_BT), "float32")[..., None]
+    real_BT1 = ops.cast(padding_mask(token_ids_BT, pad_id), "float32")[..., None]
     return ops.sum(ops.cast(hidden_BTD, "float32") * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
 
 
@@ -85,7 +85,7 @@ def check_vocabulary(transformer: Transformer, tokenizer: Tokenizer) -> None:
     """Refuses a tokenizer that does not fit the model.
 
     Raises:
-        UserError: the vocabularies differ.
+        UserError: the vocabularies, or what they call padding, differ.
     """
     if tokenizer.vocab_size != transformer.config.vocab_size:
         raise UserError(
@@ -93,6 +93,13 @@ def check_vocabulary(transformer: Transformer, tokenizer: Tokenizer) -> None:
             "that the model was trained with.",
             tokens=tokenizer.vocab_size,
             rows=transformer.config.vocab_size,
+        )
+    if tokenizer.pad_id != transformer.config.pad_id:
+        raise UserError(
+            "Padding is token {tokens} of the tokenizer and {model} of the model (pad_token_id in config.json); give "
+            "the vocabulary that the model was trained with, or correct the file that is wrong.",
+            tokens=tokenizer.pad_id,
+            model=transformer.config.pad_id,
         )
 
 

@@ -34,13 +34,16 @@ class ShuffledBatches:
         return arrays["weights"].sum()
 
 
-def padded_inputs(encodings: Sequence, count: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def padded_inputs(encodings: Sequence, count: int, limit: int, pad_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Token ids and segment ids `(count, T)` of encodings, T rounded up, at most `limit`."""
     width = round_up(max(len(e) for e in encodings), WIDTH, limit)
-    return pad([e.token_ids for e in encodings], width, count), pad([e.segment_ids for e in encodings], width, count)
+    token_ids = pad([e.token_ids for e in encodings], width, count, pad_id)
+    return token_ids, pad([e.segment_ids for e in encodings], width, count)
 
 
-def prediction_batches(encodings: Sequence, batch_size: int, limit: int) -> Iterator[tuple[np.ndarray, tuple]]:
+def prediction_batches(
+    encodings: Sequence, batch_size: int, limit: int, pad_id: int = 0
+) -> Iterator[tuple[np.ndarray, tuple]]:
     """Indices and padded inputs of batches of similar length, every one of `batch_size` rows."""
     for indices in length_sorted_batches([len(e) for e in encodings], batch_size):
-        yield indices, padded_inputs([encodings[i] for i in indices], batch_size, limit)
+        yield indices, padded_inputs([encodings[i] for i in indices], batch_size, limit, pad_id)

@@ -34,6 +34,7 @@ def target_batch(
     target_multiple: int = 8,
     hidden: Sequence[Sequence[int] | np.ndarray] | None = None,
     mask_id: int | None = None,
+    pad_id: int = 0,
 ) -> TargetBatch:
     """Sources (closed by `[SEP]`) and targets (closed by `[SEP]`) as arrays of rounded shapes.
 
@@ -41,13 +42,14 @@ def target_batch(
         batch_size: rows of the arrays; rows beyond the data are padding with weight 0.
         max_length: the width is not rounded up beyond this (the model's positions).
         hidden: for each source the positions that are shown as `mask_id`; their tokens are predicted there, too.
+        pad_id: what fills the rows.
     """
     count, pairs = batch_size or len(sources), list(zip(sources, targets, strict=True))
     hidden = hidden or [()] * len(pairs)
     width = round_up(max(len(s) + len(t) for s, t in pairs), length_multiple, max_length)
     most = round_up(max(len(t) + len(h) for (_, t), h in zip(pairs, hidden, strict=True)), target_multiple)
     batch = TargetBatch(
-        token_ids=np.zeros((count, width), "int32"),
+        token_ids=np.full((count, width), pad_id, "int32"),
         segment_ids=np.zeros((count, width), "int32"),
         target_positions=np.zeros((count, most), "int32"),
         target_ids=np.zeros((count, most), "int32"),

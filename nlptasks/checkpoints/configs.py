@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nlptasks.checkpoints.families import FAMILIES, MODELS, transformers_family
+from nlptasks.checkpoints.families import FAMILIES, MODELS, ROBERTA_TYPES, transformers_family
 from nlptasks.core.config import TransformerConfig
 
 OWN_MODEL_TYPE = "nlptasks"
@@ -17,6 +17,7 @@ _NAMES = {
     "ffn_size": ("intermediate_size",),
     "max_positions": ("max_position_embeddings", "max_position"),
     "segment_vocab_size": ("type_vocab_size", "segment_vocab_size"),
+    "pad_id": ("pad_token_id",),
     "embedding_size": ("embedding_size",),
     "key_size": ("attention_key_size",),
     "value_size": ("attention_head_size",),
@@ -90,12 +91,14 @@ def config_from_json(
         found = [values[foreign] for foreign in foreigns if values.get(foreign) is not None]
         if found:
             fields[name] = found[0]
+    if fixed.get("position") == "counted":
+        fields.setdefault("pad_id", 1)  # RoBERTa's, where the file does not say
     if values.get("is_decoder"):
         fields.setdefault("attention", "causal")
     overrides = {ours[name]: value for name, value in overrides.items()}
     for name, value in fixed.items():
         if (fields | overrides).get(name, value) != value:
-            received, meant = (fields | overrides)[name], model or values["model_type"]
+            received, meant = (fields | overrides)[name], model or values.get("model_type", "roberta")
             raise ValueError(f"{source}: model={meant!r} means {name}={value!r}. Received: {name}={received!r}.")
     fields |= fixed | overrides
     if missing := [_NAMES[name][0] for name in _REQUIRED if name not in fields]:
@@ -109,6 +112,12 @@ def config_from_json(
 def _family_fields(values: Mapping[str, Any], source: object, model: str | None) -> dict[str, Any]:
     """What the model's name, given or read in the file, says about the config."""
     model_type = values.get("model_type")
+    if model_type is None and any("Roberta" in str(name) for name in values.get("architectures") or ()):
+        model_type = "roberta"  # files that are older than `model_type`
+    if model_type in ROBERTA_TYPES and model in (None, *ROBERTA_TYPES):
+        return MODELS["xlm-roberta"]
+    if model_type in ROBERTA_TYPES and model == "bert":
+        return {}  # Chinese models that say roberta, and are BERTs
     if model_type not in (None, OWN_MODEL_TYPE, *MODELS):
         known = ", ".join(name for name in MODELS if name not in _SAME_FILES)
         raise ValueError(f"{source}: model_type {model_type!r} is another architecture; known are {known}.")
@@ -143,5 +152,5 @@ def config_to_json(
         values |= {"model_type": model_type, "architectures": [head or family.encoder]}
         if model_type == "bert":
             values["position_embedding_type"] = "absolute"
-    values |= {"pad_token_id": 0, "dtype": "float32"}
+    values |= {"dtype": "float32"}
     return dict(sorted(values.items(), key=lambda item: item[0]))

@@ -12,7 +12,8 @@ from nlptasks.core.config import TransformerConfig
 # `model` of `build_transformer_model`: the config fields it stands for
 MODELS: dict[str, dict[str, object]] = {
     "bert": {},
-    "roberta": {},  # Chinese RoBERTa has BERT's layout
+    "roberta": {},  # Chinese RoBERTa has BERT's layout; what transformers calls so is read as xlm-roberta
+    "xlm-roberta": {"position": "counted"},
     "albert": {"shared_layers": True},
     "albert_unshared": {"shared_layers": False},
     "electra": {},
@@ -73,18 +74,33 @@ FAMILIES = {
         "RoFormerForCausalLM",
         (("encoder.embedding_hidden_mapping_in.", "embeddings_project."),),
     ),
+    "roberta": Family(
+        "RobertaModel",
+        "RobertaForMaskedLM",
+        None,
+        "RobertaForCausalLM",
+        (
+            ("cls.predictions.transform.dense.", "lm_head.dense."),
+            ("cls.predictions.transform.LayerNorm.", "lm_head.layer_norm."),
+            ("cls.predictions.bias", "lm_head.bias"),
+            ("cls.predictions.decoder.", "lm_head.decoder."),
+        ),
+    ),
 }
+ROBERTA_TYPES = ("roberta", "xlm-roberta")
+"""`model_type` of transformers whose positions are counted from the padding id"""
 # parts of names that one family alone has; ALBERT's own files say `bert`
 _TELLTALE = {"albert_layer_groups": "albert", "inner_group_0": "albert", "encoder.embed_positions": "roformer"}
-_HEADS = ("cls.", "discriminator_predictions.")
-_PREFIX = re.compile(r"^(bert|albert|electra|nezha|roformer)[./]")
+_HEADS = ("cls.", "discriminator_predictions.", "lm_head.")
+_PREFIX = re.compile(r"^(bert|albert|electra|nezha|roformer|roberta)[./]")
+_OF_PREFIX = {"roberta": "xlm-roberta"}
 
 
 def canonical_name(name: str) -> str:
     """The canonical name of a tensor in a Hugging Face file of any family."""
     name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", _PREFIX.sub("", name))
     name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
-    for family in ("electra", "albert"):
+    for family in ("electra", "albert", "roberta"):
         # from the longest: `predictions.bias` before `predictions.`
         for ours, theirs in sorted(FAMILIES[family].renamed, key=lambda pair: -len(pair[1])):
             if name.startswith(theirs) and not name.startswith(ours):
@@ -108,7 +124,13 @@ def check_family(names: Iterable[str], config: TransformerConfig, source: str) -
         ValueError: names the family and the argument that loads it.
     """
     names = list(names)
-    found = {match[1] for name in names if (match := _PREFIX.match(name))}
+    if config.position == "counted" and any(name.startswith("bert.") for name in names):
+        raise ValueError(
+            f'{source}: weights named as a BERT\'s, but the config says RoBERTa; pass model="bert", or write '
+            '"model_type": "bert" into the config.'
+        )
+    found = {_OF_PREFIX.get(match[1], match[1]) for name in names if (match := _PREFIX.match(name))}
+    found |= {"xlm-roberta"} if "lm_head.layer_norm.weight" in names else set()
     told = {model for part, model in _TELLTALE.items() if any(part in name for name in names)}
     for model in sorted(told or found):
         wrong = [field for field, value in MODELS[model].items() if getattr(config, field) != value]
@@ -142,6 +164,10 @@ def transformers_family(
     mapped, causal = config.embedding_size != config.hidden_size, config.attention == "causal"
     if not plain or config.position == "relative" or (with_mlm and with_discriminator):
         return None
+    if config.position == "counted":
+        fits = not (config.shared_layers or with_nsp or with_discriminator or mapped)
+        exact_gelu = config.hidden_act == "gelu" or not with_mlm  # its head knows no other activation
+        return "roberta" if fits and exact_gelu and not (causal and with_pool) else None
     if config.position == "rotary":
         return None if config.shared_layers or with_pool or with_nsp or with_discriminator else "roformer"
     if config.shared_layers:

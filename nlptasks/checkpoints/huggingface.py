@@ -84,7 +84,9 @@ def save_directory(
     directory.mkdir(parents=True, exist_ok=True)
     heads = {name: getattr(model, name) for name in ("with_pool", "with_nsp", "with_mlm", "with_discriminator")}
     values = config_to_json(model.config, **heads) | extra
-    model_type = values["model_type"] if values["model_type"] in FAMILIES else "bert"
+    model_type = values["model_type"]
+    if model_type not in FAMILIES:
+        model_type = "roberta" if model.config.position == "counted" else "bert"
     if bits is not None:
         values |= {"model_type": OWN_MODEL_TYPE, "architectures": ["Transformer"], "dtype": f"{bits} bits"}
     own = {family_name(name, model_type): array for name, array in export_weights(model).items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ATTENTION_KINDS = ("bidirectional", "causal", "unilm")
-POSITION_KINDS = ("learned", "relative", "rotary")
+POSITION_KINDS = ("learned", "counted", "relative", "rotary")
 RESIDUAL_KINDS = (None, "previous", "running")
 
 
@@ -24,14 +24,17 @@ class TransformerConfig:
         vocab_size, hidden_size, num_layers, num_heads: the usual sizes.
         ffn_size: inner width of the feed-forward layers.
         max_positions: rows of the table of learned positions.
-        segment_vocab_size: number of segment ids; 0: no segment embedding.
+        segment_vocab_size: number of segment ids; 1: every token has the same, and segment ids only steer the "unilm"
+            mask; 0: no segment embedding.
         embedding_size: width of the token embedding; None: `hidden_size`.
         key_size, value_size: size of one head's queries and keys, and of its values, both independent of
             `hidden_size / num_heads` (low-rank bottleneck, arXiv 2002.07028). None: `value_size` is
             `hidden_size // num_heads`, and `key_size` is `value_size`, as in bert4keras.
         attention: "bidirectional", "causal" or "unilm".
         position: "learned" (a table of absolute positions), "relative" (fixed sinusoids of the distance in every
-            attention; NEZHA, arXiv 1909.00204) or "rotary" (RoFormer, arXiv 2104.09864).
+            attention; NEZHA, arXiv 1909.00204), "rotary" (RoFormer, arXiv 2104.09864), or "counted": a table whose row
+            for the nth real token, counted from 1, is `pad_id` + n, and for padding `pad_id` (RoBERTa, arXiv 1907.11692).
+        pad_id: the id of the padding token.
         relative_distance: with relative positions, the largest distance that is told apart, in tokens.
         hierarchical_position: extends learned positions to `max_positions` squared: position i x max_positions + j is
             the weighted sum of rows i and j, and this is the weight of row i (bert4keras; True: its default, 0.4).
@@ -59,6 +62,7 @@ class TransformerConfig:
     ffn_size: int
     max_positions: int = 512
     segment_vocab_size: int = 2
+    pad_id: int = 0
     embedding_size: int = None  # type: ignore[assignment] # hidden_size, once it is made
     key_size: int = None  # type: ignore[assignment] # value_size
     value_size: int = None  # type: ignore[assignment] # hidden_size / num_heads
@@ -97,6 +101,10 @@ class TransformerConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer. Received: {name}={value!r}.")
+        if isinstance(self.pad_id, bool) or not isinstance(self.pad_id, int) or not 0 <= self.pad_id < self.vocab_size:
+            raise ValueError(
+                f"pad_id must lie in [0, vocab_size). Received: pad_id={self.pad_id!r}, vocab_size={self.vocab_size}."
+            )
         if not isinstance(self.segment_vocab_size, int) or self.segment_vocab_size < 0:
             raise ValueError(
                 "segment_vocab_size must be 0 (no segments) or more. "
@@ -108,7 +116,7 @@ class TransformerConfig:
         for name, kinds in _KINDS.items():
             if getattr(self, name) not in kinds:
                 raise ValueError(f"{name} must be one of {kinds}. Received: {name}={getattr(self, name)!r}.")
-        if self.attention == "unilm" and self.segment_vocab_size < 2:
+        if self.attention == "unilm" and self.segment_vocab_size < 1:
             raise ValueError(
                 'attention="unilm" reads source and target from segment ids 0 and 1. '
                 f"Received: attention='unilm', segment_vocab_size={self.segment_vocab_size}."
@@ -128,7 +136,12 @@ class TransformerConfig:
             )
 
     def _check_positions(self) -> None:
-        if self.position != "learned" and self.key_size % 2:
+        if self.position == "counted" and self.max_positions <= self.pad_id + 1:
+            raise ValueError(
+                "Counted positions begin behind pad_id, so max_positions must be more than pad_id + 1. Received: "
+                f"pad_id={self.pad_id}, max_positions={self.max_positions}."
+            )
+        if self.position in ("relative", "rotary") and self.key_size % 2:
             raise ValueError(
                 f"Sinusoids come in pairs, so key_size must be even. Received: position={self.position!r}, "
                 f"key_size={self.key_size}."
@@ -151,8 +164,10 @@ class TransformerConfig:
     @property
     def position_reach(self) -> int:
         """The length of the longest sequence that the model can read, in tokens."""
-        if self.position != "learned":
+        if self.position in ("relative", "rotary"):
             return sys.maxsize
+        if self.position == "counted":
+            return self.max_positions - self.pad_id - 1
         return self.max_positions if self.hierarchical_position is None else self.max_positions**2
 
     def replace(self, **changes: Any) -> "TransformerConfig":

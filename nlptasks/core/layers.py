@@ -225,7 +225,7 @@ class Embeddings(keras.layers.Layer):
         settings["dtype"] = self.dtype_policy
         self.token = keras.layers.Embedding(config.vocab_size, name="token", **settings)
         self.position = None
-        if config.position == "learned":
+        if config.position in ("learned", "counted"):
             self.position = keras.layers.Embedding(config.max_positions, name="position", **settings)
         self.segment = None
         if config.segment_vocab_size:
@@ -260,7 +260,7 @@ class Embeddings(keras.layers.Layer):
                 position_ids_BT = ops.arange(ops.shape(token_ids_BT)[1])[None, :]
             x_BTE = x_BTE + self._positions(self.position, position_ids_BT)
         if self.segment is not None:
-            if segment_ids_BT is None:
+            if segment_ids_BT is None or self.config.segment_vocab_size == 1:
                 segment_ids_BT = ops.zeros_like(token_ids_BT)
             x_BTE = x_BTE + self.segment(segment_ids_BT)
         x_BTE = self.dropout(self.norm(x_BTE, affine), training=training)

@@ -10,11 +10,11 @@ from keras import ops
 from nlptasks.backend import Tensor
 
 
-def padding_mask(token_ids_BS: Tensor) -> Tensor:
-    """True at real tokens: every id but 0, and position 0 always, as in bert4keras. Shape (B, S), as that of the ids;
-    ids with more axes before are masked likewise.
+def padding_mask(token_ids_BS: Tensor, pad_id: int = 0) -> Tensor:
+    """True at real tokens: every id but `pad_id`, and position 0 always, as in bert4keras. Shape (B, S), as that of the
+    ids; ids with more axes before are masked likewise.
     """
-    real_BS = ops.not_equal(token_ids_BS, 0)
+    real_BS = ops.not_equal(token_ids_BS, pad_id)
     first_S = ops.equal(ops.arange(ops.shape(token_ids_BS)[-1]), 0)
     return ops.logical_or(real_BS, first_S)
 
@@ -41,12 +41,16 @@ def document_mask(document_ids_BS: Tensor) -> Tensor:
 
 
 def attention_mask(
-    kind: str, token_ids_BS: Tensor, segment_ids_BS: Tensor, document_ids_BS: Tensor | None = None
+    kind: str,
+    token_ids_BS: Tensor,
+    segment_ids_BS: Tensor,
+    document_ids_BS: Tensor | None = None,
+    pad_id: int = 0,
 ) -> Tensor:
     """The mask of one forward pass: the rule of `kind`, with padding hidden on top, and other documents if there are
     document ids. Shape (B, 1 or T, S).
     """
-    visible_BTS = padding_mask(token_ids_BS)[:, None, :]
+    visible_BTS = padding_mask(token_ids_BS, pad_id)[:, None, :]
     if kind == "causal":
         visible_BTS = ops.logical_and(visible_BTS, causal_mask(token_ids_BS))
     elif kind == "unilm":

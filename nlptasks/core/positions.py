@@ -1,5 +1,5 @@
-"""Positions that attention computes with: rotary (RoFormer) and relative (NEZHA). Learned ones are a table in
-`layers.Embeddings`.
+"""Positions: those that attention computes with, rotary (RoFormer) and relative (NEZHA), and the rows that real tokens
+count to (RoBERTa) in the table of learned ones, which stands in `layers.Embeddings`.
 
 Legend: B batch, T query position, S key position, H key size.
 """
@@ -12,6 +12,12 @@ from keras import ops
 from nlptasks.backend import Tensor
 
 WAVELENGTH = 10000.0
+
+
+def counted_positions(real_BT: Tensor, pad_id: int) -> Tensor:
+    """int32 (B, T): `pad_id` + n at the nth real token of a row, `pad_id` at padding (RoBERTa, arXiv 1907.11692)."""
+    real_BT = ops.cast(real_BT, "int32")
+    return ops.cumsum(real_BT, axis=1) * real_BT + pad_id
 
 
 def _frequencies(size: int) -> list[float]:

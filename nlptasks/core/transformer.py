@@ -15,8 +15,8 @@ from nlptasks.core.attention import KeyValues
 from nlptasks.core.blocks import TransformerBlock, added_scores, run_block
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.layers import Affine, DiscriminatorHead, Embeddings, MaskedLMHead
-from nlptasks.core.masks import attention_mask
-from nlptasks.core.positions import relative_vectors, sinusoids
+from nlptasks.core.masks import attention_mask, padding_mask
+from nlptasks.core.positions import counted_positions, relative_vectors, sinusoids
 
 
 @keras.saving.register_keras_serializable("nlptasks")
@@ -169,11 +169,11 @@ class Transformer(keras.Model):
         (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
         `affines` are those of a condition. With `document_ids_BT`, int, a position sees its own document only.
         """
-        segment_ids_BT, position_ids_1T, mask_BTS, position = self.layer_inputs(
+        segment_ids_BT, position_ids_BT, mask_BTS, position = self.layer_inputs(
             token_ids_BT, segment_ids_BT, document_ids_BT
         )
         embedding_affine, layer_affines = self._affines_in_order(affines)
-        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_1T, embedding_affine, training=training)
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_BT, embedding_affine, training=training)
         states: list[Any] = []
         added: Tensor | None = None
         residual = self.config.residual_attention_scores
@@ -194,8 +194,8 @@ class Transformer(keras.Model):
     def layer_inputs(
         self, token_ids_BT: Tensor, segment_ids_BT: Tensor | None = None, document_ids_BT: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """What embeddings and layers read: segment ids, position ids `(1, T)`, mask `(B, T, S)` and the positions that
-        attention takes.
+        """What embeddings and layers read: segment ids, rows of the position table `(1 or B, T)`, mask `(B, T, S)` and
+        the positions that attention takes.
 
         Raises:
             ValueError: T is more than the positions reach.
@@ -208,9 +208,12 @@ class Transformer(keras.Model):
             )
         if segment_ids_BT is None:
             segment_ids_BT = ops.zeros_like(token_ids_BT)
-        mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT, document_ids_BT)
-        position_ids_1T = ops.arange(ops.shape(token_ids_BT)[1])[None]
-        return segment_ids_BT, position_ids_1T, mask_BTS, self._attention_position(position_ids_1T, position_ids_1T)
+        mask_BTS = attention_mask(config.attention, token_ids_BT, segment_ids_BT, document_ids_BT, config.pad_id)
+        position_ids_BT = ops.arange(ops.shape(token_ids_BT)[1])[None]
+        position = self._attention_position(position_ids_BT, position_ids_BT)
+        if config.position == "counted":
+            position_ids_BT = counted_positions(padding_mask(token_ids_BT, config.pad_id), config.pad_id)
+        return segment_ids_BT, position_ids_BT, mask_BTS, position
 
     def encode_step(
         self,
@@ -239,6 +242,8 @@ class Transformer(keras.Model):
         key_ids_RS = ops.concatenate([slots_RP, position_ids_R1 - time + slots_A], axis=1)
         position = self._attention_position(position_ids_R1, key_ids_RS)
         embedding_affine, layer_affines = self._affines_in_order(affines)
+        if self.config.position == "counted":
+            position_ids_R1 = position_ids_R1 + self.config.pad_id + 1
         hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_R1, embedding_affine)
         updated, added = [], None
         for block, seen, recent, pair in zip(self.layer_sequence, prefix, generated, layer_affines, strict=True):

@@ -43,7 +43,8 @@ class CachedSteps:
             raise ValueError("Decoding needs the masked-LM head: build the model with with_mlm=True.")
         if generated_segment is None:
             generated_segment = int(config.attention == "unilm")
-        if not 0 <= generated_segment < max(1, config.segment_vocab_size):
+        one_for_all = config.segment_vocab_size == 1  # the ids steer the mask only
+        if not one_for_all and not 0 <= generated_segment < max(1, config.segment_vocab_size):
             raise ValueError(
                 f"generated_segment must be one of the model's {config.segment_vocab_size} segments. "
                 f"Received: generated_segment={generated_segment}."
@@ -54,7 +55,7 @@ class CachedSteps:
         """Encodes the prefixes.
 
         Args:
-            inputs: `{"token_ids": (R, T), "segment_ids": (R, T)}`, int32, id 0 pads on the right; and, for a model with
+            inputs: `{"token_ids": (R, T), "segment_ids": (R, T)}`, int32, padded on the right; and, for a model with
                 conditional norms, `"condition": (R, C)`; and a scalar `"guidance"` where that is to be strengthened.
             width: K.
             capacity: A.
@@ -66,7 +67,7 @@ class CachedSteps:
         token_ids_RT, segment_ids_RT = inputs["token_ids"], inputs["segment_ids"]
         affines = self.model.affines(_with_zeros(inputs.get("condition"), guidance))
         token_ids_RT, segment_ids_RT = _twice(token_ids_RT, guidance), _twice(segment_ids_RT, guidance)
-        real_RT = padding_mask(token_ids_RT)
+        real_RT = padding_mask(token_ids_RT, config.pad_id)
         lengths_R = ops.sum(ops.cast(real_RT, "int32"), axis=1)
         hidden_RTD, prefix = self.model.encode(token_ids_RT, segment_ids_RT, affines, with_cache=True)
         shape = (ops.shape(token_ids_RT)[0], width, config.num_heads, capacity)

@@ -80,7 +80,7 @@ class Generator:
             drawn = generator.generate([source_ids], Sampling(top_p=0.9, count=5), max_length=32)
 
         Args:
-            sources: token ids. Id 0 is padding: it must not be among them, and it is never generated.
+            sources: token ids. Padding must not be among them, and it is never generated.
             search: `Greedy()` (the default), `Sampling(...)`, `BeamSearch(...)` or `Bert4kerasBeamSearch(...)`.
             max_length, min_length: the most and the fewest tokens to generate, counting the end token.
             repetition_penalty: a value above 1 makes tokens of the source and of the generated text less likely.
@@ -164,7 +164,7 @@ class Generator:
 
     def _restrictions(self, call: "_Call", penalty: float, constraints: Sequence[c.Constraint]) -> list[c.Constraint]:
         """The constraints of a call, the usual ones first: padding is never generated."""
-        usual = [c.forbid([0])]
+        usual = [c.forbid([self.config.pad_id])]
         if penalty != 1.0:
             usual.append(c.repetition_penalty(penalty))
         if call.limits.min_length > 1 and not call.search.may_pass_ends:
@@ -183,7 +183,7 @@ class Generator:
         sources = [call.sources[row] if row >= 0 else [] for row in all_rows]
         batch = c.Batch(sources, all_rows, self.config.vocab_size, self.end_id)
         state = loop.start(
-            call.arrays(rows, count, self.config.position_reach),
+            call.arrays(rows, count, self.config),
             search.inputs(all_rows, call.limits, capacity),
             tuple(start(batch) for start in restrictions),
             np.array([row >= 0 for row in all_rows]),
@@ -217,10 +217,12 @@ class _Call:
             ids = np.asarray(source)
             if ids.ndim != 1 or not len(ids):
                 raise ValueError(f"source {row} must be a list of at least one token id.")
-            if ids.min() < 1 or ids.max() >= config.vocab_size:
+            wrong = (ids < 0) | (ids >= config.vocab_size) | (ids == config.pad_id)
+            if wrong.any():
+                least = 1 if config.pad_id == 0 else 0
                 raise ValueError(
-                    f"source {row}: token ids must be 1 to {config.vocab_size - 1} (0 is padding). "
-                    f"Received: {ids[(ids < 1) | (ids >= config.vocab_size)][0]}."
+                    f"source {row}: token ids must be {least} to {config.vocab_size - 1} ({config.pad_id} is padding). "
+                    f"Received: {ids[wrong][0]}."
                 )
             if len(ids) + self.limits.max_length - 1 > config.position_reach:
                 raise ValueError(
@@ -247,9 +249,9 @@ class _Call:
                 f"conditions {'not ' if given is None else ''}given."
             )
 
-    def arrays(self, rows: list[int], count: int, longest_allowed: int) -> dict[str, Any]:
+    def arrays(self, rows: list[int], count: int, config: TransformerConfig) -> dict[str, Any]:
         longest = max(len(self.sources[row]) for row in rows)
-        token_ids = np.zeros((count, min(round_width(longest), longest_allowed)), "int32")
+        token_ids = np.full((count, min(round_width(longest), config.position_reach)), config.pad_id, "int32")
         segment_ids = np.zeros_like(token_ids)
         for i, row in enumerate(rows):
             token_ids[i, : len(self.sources[row])] = self.sources[row]

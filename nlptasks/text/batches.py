@@ -14,9 +14,9 @@ def round_up(length: int, multiple: int, limit: int | None = None) -> int:
     return rounded if limit is None else max(length, min(rounded, limit))
 
 
-def pad(rows: Sequence[Sequence[int] | np.ndarray], width: int, count: int | None = None) -> np.ndarray:
-    """Rows of ids as one int32 array `(count or len(rows), width)`, 0 on the right and below."""
-    array = np.zeros((count or len(rows), width), "int32")
+def pad(rows: Sequence[Sequence[int] | np.ndarray], width: int, count: int | None = None, value: int = 0) -> np.ndarray:
+    """Rows of ids as one int32 array `(count or len(rows), width)`, `value` on the right and below."""
+    array = np.full((count or len(rows), width), value, "int32")
     for i, row in enumerate(rows):
         array[i, : len(row)] = row
     return array

@@ -116,7 +116,10 @@ class Classifier:
     ) -> Tensor:
         """Logits of the labels `(B, C)`, float32; `encode` as in `loss`."""
         hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)
-        pooled_BD = hidden_BTD[:, 0] if self.pooling == "first" else mean_state(hidden_BTD, token_ids_BT)
+        if self.pooling == "first":
+            pooled_BD = hidden_BTD[:, 0]
+        else:
+            pooled_BD = mean_state(hidden_BTD, token_ids_BT, self.tokenizer.pad_id)
         return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
 
     def loss(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None) -> Tensor:
@@ -198,7 +201,8 @@ class Classifier:
             return []
         encodings, _ = self.encode(texts)
         found: dict[int, Classification] = {}
-        batches = list(prediction_batches(encodings, min(batch_size, len(texts)), self.seq_length))
+        size, pad_id = min(batch_size, len(texts)), self.tokenizer.pad_id
+        batches = list(prediction_batches(encodings, size, self.seq_length, pad_id))
         for indices, inputs in progress(batches):
             logits = ops.convert_to_numpy(self._score(*inputs))[: len(indices)]
             for index, row in zip(indices, logits.astype("float64"), strict=True):
@@ -311,7 +315,7 @@ class ClassificationExamples(ShuffledBatches):
     ):
         self.encodings, self.num_cut = classifier.encode(texts)
         super().__init__([len(encoding) for encoding in self.encodings], seed)
-        self.seq_length = classifier.seq_length
+        self.seq_length, self.pad_id = classifier.seq_length, classifier.tokenizer.pad_id
         ids = {label: i for i, label in enumerate(classifier.labels)}
         self.targets = np.zeros((len(texts), len(ids)), "float32")
         for row, chosen in enumerate(labels):
@@ -319,7 +323,8 @@ class ClassificationExamples(ShuffledBatches):
 
     def arrays(self, indices: np.ndarray, batch_size: int) -> ClassificationBatch:
         """The arrays of a batch, padded to `batch_size` rows."""
-        token_ids, segment_ids = padded_inputs([self.encodings[i] for i in indices], batch_size, self.seq_length)
+        encodings = [self.encodings[i] for i in indices]
+        token_ids, segment_ids = padded_inputs(encodings, batch_size, self.seq_length, self.pad_id)
         targets = np.zeros((batch_size, self.targets.shape[1]), "float32")
         targets[: len(indices)] = self.targets[indices]
         weights = (np.arange(batch_size) < len(indices)).astype("float32")

@@ -65,7 +65,7 @@ def train_classifier(
 
     start_run(options.seed, options.precision, options.mesh)
     tokenizer = make_tokenizer(options, (part for text in training for part in text.parts))
-    encoder = make_transformer(options, tokenizer.vocab_size, options.seq_length)
+    encoder = make_transformer(options, tokenizer, options.seq_length)
     model = classification_model(encoder, len(labels), options.dropout)
     pair = training[0].second_text is not None
     classifier = Classifier(model, tokenizer, labels, options.seq_length, options.multi_label, pair, options.pooling)

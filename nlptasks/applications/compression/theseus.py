@@ -138,11 +138,11 @@ class Theseus(keras.Model):
             rate: float in [0, 1], a scalar: how much of the successor.
         """
         old = transformer_of(self.predecessor)
-        segment_ids_BT, position_ids_1T, mask_BTS, position = old.layer_inputs(token_ids_BT, segment_ids_BT)
+        segment_ids_BT, position_ids_BT, mask_BTS, position = old.layer_inputs(token_ids_BT, segment_ids_BT)
         shares_M = self._shares(rate)
 
         def embed(layer: Any) -> Callable[[], tuple]:
-            return lambda: (layer(token_ids_BT, segment_ids_BT, position_ids_1T, training=training),)
+            return lambda: (layer(token_ids_BT, segment_ids_BT, position_ids_BT, training=training),)
 
         def run(blocks: Sequence[Any], state: tuple) -> Callable[[], tuple]:
             return lambda: _run(blocks, state, mask_BTS, position, old.config.residual_attention_scores, training)

@@ -121,7 +121,8 @@ class ConditionalGenerator:
 
     def arrays(self, texts: Sequence[np.ndarray], conditions: np.ndarray | None, count: int) -> ConditionalBatch:
         """Encoded texts under `conditions` (from `Conditions.rows`) as arrays of `count` rows."""
-        batch = lm_arrays(self._prefixes(conditions, len(texts)), texts, count, self.seq_length)
+        prefixes, pad_id = self._prefixes(conditions, len(texts)), self.tokenizer.pad_id
+        batch = lm_arrays(prefixes, texts, count, self.seq_length, pad_id)
         if self.conditions.size is None or conditions is None:
             return batch
         rows = np.zeros((count, conditions.shape[1]), conditions.dtype)
@@ -253,7 +254,7 @@ class ConditionalGenerator:
             max_length=room if max_length is None else min(max_length, room),
             min_length=min_length,
             repetition_penalty=repetition_penalty,
-            constraints=[forbid([i for i in self._special if i not in (0, self.tokenizer.sep_id)])],
+            constraints=[forbid([i for i in self._special if i not in (self.tokenizer.pad_id, self.tokenizer.sep_id)])],
             conditions=self._vectors(rows),
             guidance=guidance,
             progress=progress,

@@ -57,13 +57,17 @@ def cut_texts(tokenizer: Tokenizer, texts: Sequence[str], room: int) -> tuple[li
 
 
 def lm_arrays(
-    prefixes: Sequence[Sequence[int]], texts: Sequence[Sequence[int] | np.ndarray], count: int, limit: int
+    prefixes: Sequence[Sequence[int]],
+    texts: Sequence[Sequence[int] | np.ndarray],
+    count: int,
+    limit: int,
+    pad_id: int = 0,
 ) -> ConditionalBatch:
     """A batch without conditions, of texts behind prefixes that are read and not predicted."""
     rows = [np.concatenate([prefix, text]) for prefix, text in zip(prefixes, texts, strict=True)]
     width = round_up(max(map(len, rows)) - 1, WIDTH, limit)
     batch = ConditionalBatch(
-        token_ids=pad([row[:-1] for row in rows], width, count),
+        token_ids=pad([row[:-1] for row in rows], width, count, pad_id),
         target_ids=pad([row[1:] for row in rows], width, count),
         target_weights=np.zeros((count, width), "float32"),
     )

@@ -87,7 +87,7 @@ def train_generator(
 
     start_run(options.seed, options.precision, options.mesh)
     tokenizer = _tokenizer(options, training, conditions)
-    model = conditional_model(_transformer(options, tokenizer.vocab_size, conditions), conditions)
+    model = conditional_model(_transformer(options, tokenizer, conditions), conditions)
     writer = ConditionalGenerator(model, tokenizer, conditions, options.seq_length)
     rows = conditions.rows(given_conditions(training, conditions))
     examples = ConditionalExamples(writer, [text.text for text in training], rows, options.label_dropout, options.seed)
@@ -112,14 +112,14 @@ def _tokenizer(options: GeneratorOptions, texts: Iterable[ConditionedText], cond
     return Tokenizer(tokenizer.vocab | more)
 
 
-def _transformer(options: GeneratorOptions, vocab_size: int, conditions: Conditions) -> Transformer:
+def _transformer(options: GeneratorOptions, tokenizer: Tokenizer, conditions: Conditions) -> Transformer:
     from nlptasks.applications.encoder import make_transformer
 
     norms: dict[str, Any] = {"layer_norm_cond_size": conditions.size}
     if conditions.size is not None:
         norms["layer_norm_cond_hidden_size"] = options.condition_hidden_size
         norms["layer_norm_cond_hidden_act"] = options.condition_hidden_act
-    return make_transformer(options, vocab_size, options.seq_length, application="lm", with_mlm="linear", **norms)
+    return make_transformer(options, tokenizer, options.seq_length, application="lm", with_mlm="linear", **norms)
 
 
 def held_out(

@@ -147,7 +147,8 @@ class Labeler:
         windows = cut_windows(self.tokenizer, texts, self.seq_length)
         found: list[list[Entity]] = [[] for _ in texts]
         encodings = [window.encoding for window in windows]
-        batches = list(prediction_batches(encodings, min(batch_size, max(1, len(windows))), self.seq_length))
+        size, pad_id = min(batch_size, max(1, len(windows))), self.tokenizer.pad_id
+        batches = list(prediction_batches(encodings, size, self.seq_length, pad_id))
         for indices, (token_ids, segment_ids) in progress(batches):
             mask = text_mask([encodings[i] for i in indices], len(token_ids), token_ids.shape[1] - 1)
             output = ops.convert_to_numpy(self._find(token_ids, segment_ids, mask))

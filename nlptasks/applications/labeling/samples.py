@@ -170,7 +170,7 @@ class LabelingExamples(ShuffledBatches):
         flat: bool,
         seed: int = 0,
     ):
-        self.seq_length, self.num_types = seq_length, len(types)
+        self.seq_length, self.num_types, self.pad_id = seq_length, len(types), tokenizer.pad_id
         self.windows = cut_windows(tokenizer, [text.text for text in texts], seq_length)
         self.spans = [window_spans(window, texts[window.text].entities, types) for window in self.windows]
         found = sum(map(len, self.spans))
@@ -188,7 +188,7 @@ class LabelingExamples(ShuffledBatches):
     def arrays(self, indices: np.ndarray, batch_size: int) -> LabelingBatch:
         """One batch, filled up to `batch_size` rows."""
         encodings = [self.windows[i].encoding for i in indices]
-        token_ids, segment_ids = padded_inputs(encodings, batch_size, self.seq_length)
+        token_ids, segment_ids = padded_inputs(encodings, batch_size, self.seq_length, self.pad_id)
         length = token_ids.shape[1] - 1
         tags = np.zeros((batch_size, length), "int32")
         grouped: list[list[list[int]]] = [[[] for _ in range(self.num_types)] for _ in range(batch_size)]

@@ -73,7 +73,7 @@ def train_labeler(options: LabelerOptions, training: Sequence[EntityText], valid
 
     start_run(options.seed, options.precision, options.mesh)
     tokenizer = make_tokenizer(options, (text.text for text in training))
-    encoder = make_transformer(options, tokenizer.vocab_size, options.seq_length)
+    encoder = make_transformer(options, tokenizer, options.seq_length)
     model = labeling_model(
         encoder, options.head, len(types), options.dropout, options.head_size, options.crf_lr_multiplier
     )

@@ -31,6 +31,7 @@ def masked_batch(
     lengths: ReadingLengths,
     mask_id: int,
     batch_size: int | None = None,
+    pad_id: int = 0,
 ) -> TargetBatch:
     """The arrays of a batch whose targets stand at the masks.
 
@@ -40,7 +41,7 @@ def masked_batch(
         batch_size: rows of the arrays; None: as many as there are sources.
     """
     count, masks = batch_size or len(sources), lengths.answer_length
-    token_ids, segment_ids, positions = _masked(sources, masks, mask_id, count, lengths.total)
+    token_ids, segment_ids, positions = _masked(sources, masks, mask_id, count, lengths.total, pad_id)
     weights = np.zeros((count, masks), "float32")
     for row, answer in enumerate(answers):
         weights[row, : len(answer)] = 1.0
@@ -54,13 +55,13 @@ def masked_batch(
 
 
 def _masked(
-    sources: Sequence[Sequence[int] | np.ndarray], masks: int, mask_id: int, count: int, limit: int
+    sources: Sequence[Sequence[int] | np.ndarray], masks: int, mask_id: int, count: int, limit: int, pad_id: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Token ids `(count, T)`, segment ids `(count, T)` and places of the masks `(count, masks)`, behind each source."""
     starts = np.array([len(source) for source in sources] + [1] * (count - len(sources)))
     width = round_up(int(starts.max()) + masks, 16, limit)
     positions = (starts[:, None] + np.arange(masks)).astype("int32")
-    token_ids, segment_ids = pad(sources, width, count), np.zeros((count, width), "int32")
+    token_ids, segment_ids = pad(sources, width, count, pad_id), np.zeros((count, width), "int32")
     rows = np.arange(len(sources))[:, None]
     token_ids[rows, positions[: len(sources)]] = mask_id
     segment_ids[rows, positions[: len(sources)]] = 1
@@ -101,8 +102,9 @@ class MaskedAnswerDecoder:
         hidden_RTD = self.model.encode(token_ids_RT, segment_ids_RT)
         logits_RLV = self.model.token_logits(at_positions(hidden_RTD, positions_RL))
         probability_RLV = ops.softmax(logits_RLV)
-        best_RL = 1 + ops.argmax(probability_RLV[:, :, 1:], axis=-1)
-        best_probability_RL = ops.max(probability_RLV[:, :, 1:], axis=-1)
+        is_padding_V = ops.arange(probability_RLV.shape[2], dtype="int32") == self.model.config.pad_id
+        of_tokens_RLV = ops.where(is_padding_V, -1.0, probability_RLV)  # padding is no answer
+        best_RL, best_probability_RL = ops.argmax(of_tokens_RLV, axis=-1), ops.max(of_tokens_RLV, axis=-1)
         shape = (*ops.shape(probability_RLV)[:2], candidates_RC.shape[1])
         indices_RLC = ops.broadcast_to(candidates_RC[:, None], shape)
         return best_RL, best_probability_RL, ops.take_along_axis(probability_RLV, indices_RLC, axis=-1)
@@ -131,7 +133,8 @@ class MaskedAnswerDecoder:
             )
         count = round_rows(len(rows))
         sources, texts = [row.source for row in rows], [row.text for row in rows]
-        inputs = _masked(sources, max_length, self.mask_id, count, self.model.config.position_reach)
+        config = self.model.config
+        inputs = _masked(sources, max_length, self.mask_id, count, config.position_reach, config.pad_id)
         candidates = pad([[self.end_id, *text] for text in texts], round_width(1 + max(map(len, texts))), count)
         best, best_probability, candidate_probabilities = map(ops.convert_to_numpy, self._run(*inputs, candidates))
         surest: dict[tuple[int, int], _Reading] = {}  # of each passage that answers

@@ -232,7 +232,8 @@ class ReadingExamples:
         sources = [np.concatenate([sample.passage, sample.question]) for sample in batch]
         if self._method == "mlm":
             answers = [sample.answer for sample in batch]
-            return masked_batch(sources, answers, self._lengths, self._tokenizer.mask_id, size)
+            mask_id, pad_id = self._tokenizer.mask_id, self._tokenizer.pad_id
+            return masked_batch(sources, answers, self._lengths, mask_id, size, pad_id)
         hidden = [sample.hidden for sample in batch]
         return target_batch(
             sources,
@@ -241,6 +242,7 @@ class ReadingExamples:
             self._lengths.total,
             hidden=hidden,
             mask_id=self._tokenizer.mask_id if any(map(len, hidden)) else None,
+            pad_id=self._tokenizer.pad_id,
         )
 
 

@@ -109,7 +109,7 @@ def train_reader(options: ReaderOptions, training: Sequence[Question], validatio
     tokenizer, kept = _tokenizer(options, training)
     model = make_transformer(
         options,
-        tokenizer.vocab_size,
+        tokenizer,
         lengths.total,
         application="unilm" if options.method == "seq2seq" else "encoder",
         with_mlm="linear",

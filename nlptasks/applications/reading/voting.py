@@ -175,7 +175,7 @@ class AnswerDecoder:
         """The inputs of the steps, in arrays of a few shapes; `size`: number of questions, counting padding."""
         count = round_rows(len(rows))
         width = min(round_width(max(len(row.source) for row in rows)), self.model.config.position_reach)
-        token_ids_RT = pad([row.source for row in rows], width, count)
+        token_ids_RT = pad([row.source for row in rows], width, count, self.model.config.pad_id)
         owners = [row.question for row in rows]
         passages = np.cumsum([row.window == 0 for row in rows]) - 1  # numbers over all questions
         texts = [row.text for row in rows]

@@ -61,7 +61,7 @@ class GruEncoder(keras.Model):
     def call(self, token_ids_BT: Any, training: bool | None = None) -> Any:
         embedded_BTE = self.dropout(self.embedding(token_ids_BT), training=training)
         states = self.gru(embedded_BTE, mask=padding_mask(token_ids_BT), training=training)
-        return unit_vectors(mean_state(states, token_ids_BT) if self.pooling == "mean" else states)
+        return unit_vectors(mean_state(states, token_ids_BT, pad_id=0) if self.pooling == "mean" else states)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights by the names of GRU_WEIGHTS, float32; gates in Keras' order: update, reset, candidate."""
@@ -108,7 +108,7 @@ class TransformerEncoder(keras.Model):
         hidden_BTD = self.transformer.encode(token_ids_BT, training=training)
         if self.pooling == "first":
             return unit_vectors(hidden_BTD[:, 0])
-        return unit_vectors(mean_state(hidden_BTD, token_ids_BT))
+        return unit_vectors(mean_state(hidden_BTD, token_ids_BT, self.transformer.config.pad_id))
 
 
 class GroupClassifier(keras.Model):

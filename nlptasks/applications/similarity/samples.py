@@ -27,6 +27,7 @@ class GroupExamples:
         edges: tokens at both ends that are never dropped or moved.
         limit: batches are not rounded up beyond this width.
         seed: of shuffling, dropping and moving.
+        pad_id: what fills the rows.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class GroupExamples:
         limit: int | None = None,
         seed: int = 0,
         order_noise: float = 0.0,
+        pad_id: int = 0,
     ) -> None:
         check_noise(token_drop, order_noise)
         self.token_ids, self.labels, self.seed = token_ids, labels, seed
         self._token_drop, self._unknown_id, self._edges, self._limit = token_drop, unknown_id, edges, limit
         self._lengths = np.array([len(ids) for ids in token_ids])
-        self._order_noise = order_noise
+        self._order_noise, self._pad_id = order_noise, pad_id
 
     def __len__(self) -> int:
         """How many sentences there are."""
@@ -69,7 +71,7 @@ class GroupExamples:
         epoch, number, indices = batch
         random = np.random.default_rng([self.seed, epoch, number])
         width = round_up(int(self._lengths[indices].max()), WIDTH, self._limit)
-        token_ids = pad([self.token_ids[i] for i in indices], width, batch_size)
+        token_ids = pad([self.token_ids[i] for i in indices], width, batch_size, self._pad_id)
         position = np.arange(width)[None]
         lengths = np.zeros((batch_size, 1), "int64")
         lengths[: len(indices), 0] = self._lengths[indices]

@@ -266,12 +266,18 @@ def _encoder(
     if options.encoder == "transformer":
         own = options.transformer()
         tokenizer = make_tokenizer(own, training.sentences)
-        transformer = make_transformer(own, tokenizer.vocab_size, options.seq_length, equal_keys=True)
+        transformer = make_transformer(own, tokenizer, options.seq_length, equal_keys=True)
         pooled = TransformerEncoder(transformer, options.pooling or "mean")
         model = TransformerModel(pooled, tokenizer, options.seq_length)
         ids = model.token_ids(training.sentences)
         examples = GroupExamples(
-            ids, training.labels, unknown_id=tokenizer.unk_id, edges=1, limit=options.seq_length, **noise
+            ids,
+            training.labels,
+            unknown_id=tokenizer.unk_id,
+            edges=1,
+            limit=options.seq_length,
+            pad_id=tokenizer.pad_id,
+            **noise,
         )
         return pooled, examples, lambda: SentenceEncoder(model, options.hybrid_weight)
     vocab = CharacterVocab.build(training.sentences, options.min_count)

@@ -69,7 +69,7 @@ class TransformerModel:
         vectors = np.zeros((len(token_ids), self.vector_size), "float32")
         for rows in length_sorted_batches([len(ids) for ids in token_ids], BATCH):
             width = round_up(max(len(token_ids[i]) for i in rows), WIDTH, self.seq_length)
-            batch = pad([token_ids[i] for i in rows], width, BATCH)
+            batch = pad([token_ids[i] for i in rows], width, BATCH, self.tokenizer.pad_id)
             batch[len(rows) :, 0] = self.tokenizer.cls_id
             vectors[rows] = ops.convert_to_numpy(self._run(batch))[: len(rows)]
         return vectors
@@ -78,7 +78,8 @@ class TransformerModel:
         """Bytes that differ where vectors would."""
         config, pooling = self.network.transformer.config, self.network.pooling
         pooling = _FORMER_NAMES.get(pooling, pooling)  # indexes that are older than the name stay good
-        parts = [repr((self.seq_length, pooling, config, sorted(self.tokenizer.vocab.items()))).encode()]
+        described = repr((self.seq_length, pooling, config, sorted(self.tokenizer.vocab.items())))
+        parts = [described.replace(", pad_id=0", "", 1).encode()]  # indexes that are older than the field stay good
         parts += [array.tobytes() for array in export_weights(self.network.transformer).values()]
         return b"".join(parts)
 
