@@ -44,9 +44,9 @@ def build_transformer_model(
         checkpoint_path: None (fresh weights), a Google TensorFlow checkpoint prefix, a Hugging Face directory or
             `.safetensors` file, HDF5 weights saved by bert4keras, or a directory written by this library.
         model: "bert", "roberta" (Chinese RoBERTa has BERT's layout; a config whose own type is roberta, as transformers
-            writes it, has RoBERTa's positions), "xlm-roberta" (RoBERTa's positions), "albert", "albert_unshared" (every layer has its
-            own weights, which start as copies of ALBERT's shared layer), "electra", "nezha" or "roformer". None: the
-            config's `model_type`, or "bert" if it has none.
+            writes it, has RoBERTa's positions), "xlm-roberta" (RoBERTa's positions), "albert", "albert_unshared" (every
+            layer has its own weights, which start as copies of ALBERT's shared layer), "electra", "nezha" or
+            "roformer". None: the config's `model_type`, or "bert" if it has none.
         application: "encoder" (bidirectional), "lm" (causal) or "unilm" (sequence to sequence in one stack).
             "lm" and "unilm" add the masked-LM head, as in bert4keras.
         with_pool: adds the pooler, a dense layer on the first position; a string names its activation (True: tanh).

@@ -44,7 +44,7 @@ ARROWS = {
     ),
     "opening": ("nlptasks.applications", "nlptasks.backend.packages", "nlptasks.train.contracts"),
     "loading": ("nlptasks.checkpoints", "nlptasks.core"),
-    "text": ("numpy", "tokenizers"),
+    "text": ("numpy", "tokenizers", "jieba", "sentencepiece"),
     "metrics": ("numpy",),
     "backend": ("numpy", "keras"),
     "core": ("keras", "nlptasks.backend"),

@@ -1,7 +1,7 @@
-"""Tokens of many lines at once: the ids of `Tokenizer`, with the character that each begins at.
+"""Tokens of many lines at once: the ids of a tokenizer, with the character that each begins at.
 
-A Chinese character or a punctuation mark is one token wherever it stands, so those are looked up in a table; only what
-stands between them (Latin words, numbers) goes through WordPiece, and each such run once.
+With WordPiece a Chinese character or a punctuation mark is one token wherever it stands, so those are looked up in a
+table; only what stands between them (Latin words, numbers) is encoded, and each such run once.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer, Tokenizer
 from nlptasks.text.units import code_points
 from nlptasks.text.wordpiece import encode_text, has_rare_character, is_ideograph, is_punctuation, is_removed
 
@@ -40,21 +40,25 @@ class Tokens(NamedTuple):
 
 
 class LineTokenizer:
-    """Encodes lines joined by line ends, as `Tokenizer.encode` encodes each of them, without special tokens.
+    """Encodes lines joined by line ends, as the tokenizer's `encode` encodes each of them, without special tokens.
 
     Args:
         tokenizer: gives the rules and the vocabulary.
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: TextTokenizer):
         self.tokenizer = tokenizer
-        self._table = _character_table(tokenizer)
+        self._table: np.ndarray | None = None
+        if isinstance(tokenizer, Tokenizer) and tokenizer.context_free:
+            self._table = _character_table(tokenizer)
         self._is_continuation = np.zeros(tokenizer.vocab_size, bool)
         continuations = [i for token, i in tokenizer.vocab.items() if token.startswith("##")]
         self._is_continuation[continuations] = True
         self._known: dict[str, tuple[list[int], list[int]]] = {}
 
     def __call__(self, text: str) -> Tokens:
+        if self._table is None:
+            return self._line_by_line(text)
         codes = code_points(text)
         kinds = self._table.take(codes)
         if has_rare_character(text):
@@ -71,6 +75,18 @@ class LineTokenizer:
             order = np.argsort(begins, kind="stable")
             ids, begins = ids[order], begins[order]
         return Tokens(ids, begins, self._is_continuation.take(ids))
+
+    def _line_by_line(self, text: str) -> Tokens:
+        lines, before, after = text.split("\n"), self.tokenizer.template.before, self.tokenizer.template.after
+        starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
+        ids, begins = [np.zeros(0, "int32")], [np.zeros(0, "int64")]
+        for start, encoding in zip(starts[:-1], self.tokenizer.encode_batch(lines), strict=True):
+            assert encoding.offsets is not None  # asked for by default
+            inner = slice(len(before), len(encoding) - len(after))
+            ids.append(encoding.token_ids[inner])
+            begins.append(start + encoding.offsets[inner, 0])
+        found = np.concatenate(ids)
+        return Tokens(found, np.concatenate(begins).astype("int64"), self._is_continuation.take(found))
 
     def _runs(self, text: str, starts: Sequence[int], ends: Sequence[int]) -> tuple[list[int], list[int]]:
         """Ids and beginnings of the tokens of all runs."""

@@ -10,6 +10,21 @@ import numpy as np
 Pieces = tuple[list[int], list[tuple[int, int]] | None]
 
 
+@dataclass(frozen=True)
+class Template:
+    """Ids that stand around texts: ``before text after``, or ``before text between text after``.
+
+    Attributes:
+        before, between, after: [CLS], [SEP], [SEP] of BERT; <s>, </s></s>, </s> of RoBERTa.
+        second_segment: the segment of the second text and of what is behind it.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    second_segment: int = 1
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Encoding:
     """One encoded text or pair of texts, T tokens.
@@ -50,15 +65,14 @@ def truncated_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     return first - (excess + 1) // 2, second - excess // 2
 
 
-def assemble(first: Pieces, second: Pieces | None, room: int | None, cls_id: int, sep_id: int) -> Encoding:
+def assemble(first: Pieces, second: Pieces | None, room: int | None, template: Template) -> Encoding:
     """Truncate, and put the special tokens around.
 
     Args:
         first: the tokens of the text.
         second: those of the second text, None where there is none.
         room: how many tokens the texts may take together, None for any number.
-        cls_id: the id before the first text.
-        sep_id: the id after each text.
+        template: what stands around them.
 
     Returns:
         The encoding.
@@ -68,15 +82,17 @@ def assemble(first: Pieces, second: Pieces | None, room: int | None, cls_id: int
     kept, kept_second = len(first_ids), len(second_ids)
     if room is not None:
         kept, kept_second = truncated_lengths(kept, kept_second, room)
-    end = [] if second is None else [sep_id]
-    token_ids = np.array([cls_id, *first_ids[:kept], sep_id, *second_ids[:kept_second], *end], np.int32)
+    before, between = template.before, () if second is None else template.between
+    token_ids = np.array([*before, *first_ids[:kept], *between, *second_ids[:kept_second], *template.after], np.int32)
+    start, second_start = len(before), len(before) + kept + len(between)
     segment_ids = np.zeros(len(token_ids), np.int32)
-    segment_ids[kept + 2 :] = 1
+    if second is not None:
+        segment_ids[second_start:] = template.second_segment
     offsets = None
     if first_offsets is not None and second_offsets is not None:
         offsets = np.zeros((len(token_ids), 2), np.int32)
-        offsets[1 : kept + 1] = _pairs(first_offsets[:kept])
-        offsets[kept + 2 : kept + 2 + kept_second] = _pairs(second_offsets[:kept_second])
+        offsets[start : start + kept] = _pairs(first_offsets[:kept])
+        offsets[second_start : second_start + kept_second] = _pairs(second_offsets[:kept_second])
     return Encoding(token_ids, segment_ids, offsets)
 
 

@@ -1,26 +1,32 @@
 """BERT's WordPiece tokenizer: text to ids with offsets, and ids to text."""
 
 import json
-import operator
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nlptasks.files import PathLike, open_text, parse_json, write_text
-from nlptasks.text.encoding import Encoding, Pieces, assemble
+from nlptasks.errors import UserError
+from nlptasks.files import PathLike, read_json_object, write_text
+from nlptasks.text.base import TextTokenizer
+from nlptasks.text.encoding import Pieces, Template
 from nlptasks.text.joining import join_tokens
-from nlptasks.text.vocab import CLS, MASK, PAD, SEP, UNK, check_vocab, load_vocab, save_vocab
-from nlptasks.text.wordpiece import MAX_WORD_LENGTH, encode_text, has_rare_character
+from nlptasks.text.vocab import CLS, MASK, PAD, REQUIRED_TOKENS, SEP, UNK, check_vocab, load_vocab, save_vocab
+from nlptasks.text.wordpiece import MAX_WORD_LENGTH, encode_text, fold, has_rare_character
 
 VOCAB_FILE = "vocab.txt"
 CONFIG_FILE = "tokenizer_config.json"
-CHUNK = 1024  # texts that the library encodes at once: its encodings take about 100 bytes a token
+JIEBA = "jieba"
+"""words of jieba's dictionary, without its hidden Markov model: WoBERT and RoFormer were trained so"""
+_CLASSES = (
+    *(None, "BertTokenizer", "ElectraTokenizer", "DistilBertTokenizer", "NezhaTokenizer", "ErnieTokenizer"),
+    *("MobileBertTokenizer", "MegatronBertTokenizer", "PreTrainedTokenizer", "TokenizersBackend", "RoFormerTokenizer"),
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class Tokenizer:
+class Tokenizer(TextTokenizer):
     """Google's WordPiece, on the Rust library `tokenizers`.
 
         from nlptasks.text import Tokenizer, build_character_vocab
@@ -42,166 +48,64 @@ class Tokenizer:
     Args:
         vocab: a dict from token to id, or the path of a vocabulary file; see `load_vocab`.
         lowercase: whether to lower-case and drop accents, as all usual Chinese models do.
+        pre_tokenize: cuts a text, lower-cased, into words that joined are the text; those in the vocabulary are tokens,
+            the others are cut as ever. "jieba" is the cut that WoBERT and word RoFormer were trained with; a function
+            of your own works, too, but cannot be saved. None: no words.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_vocab`.
+        FileNotFoundError, ValueError: as `load_vocab`; or an unknown `pre_tokenize`.
     """
 
-    def __init__(self, vocab: Mapping[str, int] | PathLike, lowercase: bool = True):
+    def __init__(
+        self,
+        vocab: Mapping[str, int] | PathLike,
+        lowercase: bool = True,
+        pre_tokenize: str | Callable[[str], Iterable[str]] | None = None,
+    ):
+        if isinstance(pre_tokenize, str) and pre_tokenize != JIEBA:
+            raise ValueError(f"pre_tokenize must be {JIEBA!r}, a function or None. Received: {pre_tokenize!r}.")
         if isinstance(vocab, str | os.PathLike):
             vocab = load_vocab(vocab)
         else:
             check_vocab(vocab)
-        self.vocab = dict(vocab)
-        self.lowercase = bool(lowercase)
-        self._tokens = sorted(self.vocab, key=self.vocab.__getitem__)
+        self.lowercase, self.pre_tokenize = bool(lowercase), pre_tokenize
+        self.context_free = pre_tokenize is None
+        special = [i for token, i in vocab.items() if len(token) > 2 and token[0] == "[" and token[-1] == "]"]
+        names = {"pad": PAD, "unk": UNK, "cls": CLS, "sep": SEP, "mask": MASK}
+        specials = {name: vocab[token] for name, token in names.items() if token in vocab}
+        after = (specials["sep"],)
+        super().__init__(vocab, specials, special, Template((specials["cls"],), after, after))
         self._library = _build_library(self.vocab, self.lowercase)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.vocab, self.lowercase)
+        return type(self), (self.vocab, self.lowercase, self.pre_tokenize)
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens."""
-        return len(self._tokens)
+    def _join(self, tokens: list[str]) -> str:
+        """`join_tokens` says where spaces go."""
+        return join_tokens(tokens, compose=self.lowercase)
 
-    @property
-    def pad_id(self) -> int:
-        """Id of [PAD], always 0."""
-        return self.vocab[PAD]
-
-    @property
-    def unk_id(self) -> int:
-        """Id of [UNK]."""
-        return self.vocab[UNK]
-
-    @property
-    def cls_id(self) -> int:
-        """Id of [CLS]."""
-        return self.vocab[CLS]
-
-    @property
-    def sep_id(self) -> int:
-        """Id of [SEP]."""
-        return self.vocab[SEP]
-
-    @property
-    def mask_id(self) -> int:
-        """Id of [MASK]; ValueError where the vocabulary has none."""
-        if MASK not in self.vocab:
-            raise ValueError(
-                f"the vocabulary of {self.vocab_size} tokens has no {MASK}; add it to predict masked tokens."
-            )
-        return self.vocab[MASK]
-
-    def encode(self, text: str, second_text: str | None = None, max_length: int | None = None) -> Encoding:
-        """Encode a text or a pair of texts.
-
-        Args:
-            text: the text.
-            second_text: the second one of a pair.
-            max_length: the largest number of tokens, special ones included. While there are more, the last token of the
-                longer text goes, of the first text where both are equally long (bert4keras' rule).
-
-        Returns:
-            The encoding.
-
-        Raises:
-            TypeError: a text is not a str.
-            ValueError: ``max_length`` has no room for the special tokens.
-        """
-        for name, value in (("text", text), ("second_text", second_text)):
-            if not isinstance(value, str) and (name == "text" or value is not None):
-                raise TypeError(f"{name} must be str. Received: {type(value).__name__}.")
-        return self.encode_batch([text], None if second_text is None else [second_text], max_length)[0]
-
-    def encode_batch(
-        self,
-        texts: Iterable[str],
-        second_texts: Iterable[str] | None = None,
-        max_length: int | None = None,
-        with_offsets: bool = True,
-    ) -> list[Encoding]:
-        """Encode many texts or pairs at once, on all cores (one, where TOKENIZERS_PARALLELISM=false is set).
-
-        Args:
-            texts: the texts.
-            second_texts: as many second texts.
-            max_length: see `encode`.
-            with_offsets: whether offsets are wanted; it is faster without.
-
-        Returns:
-            An encoding for each, in order, not padded.
-
-        Raises:
-            TypeError: an item is not a str.
-            ValueError: as `encode`, or the two lists differ in length.
-        """
-        room = self._room(max_length, num_special=2 if second_texts is None else 3)
-        texts = self._checked(texts, "texts")
-        if second_texts is not None:
-            second_texts = self._checked(second_texts, "second_texts")
-            if len(texts) != len(second_texts):
-                raise ValueError(
-                    f"texts and second_texts must pair up. Received: {len(texts)} and {len(second_texts)}; "
-                    f"give as many of both."
-                )
-        encodings: list[Encoding] = []
-        for start in range(0, len(texts), CHUNK):
-            part = slice(start, start + CHUNK)
-            first = self._split(texts[part], with_offsets)
-            second = [None] * len(first) if second_texts is None else self._split(second_texts[part], with_offsets)
-            for pieces, second_pieces in zip(first, second, strict=True):
-                encodings.append(assemble(pieces, second_pieces, room, self.cls_id, self.sep_id))
-        return encodings
-
-    def tokenize(self, text: str) -> list[str]:
-        """Split a text into tokens, without [CLS] and [SEP]; words that cannot be spelled are [UNK]."""
-        return self.ids_to_tokens(self.encode(text).token_ids[1:-1])
-
-    def token_to_id(self, token: str) -> int:
-        """The id of a token, that of [UNK] for an unknown one."""
-        return self.vocab.get(token, self.unk_id)
-
-    def id_to_token(self, token_id: int) -> str:
-        """The token with this id; ValueError for an id outside the vocabulary."""
-        index = operator.index(token_id)
-        if not 0 <= index < len(self._tokens):
-            raise ValueError(f"token ids must lie in 0 to {len(self._tokens) - 1}. Received: {index}.")
-        return self._tokens[index]
-
-    def ids_to_tokens(self, token_ids: Iterable[int]) -> list[str]:
-        """The tokens with these ids; ValueError for an id outside the vocabulary."""
-        return [self.id_to_token(token_id) for token_id in token_ids]
-
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """Turn ids into readable text.
-
-        Special tokens ([CLS], [UNK], [unused1], ...: all in brackets) are dropped; `join_tokens` says where spaces go.
-
-        Args:
-            token_ids: a list or an array [T].
-
-        Returns:
-            The text.
-
-        Raises:
-            ValueError: an id outside the vocabulary.
-        """
-        tokens = self.ids_to_tokens(token_ids)
-        words = [token for token in tokens if not (len(token) > 2 and token[0] == "[" and token[-1] == "]")]
-        return join_tokens(words, compose=self.lowercase)
+    def with_tokens(self, tokens: Iterable[str]) -> "Tokenizer":
+        """This tokenizer with more tokens at the end of its vocabulary; those in brackets are special."""
+        more = {token: self.vocab_size + i for i, token in enumerate(tokens)}
+        return Tokenizer(self.vocab | more, self.lowercase, self.pre_tokenize)
 
     def save(self, directory: PathLike) -> None:
         """Write vocab.txt and tokenizer_config.json, as transformers' BertTokenizer reads them too.
 
         Args:
             directory: the folder, made where it does not exist.
+
+        Raises:
+            UserError: it cuts words with a function.
         """
+        if callable(self.pre_tokenize):
+            raise UserError('a function that cuts words cannot be saved; use pre_tokenize="jieba", or None.')
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         save_vocab(self.vocab, directory / VOCAB_FILE)
-        config = {"do_lower_case": self.lowercase, "tokenizer_class": "BertTokenizer"}
+        config: dict[str, Any] = {"do_lower_case": self.lowercase, "tokenizer_class": "BertTokenizer"}
+        if self.pre_tokenize is not None:
+            config |= {"tokenizer_class": "RoFormerTokenizer", "pre_tokenize": self.pre_tokenize}
         write_text(directory / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
 
     @classmethod
@@ -220,11 +124,12 @@ class Tokenizer:
         """
         directory = Path(directory)
         path = directory / CONFIG_FILE
-        lowercase = _read_lowercase(path) if path.exists() else True
-        return cls(directory / VOCAB_FILE, lowercase=lowercase)
+        return cls(directory / VOCAB_FILE, **(_read_config(path) if path.exists() else {}))
 
     def _split(self, texts: list[str], with_offsets: bool) -> list[Pieces]:
         """Ids and offsets of each text, without special tokens."""
+        if self.pre_tokenize is not None:
+            return [self._split_by_words(text, with_offsets) for text in texts]
         rare = {index: text for index, text in enumerate(texts) if has_rare_character(text)}
         common = ["" if index in rare else text for index, text in enumerate(texts)] if rare else texts
         encode = self._library.encode_batch if with_offsets else self._library.encode_batch_fast
@@ -237,29 +142,32 @@ class Tokenizer:
             pieces[index] = (token_ids, offsets if with_offsets else None)
         return pieces
 
-    @staticmethod
-    def _checked(texts: Iterable[str], name: str) -> list[str]:
-        if isinstance(texts, str):
-            raise TypeError(f"{name} must be a list of str. Received: one str; use encode, or put it into a list.")
-        texts = list(texts)
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"{name}[{index}] must be str. Received: {type(text).__name__}.")
-        return texts
+    def _split_by_words(self, text: str, with_offsets: bool) -> Pieces:
+        cut = _jieba_words if self.pre_tokenize == JIEBA else self.pre_tokenize
+        assert callable(cut)
+        folded = fold(text) if self.lowercase else [(char, position) for position, char in enumerate(text)]
+        whole, places = "".join(char for char, _ in folded), [position for _, position in folded]
+        token_ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        taken = 0
+        for word in cut(whole):
+            if word in self.vocab:
+                found = [self.vocab[word]], [(0, len(word))]
+            else:
+                found = encode_text(word, self.vocab, self.unk_id, self.lowercase)
+            token_ids += found[0]
+            offsets += [(places[taken + start], places[taken + end - 1] + 1) for start, end in found[1]]
+            taken += len(word)
+        if taken != len(whole):
+            raise ValueError(f"pre_tokenize must lose no character of a text. Received: {taken} of {len(whole)}.")
+        return token_ids, offsets if with_offsets else None
 
-    @staticmethod
-    def _room(max_length: int | None, num_special: int) -> int | None:
-        """How many tokens the texts may take."""
-        if max_length is None:
-            return None
-        room = operator.index(max_length) - num_special
-        if room < 0:
-            form = "[CLS] text [SEP]" if num_special == 2 else "[CLS] text [SEP] text [SEP]"
-            raise ValueError(
-                f"max_length must be at least {num_special}, the number of special tokens in {form}. "
-                f"Received: {max_length}."
-            )
-        return room
+
+def _jieba_words(text: str) -> list[str]:
+    import jieba
+
+    jieba.setLogLevel("WARNING")
+    return jieba.lcut(text, HMM=False)
 
 
 def _build_library(vocab: Mapping[str, int], lowercase: bool) -> Any:
@@ -275,15 +183,35 @@ def _build_library(vocab: Mapping[str, int], lowercase: bool) -> Any:
     return library
 
 
-def _read_lowercase(path: Path) -> bool:
-    """Read do_lower_case from a tokenizer_config.json, and refuse rules that are not ours."""
-    with open_text(path) as file:
-        try:
-            config = parse_json(file.read(), path)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{error.lineno}: invalid JSON at column {error.colno}: {error.msg}.") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: expected a JSON object. Received: {type(config).__name__}.")
+def class_name(config: Mapping[str, Any]) -> str | None:
+    """The `tokenizer_class` of a tokenizer_config.json without its ending "Fast"; None where there is none."""
+    name = config.get("tokenizer_class")
+    return None if name is None else str(name).removesuffix("Fast")
+
+
+def wordpiece_of_json(path: Path) -> Tokenizer | None:
+    """The tokenizer of a tokenizer.json with exactly the rules of BERT, as transformers saves it; None for others."""
+    values = read_json_object(path)
+    model, rules = values.get("model") or {}, values.get("normalizer") or {}
+    lowercase = rules.get("lowercase", True)
+    bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
+    if (
+        (model.get("type"), model.get("unk_token"), model.get("continuing_subword_prefix")) != ("WordPiece", UNK, "##")
+        or any(rules.get(key) != value for key, value in bert.items())
+        or rules.get("strip_accents") not in (None, lowercase)
+        or (values.get("pre_tokenizer") or {}).get("type") != "BertPreTokenizer"
+    ):
+        return None
+    added = values.get("added_tokens") or ()
+    vocab = dict(model["vocab"]) | {token["content"]: token["id"] for token in added}
+    known = all(token in vocab for token in REQUIRED_TOKENS) and vocab[PAD] == 0
+    plain = known and sorted(vocab.values()) == list(range(len(vocab)))
+    return Tokenizer(vocab, lowercase) if plain and all(token["special"] for token in added) else None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """What a tokenizer_config.json says of `Tokenizer`'s arguments; rules that are not ours are refused."""
+    config = read_json_object(path)
     lowercase = config.get("do_lower_case", True)
     if not isinstance(lowercase, bool):
         raise ValueError(f"{path}: do_lower_case must be true or false. Received: {lowercase!r}.")
@@ -294,4 +222,18 @@ def _read_lowercase(path: Path) -> bool:
         )
     if config.get("tokenize_chinese_chars", True) is not True:
         raise ValueError(f"{path}: Chinese characters are always split. Received: tokenize_chinese_chars false.")
-    return lowercase
+    if config.get("do_basic_tokenize", True) is not True:
+        raise ValueError(f"{path}: words are always split at punctuation. Received: do_basic_tokenize false.")
+    if config.get("never_split"):
+        raise ValueError(
+            f"{path}: a token spelled in a text is text, and is split as such. Received: never_split "
+            f"{config['never_split']!r}; remove it if the model does without."
+        )
+    name = class_name(config)
+    if name not in _CLASSES:
+        raise ValueError(
+            f"{path}: vocab.txt is read by the rules of BertTokenizer or RoFormerTokenizer. Received: tokenizer_class "
+            f"{config['tokenizer_class']}; correct it if its rules are BERT's, or give a tokenizer.json."
+        )
+    words = config.get("pre_tokenize", JIEBA if name == "RoFormerTokenizer" else None)
+    return {"lowercase": lowercase, "pre_tokenize": words}

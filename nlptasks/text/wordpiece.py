@@ -99,6 +99,11 @@ def _raw_words(text: str) -> Iterator[list[tuple[str, int]]]:
     yield word
 
 
+def fold(text: str) -> list[tuple[str, int]]:
+    """A whole text as step 3 makes it: its characters, each with the position that it came from."""
+    return _fold([(char, position) for position, char in enumerate(text)])
+
+
 def _fold(word: list[tuple[str, int]]) -> list[tuple[str, int]]:
     """Step 3. The whole word is lower-cased at once: a capital sigma looks at its neighbors."""
     lowered = "".join(char for char, _ in word).lower()

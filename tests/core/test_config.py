@@ -32,7 +32,7 @@ def test_sizes_left_out_follow_from_the_others():
         ({"hierarchical_position": 1.4}, "hierarchical_position must lie between 0 and 1. Received: 1.4"),
         ({"residual_attention_scores": "all"}, "residual_attention_scores must be one of .*'all'"),
         ({"talking_heads": 3}, "talking_heads must be one of"),
-        ({"attention": "unilm", "segment_vocab_size": 1}, "segment ids 0 and 1.*segment_vocab_size=1"),
+        ({"attention": "unilm", "segment_vocab_size": 0}, "segment ids 0 and 1.*segment_vocab_size=0"),
     ],
 )
 def test_contradictions_are_refused(changes, message):

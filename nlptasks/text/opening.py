@@ -1,0 +1,63 @@
+"""The way in to a tokenizer: `open_tokenizer` takes a directory as people have them."""
+
+from pathlib import Path
+
+from nlptasks.errors import UserError
+from nlptasks.files import PathLike, read_json_object
+from nlptasks.text.base import TextTokenizer
+from nlptasks.text.pieces import FILES, SENTINELS, PieceTokenizer
+from nlptasks.text.tokenizer import CONFIG_FILE, VOCAB_FILE, Tokenizer, class_name, wordpiece_of_json
+from nlptasks.text.tokenizer_json import JSON_FILE, JsonTokenizer
+
+_PIECE_CLASSES = {"xlm-roberta": ("XLMRobertaTokenizer",), "t5": ("T5Tokenizer", "MT5Tokenizer")}
+TOKENIZER_FILES = (VOCAB_FILE, JSON_FILE, *FILES.values())
+"""by one of them a directory is known to have a tokenizer"""
+_GENERIC = (None, "PreTrainedTokenizer", "TokenizersBackend")
+"""classes that say nothing of a file"""
+
+
+def open_tokenizer(directory: PathLike) -> TextTokenizer:
+    """The tokenizer of a directory: vocab.txt, tokenizer.json, sentencepiece.bpe.model or spiece.model.
+
+    Of several files vocab.txt is taken, then tokenizer.json, unless tokenizer_config.json names a class that has
+    another. A tokenizer.json with BERT's rules is a `Tokenizer`.
+
+    Raises:
+        FileNotFoundError: none of the files is there.
+        UserError, ValueError: one line; a file that cannot be read, or a class or flag that is not followed.
+    """
+    directory = Path(directory)
+    config = read_json_object(directory / CONFIG_FILE) if (directory / CONFIG_FILE).is_file() else {}
+    name = class_name(config)
+    has_json = (directory / JSON_FILE).is_file()
+    if (directory / VOCAB_FILE).is_file() and not (has_json and name in _GENERIC[1:]):
+        return Tokenizer.from_directory(directory)
+    if has_json:
+        return wordpiece_of_json(directory / JSON_FILE) or JsonTokenizer.from_directory(directory)
+    for kind, file in FILES.items():
+        path = directory / file
+        if path.is_file():
+            if name not in (*_GENERIC, *_PIECE_CLASSES[kind]):
+                raise UserError(
+                    "{path}: {name} gives other ids to it than {known}, which is known; save the tokenizer with "
+                    "transformers once more, which writes tokenizer.json.",
+                    path=path,
+                    name=name,
+                    known=_PIECE_CLASSES[kind][0],
+                )
+            return PieceTokenizer(
+                path.read_bytes(), kind, _sentinels(directory, config), config.get("more_tokens", ()), str(path)
+            )
+    raise FileNotFoundError(
+        f"{directory}: holds none of {VOCAB_FILE}, {JSON_FILE}, {', '.join(FILES.values())}; a model comes with one. "
+        "(From vocab.json and merges.txt, transformers makes tokenizer.json: save the tokenizer once more.)"
+    )
+
+
+def _sentinels(directory: Path, config: dict) -> int:
+    """How many a T5 has behind its file: what tokenizer_config.json says; else 100, but none where that is an mT5's."""
+    if config.get("extra_ids") is not None:
+        return int(config["extra_ids"])
+    path = directory / "config.json"
+    model_type = read_json_object(path).get("model_type") if path.is_file() else None
+    return 0 if model_type == "mt5" else SENTINELS
