@@ -27,7 +27,7 @@ class DistillingOptions(FileColumns):
     valid: Path
     """validation file; it decides the best epoch of the first and the last stage"""
     checkpoint: str = SCRATCH
-    """pretrained BERT to fine-tune first, a directory with config, weights and vocab.txt"""
+    """pretrained BERT to fine-tune first, a directory with config, weights and tokenizer"""
     predecessor: Path | None = None
     """instead of a checkpoint: the run directory of a fine-tuned model of this task"""
     dropout: float = 0.1
@@ -135,10 +135,11 @@ def require_trained_labels(labels: Sequence[str], known: Sequence[str], path: Pa
         say(f"note: the training files have no example of {len(missing)} labels of the predecessor: {missing[:5]}")
 
 
-def encoder_of_checkpoint(options: DistillingOptions) -> "Transformer":
-    """The encoder of the checkpoint without a head, with the dropout of the options."""
+def encoder_of_checkpoint(options: DistillingOptions, pad_id: int) -> "Transformer":
+    """The encoder of the checkpoint without a head, with the dropout of the options and the tokenizer's padding."""
     from nlptasks.applications.encoder_head import HEAD
     from nlptasks.loading import build_transformer_model
 
     path, rate = options.checkpoint, options.dropout
-    return build_transformer_model(path, path, skip=(HEAD,), dropout=rate, attention_dropout=rate)
+    rates: dict[str, Any] = {"dropout": rate, "attention_dropout": rate}
+    return build_transformer_model(path, path, skip=(HEAD,), pad_id=pad_id, **rates)

@@ -8,13 +8,13 @@ from nlptasks.applications.options import EncoderTraining
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
 from nlptasks.core.transformer import Transformer
 from nlptasks.loading import APPLICATIONS, build_transformer_model
-from nlptasks.text import Tokenizer, build_character_vocab
+from nlptasks.text import TextTokenizer, Tokenizer, build_character_vocab, open_tokenizer
 
 
-def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> Tokenizer:
+def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> TextTokenizer:
     """The checkpoint's tokenizer; from scratch, one of the given vocabulary or of the characters of `texts`."""
     if not options.from_scratch:
-        return Tokenizer.from_directory(options.checkpoint)
+        return open_tokenizer(options.checkpoint)
     if options.vocab is not None:
         return Tokenizer(options.vocab)
     return Tokenizer(build_character_vocab(texts, options.min_count))
@@ -22,7 +22,7 @@ def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> Tokenizer:
 
 def make_transformer(
     options: EncoderTraining,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     max_positions: int,
     *,
     application: str = "encoder",

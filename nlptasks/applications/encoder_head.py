@@ -14,7 +14,7 @@ from nlptasks.backend import Tensor
 from nlptasks.core.masks import padding_mask
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer
 
 HEAD = "head."
 """what the names of a head's weights begin with in `model.safetensors`"""
@@ -81,7 +81,7 @@ def mean_state(hidden_BTD: Tensor, token_ids_BT: Tensor, pad_id: int) -> Tensor:
     return ops.sum(ops.cast(hidden_BTD, "float32") * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
 
 
-def check_vocabulary(transformer: Transformer, tokenizer: Tokenizer) -> None:
+def check_vocabulary(transformer: Transformer, tokenizer: TextTokenizer) -> None:
     """Refuses a tokenizer that does not fit the model.
 
     Raises:
@@ -89,7 +89,7 @@ def check_vocabulary(transformer: Transformer, tokenizer: Tokenizer) -> None:
     """
     if tokenizer.vocab_size != transformer.config.vocab_size:
         raise UserError(
-            "The tokenizer (vocab.txt) has {tokens} tokens and the model (config.json) {rows}; give the vocabulary "
+            "The tokenizer has {tokens} tokens and the model (config.json) {rows}; give the vocabulary "
             "that the model was trained with.",
             tokens=tokenizer.vocab_size,
             rows=transformer.config.vocab_size,
@@ -103,7 +103,7 @@ def check_vocabulary(transformer: Transformer, tokenizer: Tokenizer) -> None:
         )
 
 
-def check_fit(transformer: Transformer, tokenizer: Tokenizer, seq_length: int) -> None:
+def check_fit(transformer: Transformer, tokenizer: TextTokenizer, seq_length: int) -> None:
     """Refuses a tokenizer or a length that does not fit the model.
 
     Raises:

@@ -18,7 +18,7 @@ class EncoderTraining(TransformerTraining):
     """A training run of a Transformer that starts from a checkpoint, or from random weights and these sizes."""
 
     checkpoint: str = SCRATCH
-    """pretrained BERT to start from, a directory with config, weights and vocab.txt; none: train from scratch"""
+    """pretrained BERT to start from, a directory with config, weights and tokenizer; none: train from scratch"""
     vocab: Path | None = None
     """from scratch: vocabulary file; default: the characters of the training texts"""
     min_count: int = 1

@@ -18,11 +18,11 @@ from nlptasks.checkpoints.weights import assign_weights
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer, open_tokenizer
 
 
 def save_application(
-    model: EncoderWithHead | Transformer, tokenizer: Tokenizer, directory: str | Path, settings: dict[str, Any]
+    model: EncoderWithHead | Transformer, tokenizer: TextTokenizer, directory: str | Path, settings: dict[str, Any]
 ) -> None:
     """Writes config with `settings`, weights of Transformer and head, and vocabulary."""
     transformer, head = (model, {}) if isinstance(model, Transformer) else (model.transformer, model.head_weights())
@@ -53,7 +53,7 @@ def read_settings(
     return {(renamed or {}).get(name, name): value for name, value in settings.items() if name != "task"}
 
 
-def load_transformer(directory: str | Path, with_mlm: bool | str = False) -> tuple[Transformer, Tokenizer]:
+def load_transformer(directory: str | Path, with_mlm: bool | str = False) -> tuple[Transformer, TextTokenizer]:
     """The Transformer, without a head of the application's own, and the tokenizer that `save_application` wrote.
 
     Args:
@@ -66,14 +66,14 @@ def load_transformer(directory: str | Path, with_mlm: bool | str = False) -> tup
     model = Transformer(config, with_mlm=with_mlm)
     model.build()
     assign_weights(model, arrays, str(directory), transposed=True)
-    return model, Tokenizer.from_directory(directory)
+    return model, open_tokenizer(directory)
 
 
 def load_application(
     directory: str | Path,
     make_layers: Callable[[TransformerConfig], dict[str, keras.layers.Layer]],
     with_mlm: bool | str = False,
-) -> tuple[EncoderWithHead, Tokenizer]:
+) -> tuple[EncoderWithHead, TextTokenizer]:
     """The encoder with its head and the tokenizer that `save_application` wrote.
 
     Args:
@@ -97,7 +97,7 @@ def load_application(
     assign_weights(model.transformer, encoder, str(directory), transposed=True)
     for name, weight in weights.items():
         weight.assign(of_head[name])
-    return model, Tokenizer.from_directory(directory)
+    return model, open_tokenizer(directory)
 
 
 def _read(directory: Path) -> tuple[TransformerConfig, dict[str, np.ndarray]]:

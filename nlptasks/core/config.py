@@ -33,7 +33,7 @@ class TransformerConfig:
         attention: "bidirectional", "causal" or "unilm".
         position: "learned" (a table of absolute positions), "relative" (fixed sinusoids of the distance in every
             attention; NEZHA, arXiv 1909.00204), "rotary" (RoFormer, arXiv 2104.09864), or "counted": a table whose row
-            for the nth real token, counted from 1, is `pad_id` + n, and for padding `pad_id` (RoBERTa, arXiv 1907.11692).
+            for the nth real token, counted from 1, is `pad_id` + n, and `pad_id` for padding (RoBERTa, 1907.11692).
         pad_id: the id of the padding token.
         relative_distance: with relative positions, the largest distance that is told apart, in tokens.
         hierarchical_position: extends learned positions to `max_positions` squared: position i x max_positions + j is

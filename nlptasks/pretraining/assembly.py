@@ -20,7 +20,8 @@ from nlptasks.pretraining.loader import Batches
 from nlptasks.pretraining.objectives import Objective, parse_mixture
 from nlptasks.pretraining.run import fused_attention_problem
 from nlptasks.pretraining.shards import ShardSet
-from nlptasks.text.vocab import load_vocab
+from nlptasks.text import open_tokenizer
+from nlptasks.text.opening import TOKENIZER_FILES
 from nlptasks.train.optimizers import UNDECAYED, Lamb, PiecewiseLinear
 from nlptasks.train.progress import say
 from nlptasks.train.run import start_run
@@ -88,10 +89,11 @@ def assemble(options: "Pretrain") -> Assembly:
 
 def open_rows(options: "Pretrain") -> ShardSet:
     """The shards, made with the vocabulary of the model that the run goes on from, if there is one."""
-    vocab, start = options.shards / "vocab.txt", options.checkpoint
-    if start is not None:
-        beside = (start if start.is_dir() else start.parent) / "vocab.txt"
-        vocab = beside if beside.is_file() else vocab
+    vocab: dict[str, int] | Path | None = options.shards / "vocab.txt"
+    if options.checkpoint is not None:
+        vocab = _vocab_beside(options.checkpoint) or vocab
+    if isinstance(vocab, Path) and not vocab.is_file():
+        vocab = None  # the shards have a tokenizer of another kind
     rows = ShardSet(
         options.shards, vocab=vocab, skip_unreadable=options.skip_unreadable, check_digests=options.check_digests
     )
@@ -100,14 +102,24 @@ def open_rows(options: "Pretrain") -> ShardSet:
     return rows
 
 
+def _vocab_beside(checkpoint: Path) -> dict[str, int] | Path | None:
+    """The vocabulary of a checkpoint: the path of its vocab.txt, or that of a tokenizer of another kind, if any."""
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    if (folder / "vocab.txt").is_file():
+        return folder / "vocab.txt"
+    return dict(open_tokenizer(folder).vocab) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+
+
 def make_objectives(options: "Pretrain", rows: ShardSet) -> list[Objective]:
     """The ways to make examples."""
-    vocab, mixture = load_vocab(options.shards / "vocab.txt"), parse_mixture(options.objective)
+    tokenizer, mixture = rows.tokenizer(), parse_mixture(options.objective)
     isolate = rows.isolate_documents if options.isolate_documents is None else options.isolate_documents
     return [
         Objective(
             name=name,
-            vocab=vocab,
+            vocab=tokenizer.vocab,
+            specials=tokenizer.specials,
+            special_ids=tokenizer.special_ids,
             seq_length=rows.seq_length,
             mask_rate=options.mask_rate,
             isolate_documents=isolate,
@@ -142,7 +154,7 @@ def build_model(options: "Pretrain", rows: ShardSet, objectives: list[Objective]
     attention = objectives[0].attention if len(objectives) == 1 else "unilm"
     rates = {"dropout": options.dropout, "attention_dropout": options.attention_dropout}
     overrides: dict[str, Any] = {name: rate for name, rate in rates.items() if rate is not None}
-    overrides["attention"] = attention
+    overrides |= {"attention": attention, "pad_id": rows.tokenizer().pad_id}
     own_config = Path(options.config) if options.config.endswith(".json") else None
     if options.checkpoint is not None:
         given = own_config or options.checkpoint

@@ -18,7 +18,8 @@ from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, re
 from nlptasks.pretraining.packing import COUNTS, SHORTEST_ROW, Packer, too_short
 from nlptasks.pretraining.shards import FORMAT_VERSION, META_FILE, vocab_fingerprint, write_meta, write_shard
 from nlptasks.pretraining.words import SEGMENTERS, make_word_cutter
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer, Tokenizer
+from nlptasks.text import open_tokenizer as open_any
 from nlptasks.text.vocab import SPECIAL_TOKENS
 from nlptasks.train.options import require_one_of
 from nlptasks.train.record import require_new_folder
@@ -61,17 +62,21 @@ class ShardOptions:
         return CorpusFormat(format=self.format, documents=self.documents, field=self.field)
 
 
-def open_tokenizer(path: PathLike, lowercase: bool = True) -> Tokenizer:
+def open_tokenizer(path: PathLike, lowercase: bool = True) -> TextTokenizer:
     """The tokenizer of a vocabulary that pretraining can use.
 
     Args:
-        path: a vocab.txt, or a folder with one (whose tokenizer_config.json then decides about case).
+        path: a vocab.txt, or a folder with a tokenizer (whose tokenizer_config.json then decides about case).
         lowercase: for a file.
 
     Raises:
         FileNotFoundError, ValueError: one line; all special tokens that are missing are named.
     """
     path = Path(path)
+    if path.is_dir() and not (path / "vocab.txt").is_file():
+        tokenizer = open_any(path)
+        tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id  # noqa: B018 - each says so where it is missing
+        return tokenizer
     file = path / "vocab.txt" if path.is_dir() else path
     with open_text(file) as lines:
         tokens = {line.rstrip("\r\n") for line in lines}
@@ -80,7 +85,7 @@ def open_tokenizer(path: PathLike, lowercase: bool = True) -> Tokenizer:
             f"{file}: a vocabulary for pretraining needs {', '.join(missing)}, which it lacks among {len(tokens)} "
             f"tokens; add a line for each ([PAD] the first), or make one with `nlptasks pretraining vocab`."
         )
-    return Tokenizer.from_directory(path) if path.is_dir() else Tokenizer(path, lowercase)
+    return open_any(path) if path.is_dir() else Tokenizer(path, lowercase)
 
 
 class ShardMaker:
@@ -99,7 +104,9 @@ class ShardMaker:
         FileNotFoundError, ValueError: as `find_files`.
     """
 
-    def __init__(self, inputs: Iterable[PathLike], tokenizer: Tokenizer, directory: PathLike, options: ShardOptions):
+    def __init__(
+        self, inputs: Iterable[PathLike], tokenizer: TextTokenizer, directory: PathLike, options: ShardOptions
+    ):
         self.tokenizer, self.directory, self.options = tokenizer, Path(directory), options
         self.files = find_files(inputs)
         self.units = plan_units(self.files, options.shard_bytes)

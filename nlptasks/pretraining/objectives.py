@@ -6,7 +6,7 @@ stored once, and every epoch masks it anew.
 Legend: L tokens of a row, T width of the arrays, M targets an example.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,10 +15,11 @@ import numpy as np
 from nlptasks.errors import UserError
 from nlptasks.pretraining.shards import Row
 from nlptasks.text.batches import round_up
-from nlptasks.text.vocab import MASK, PAD, SEP, SPECIAL_TOKENS
+from nlptasks.text.vocab import SPECIAL_TOKENS
 
 OBJECTIVES = ("mlm", "lm", "unilm")
 ATTENTION = {"mlm": "bidirectional", "lm": "causal", "unilm": "unilm"}
+_NAMES = ("pad", "unk", "cls", "sep", "mask")  # of SPECIAL_TOKENS
 MASKED, KEPT = 0.8, 0.1  # shares of the chosen tokens; the rest becomes random tokens (arXiv 1810.04805)
 
 Example = dict[str, np.ndarray]
@@ -46,13 +47,15 @@ class Objective:
             before it; "unilm", the part behind a random split from the part before it, with a [SEP] between them
             (arXiv 1905.03197).
         vocab: token to id.
+        specials: ids of "pad", "unk", "cls", "sep" and "mask"; None: those of BERT's names in `vocab`.
+        special_ids: all ids that are no word; None: those of tokens in brackets.
         seq_length: T.
         mask_rate: share of a row's tokens that "mlm" chooses; special tokens are never chosen, nor put in.
         isolate_documents: positions see their own document only.
         segments: "lm" marks its tokens as segment 1: a model with the mask of "unilm" then reads them as causal.
 
     Raises:
-        ValueError: an unknown name, a rate outside (0, 1), a vocabulary without [PAD] as token 0, [SEP] or [MASK].
+        ValueError: an unknown name, a rate outside (0, 1), a vocabulary without one of the special tokens.
     """
 
     name: str
@@ -61,6 +64,10 @@ class Objective:
     mask_rate: float = 0.15
     isolate_documents: bool = False
     segments: bool = False
+    specials: Mapping[str, int] | None = None
+    special_ids: Collection[int] | None = None
+    _ids: dict[str, int] = field(init=False, repr=False, compare=False)
+    """`specials`, or what stands for them"""
     _ordinary: np.ndarray = field(init=False, repr=False, compare=False)
     """ids of the tokens that may be put in at random"""
 
@@ -69,11 +76,17 @@ class Objective:
             raise ValueError(f"an objective is one of {', '.join(OBJECTIVES)}. Received: {self.name!r}.")
         if not 0 < self.mask_rate < 1:
             raise UserError("{field:mask_rate} must lie between 0 and 1. Received: {rate}.", rate=self.mask_rate)
-        if missing := [token for token in SPECIAL_TOKENS if token not in self.vocab]:
+        names = dict(zip(_NAMES, SPECIAL_TOKENS, strict=True))
+        ids = self.specials or {name: self.vocab[token] for name, token in names.items() if token in self.vocab}
+        if missing := [token for name, token in names.items() if name not in ids]:
             raise ValueError(f"the vocabulary lacks {', '.join(missing)}; add them, [PAD] as the first token.")
-        if self.vocab[PAD] != 0:
-            raise ValueError(f"[PAD] must be token 0 of the vocabulary. Received: {self.vocab[PAD]}.")
-        ordinary = [i for token, i in self.vocab.items() if not (token.startswith("[") and token.endswith("]"))]
+        if self.specials is None and ids["pad"] != 0:
+            raise ValueError(f"[PAD] must be token 0 of the vocabulary. Received: {ids['pad']}.")
+        object.__setattr__(self, "_ids", dict(ids))
+        if self.special_ids is None:
+            ordinary = [i for token, i in self.vocab.items() if not (token.startswith("[") and token.endswith("]"))]
+        else:
+            ordinary = [i for i in self.vocab.values() if i not in self.special_ids]
         object.__setattr__(self, "_ordinary", np.array(sorted(ordinary), "int32"))
         if not ordinary:
             raise ValueError("the vocabulary holds special tokens only.")
@@ -95,7 +108,7 @@ class Objective:
         make = {"mlm": self._masked, "lm": self._causal, "unilm": self._split}[self.name]
         parts = make(row, random)
         example = {
-            "token_ids": _padded(parts.token_ids, self.seq_length),
+            "token_ids": _padded(parts.token_ids, self.seq_length, self._ids["pad"]),
             "target_positions": _padded(parts.positions, self.num_targets),
             "target_ids": _padded(parts.targets, self.num_targets),
             "target_weights": _padded(np.ones(len(parts.positions), "float32"), self.num_targets),
@@ -113,7 +126,7 @@ class Objective:
         positions = chosen_positions(row, self.mask_rate, self.num_targets, random, self._special_ids)
         draw = random.random(len(positions))
         shown = ids.copy()
-        shown[positions[draw < MASKED]] = self.vocab[MASK]
+        shown[positions[draw < MASKED]] = self._ids["mask"]
         changed = positions[draw >= MASKED + KEPT]
         shown[changed] = self._ordinary[random.integers(0, len(self._ordinary), len(changed))]
         return _Parts(shown, np.zeros(length, "int32"), np.cumsum(row.document_starts), positions, ids[positions])
@@ -132,7 +145,7 @@ class Objective:
             ids, starts, documents = (np.delete(x, -2) for x in (ids, starts, documents))
         splits = 2 + np.flatnonzero(starts[2:-1])  # each part has a word at least
         split = int(random.choice(splits)) if len(splits) else len(ids) - 1
-        shown = np.insert(ids, split, self.vocab[SEP])
+        shown = np.insert(ids, split, self._ids["sep"])
         documents = np.insert(documents, split, documents[split - 1])
         segments = (np.arange(len(shown)) > split).astype("int32")
         positions = np.arange(split, len(shown) - 1)
@@ -143,11 +156,11 @@ class Objective:
     @property
     def unpredicted_ids(self) -> list[int]:
         """Tokens that are never a target: [SEP] closes rows where the next token is predicted."""
-        return [self.vocab[token] for token in SPECIAL_TOKENS if self.name == "mlm" or token != SEP]
+        return [self._ids[name] for name in _NAMES if self.name == "mlm" or name != "sep"]
 
     @property
     def _special_ids(self) -> np.ndarray:
-        return np.array([self.vocab[token] for token in SPECIAL_TOKENS])
+        return np.array([self._ids[name] for name in _NAMES])
 
 
 def chosen_positions(
@@ -173,8 +186,8 @@ def chosen_positions(
     return np.flatnonzero(ordinary)[chosen[owners]]
 
 
-def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    array = np.zeros(length, "float32" if values.dtype.kind == "f" else "int32")
+def _padded(values: np.ndarray, length: int, fill: int = 0) -> np.ndarray:
+    array = np.full(length, fill, "float32" if values.dtype.kind == "f" else "int32")
     array[: len(values)] = values
     return array
 

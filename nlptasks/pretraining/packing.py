@@ -15,7 +15,7 @@ from nlptasks.errors import UserError
 from nlptasks.pretraining.shards import DOCUMENT_START, WORD_START, Row, encode_row, id_bytes_for
 from nlptasks.pretraining.tokens import LineTokenizer
 from nlptasks.pretraining.words import WordCutter
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer
 from nlptasks.text.sentences import sentence_ends, split_sentences
 
 CHUNK = 1 << 16
@@ -60,7 +60,7 @@ class Packer:
         ValueError: ``seq_length`` below 8.
     """
 
-    def __init__(self, tokenizer: Tokenizer, cut_words: WordCutter, seq_length: int):
+    def __init__(self, tokenizer: TextTokenizer, cut_words: WordCutter, seq_length: int):
         if seq_length < SHORTEST_ROW:
             raise too_short(seq_length)
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))

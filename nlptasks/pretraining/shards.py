@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nlptasks.files import PathLike, atomic_path, read_json_object, write_text
-from nlptasks.text import Tokenizer, load_vocab
+from nlptasks.text import TextTokenizer, load_vocab, open_tokenizer
 
 if TYPE_CHECKING:
     from array_record.python.array_record_module import ArrayRecordReader
@@ -194,9 +194,9 @@ class ShardSet:
         self._readers: dict[int, ArrayRecordReader] = {}
         self._process = os.getpid()
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> TextTokenizer:
         """The tokenizer that made the rows."""
-        return Tokenizer.from_directory(self.directory)
+        return open_tokenizer(self.directory)
 
     def check(self) -> None:
         """Read every file that is in use once and compare its SHA-256.

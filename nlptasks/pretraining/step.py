@@ -98,7 +98,7 @@ def make_step(model: Transformer, optimizer: keras.optimizers.Optimizer, spike: 
         if spike is not None:
             bad |= (state.usual_loss > 0) & (loss > spike * state.usual_loss)
         state = _next_state(state, sums.others, optimizer, gradients, loss, bad)
-        tokens = jnp.sum(padding_mask(batch["token_ids"])).astype("float32")
+        tokens = jnp.sum(padding_mask(batch["token_ids"], model.config.pad_id)).astype("float32")
         metrics = {"loss": loss, "accuracy": sums.hits / targets, "targets": targets, "tokens": tokens}
         return state, metrics | {"gradient_norm": norm, "bad": bad.astype("float32")}
 

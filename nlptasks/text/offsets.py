@@ -1,4 +1,4 @@
-"""Where tokens lie in the text that was given, through what normalisation makes of it.
+"""Where tokens lie in the text that was given, through what normalization makes of it.
 
 `tokenizers` and `sentencepiece` say which characters a token came from, each with habits of its own: a ▁ that is put
 before the text is said to lie on its first character, a token that is one of several made of one character (㈱, ½) on

@@ -23,7 +23,7 @@ from nlptasks.applications.examples import ShuffledBatches, padded_inputs, predi
 from nlptasks.applications.storage import load_application, read_settings, save_application
 from nlptasks.backend import Tensor, compile_function
 from nlptasks.core.transformer import Transformer
-from nlptasks.text import Encoding, Tokenizer
+from nlptasks.text import Encoding, TextTokenizer
 from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import multilabel_categorical_crossentropy
 
@@ -85,7 +85,7 @@ class Classifier:
     def __init__(
         self,
         model: EncoderWithHead,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         labels: Sequence[str],
         seq_length: int = 128,
         multi_label: bool = False,

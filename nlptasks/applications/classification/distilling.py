@@ -65,10 +65,11 @@ class DistillableClassifier:
     def start(self) -> Classifier:
         """A classifier on the encoder of the checkpoint, with a fresh head."""
         from nlptasks.applications.classification.classifier import Classifier, classification_model
-        from nlptasks.text import Tokenizer
+        from nlptasks.text import open_tokenizer
 
-        tokenizer = Tokenizer.from_directory(self.options.checkpoint)
-        model = classification_model(encoder_of_checkpoint(self.options), len(self.labels), self.options.dropout)
+        tokenizer = open_tokenizer(self.options.checkpoint)
+        encoder = encoder_of_checkpoint(self.options, tokenizer.pad_id)
+        model = classification_model(encoder, len(self.labels), self.options.dropout)
         pair = self.options.second_text_column is not None
         return Classifier(model, tokenizer, self.labels, pair=pair, **self.settings)
 

@@ -26,7 +26,7 @@ from nlptasks.core.transformer import Transformer
 from nlptasks.generate import Generator, Sampling
 from nlptasks.generate.constraints import forbid
 from nlptasks.generate.search import Hypothesis, Search
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer
 from nlptasks.text.batches import length_sorted_batches
 from nlptasks.train.experiment import run_folder
 
@@ -66,7 +66,7 @@ class ConditionalGenerator:
 
     task: ClassVar[str] = "conditional_generation"
 
-    def __init__(self, model: EncoderWithHead, tokenizer: Tokenizer, conditions: Conditions, seq_length: int = 128):
+    def __init__(self, model: EncoderWithHead, tokenizer: TextTokenizer, conditions: Conditions, seq_length: int = 128):
         check_fit(model.transformer, tokenizer, seq_length)
         if model.transformer.config.layer_norm_cond_size != conditions.size:
             raise ValueError(
@@ -80,8 +80,6 @@ class ConditionalGenerator:
             )
         self.model, self.tokenizer, self.conditions, self.seq_length = model, tokenizer, conditions, seq_length
         self._prefix_ids = np.array([tokenizer.vocab[token] for token in conditions.prefix_tokens], "int32")
-        tokens = ((i, t) for t, i in tokenizer.vocab.items())
-        self._special = [i for i, t in tokens if t.startswith("[") and t.endswith("]") and len(t) > 2]
         self._score = compile_function(lambda batch: self._row_log_probabilities(batch), model)
         self._generator: Generator | None = None
 
@@ -254,7 +252,7 @@ class ConditionalGenerator:
             max_length=room if max_length is None else min(max_length, room),
             min_length=min_length,
             repetition_penalty=repetition_penalty,
-            constraints=[forbid([i for i in self._special if i not in (self.tokenizer.pad_id, self.tokenizer.sep_id)])],
+            constraints=[forbid(sorted(self.tokenizer.special_ids - {self.tokenizer.pad_id, self.tokenizer.sep_id}))],
             conditions=self._vectors(rows),
             guidance=guidance,
             progress=progress,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 import numpy as np
 
 from nlptasks.applications.examples import WIDTH, ShuffledBatches
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer
 from nlptasks.text.batches import pad, round_up
 from nlptasks.text.sentences import sentence_ends
 
@@ -27,7 +27,7 @@ class ConditionalBatch(TypedDict):
     vectors: NotRequired[np.ndarray]  # float32 (B, C), zeros: none
 
 
-def cut_texts(tokenizer: Tokenizer, texts: Sequence[str], room: int) -> tuple[list[np.ndarray], list[bool]]:
+def cut_texts(tokenizer: TextTokenizer, texts: Sequence[str], room: int) -> tuple[list[np.ndarray], list[bool]]:
     """The tokens of the longest whole sentences at the beginning of each text that fit.
 
     Args:

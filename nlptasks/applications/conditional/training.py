@@ -20,7 +20,7 @@ from nlptasks.train.record import open_run
 
 if TYPE_CHECKING:
     from nlptasks.core.transformer import Transformer
-    from nlptasks.text import Tokenizer
+    from nlptasks.text import TextTokenizer
 
 MOST_HELD_OUT = 2000
 
@@ -101,18 +101,16 @@ def train_generator(
     Experiment(options, writer, examples, lambda: likelihood(writer, validation), "log_likelihood").run()
 
 
-def _tokenizer(options: GeneratorOptions, texts: Iterable[ConditionedText], conditions: Conditions) -> Tokenizer:
+def _tokenizer(options: GeneratorOptions, texts: Iterable[ConditionedText], conditions: Conditions) -> TextTokenizer:
     from nlptasks.applications.encoder import make_tokenizer
-    from nlptasks.text import Tokenizer
 
     tokenizer = make_tokenizer(options, (text.text for text in texts))
     if not options.from_scratch or options.vocab is not None or not conditions.prefix_tokens:
         return tokenizer
-    more = {token: tokenizer.vocab_size + i for i, token in enumerate(conditions.prefix_tokens)}
-    return Tokenizer(tokenizer.vocab | more)
+    return tokenizer.with_tokens(conditions.prefix_tokens)
 
 
-def _transformer(options: GeneratorOptions, tokenizer: Tokenizer, conditions: Conditions) -> Transformer:
+def _transformer(options: GeneratorOptions, tokenizer: TextTokenizer, conditions: Conditions) -> Transformer:
     from nlptasks.applications.encoder import make_transformer
 
     norms: dict[str, Any] = {"layer_norm_cond_size": conditions.size}

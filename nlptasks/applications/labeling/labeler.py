@@ -35,7 +35,7 @@ from nlptasks.applications.labeling.training import (
 from nlptasks.applications.storage import load_application, read_settings, save_application
 from nlptasks.backend import compile_function
 from nlptasks.core.transformer import Transformer
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer
 from nlptasks.text.entities import Entity
 from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import sparse_multilabel_categorical_crossentropy
@@ -63,7 +63,7 @@ class Labeler:
     task: ClassVar[str] = "sequence_labeling"
 
     def __init__(
-        self, model: EncoderWithHead, tokenizer: Tokenizer, types: Sequence[str], head: str, seq_length: int = 128
+        self, model: EncoderWithHead, tokenizer: TextTokenizer, types: Sequence[str], head: str, seq_length: int = 128
     ):
         check_fit(model.transformer, tokenizer, seq_length)
         _check_head(head, types)

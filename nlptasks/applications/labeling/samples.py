@@ -11,7 +11,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from nlptasks.applications.examples import ShuffledBatches, padded_inputs
-from nlptasks.text import Encoding, Tokenizer
+from nlptasks.text import Encoding, TextTokenizer
 from nlptasks.text.batches import round_up
 from nlptasks.text.entities import Entity, EntityText
 from nlptasks.text.sentences import sentence_ends
@@ -46,7 +46,7 @@ class Span(NamedTuple):
     type_id: int
 
 
-def cut_windows(tokenizer: Tokenizer, texts: Sequence[str], seq_length: int) -> list[Window]:
+def cut_windows(tokenizer: TextTokenizer, texts: Sequence[str], seq_length: int) -> list[Window]:
     """All tokens of the texts in windows of at most `seq_length` tokens, [CLS] and [SEP] included.
 
     A text that is too long is cut behind the last sentence end that fits, else behind the last comma or space, else
@@ -163,7 +163,7 @@ class LabelingExamples(ShuffledBatches):
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         seq_length: int,
         texts: Sequence[EntityText],
         types: Sequence[str],

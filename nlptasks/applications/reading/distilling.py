@@ -8,7 +8,7 @@ from nlptasks.applications.distilling import DistillingOptions, model_settings, 
 from nlptasks.applications.reading.training import scores_of
 from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.errors import UserError
-from nlptasks.text import Tokenizer, read_questions
+from nlptasks.text import open_tokenizer, read_questions
 from nlptasks.train.options import require_share
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ class DistillableReader:
         from nlptasks.loading import build_transformer_model
 
         path, rate = self.options.checkpoint, self.options.dropout
-        model = build_transformer_model(
-            path, path, application="unilm", with_mlm="linear", dropout=rate, attention_dropout=rate
-        )
-        return Reader(model, Tokenizer.from_directory(path), ReadingLengths(**self.settings))
+        tokenizer = open_tokenizer(path)
+        config: dict[str, Any] = {"dropout": rate, "attention_dropout": rate, "pad_id": tokenizer.pad_id}
+        model = build_transformer_model(path, path, application="unilm", with_mlm="linear", **config)
+        return Reader(model, tokenizer, ReadingLengths(**self.settings))
 
     def examples(self, application: Reader, seed: int) -> ReadingExamples:
         """The training questions."""

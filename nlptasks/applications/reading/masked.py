@@ -21,7 +21,7 @@ from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.generate.loop import round_rows, round_width
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer
 from nlptasks.text.batches import pad, round_up
 
 
@@ -91,7 +91,7 @@ class MaskedAnswerDecoder:
         tokenizer: with a `[MASK]`.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer):
+    def __init__(self, model: Transformer, tokenizer: TextTokenizer):
         self.model, self.end_id, self.mask_id = model, tokenizer.sep_id, tokenizer.mask_id
         self._run = compile_function(self._probabilities, model)
 

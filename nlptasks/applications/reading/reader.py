@@ -20,7 +20,7 @@ from nlptasks.applications.seq2seq_loss import TargetBatch, target_loss
 from nlptasks.applications.storage import load_transformer, read_settings, save_application
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
-from nlptasks.text import Question, Tokenizer
+from nlptasks.text import Question, TextTokenizer
 from nlptasks.train.experiment import run_folder
 
 Asked = tuple[str, Sequence[str]]
@@ -84,7 +84,7 @@ class Reader:
     def __init__(
         self,
         model: Transformer,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         lengths: ReadingLengths | None = None,
         method: str = "seq2seq",
     ):

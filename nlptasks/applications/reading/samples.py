@@ -15,7 +15,7 @@ from nlptasks.applications.reading.masked import masked_batch
 from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalize, offsets_of
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch
 from nlptasks.errors import UserError
-from nlptasks.text import Passage, Question, Tokenizer
+from nlptasks.text import Encoding, Passage, Question, TextTokenizer
 from nlptasks.text.batches import length_sorted_batches
 
 MASKED_SHARE, MASKED_QUESTION_SHARE = 0.15, 0.4
@@ -92,7 +92,7 @@ class ReadingExamples:
     def __init__(
         self,
         questions: Sequence[Question],
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         lengths: ReadingLengths,
         negative_ratio: float | None = None,
         seed: int = 0,
@@ -125,7 +125,13 @@ class ReadingExamples:
             for owner, passage, passage_windows in zip(owners.tolist(), passages, windows, strict=True)
             for answer in self._target_texts(questions[owner], passage, [text for _, text in passage_windows])
         ]
-        self._targets = self._target_ids(answers)
+        if tokenizer.context_free:
+            self._targets = self._target_ids(answers)
+        else:
+            encoded = [window for of_passage in self._encoded_windows(passages) for window in of_passage]
+            texts = [normalize(passage.text) for passage in passages]
+            owned = [text for text, of_passage in zip(texts, windows, strict=True) for _ in of_passage]
+            self._targets = [self._covering(*one) for one in zip(answers, owned, encoded, strict=True)]
 
     def __len__(self) -> int:
         return len(self._questions)
@@ -146,6 +152,33 @@ class ReadingExamples:
                 for window, start in zip(passage_windows, starts, strict=True)
             ]
         return found
+
+    def _encoded_windows(self, passages: Sequence[Passage]) -> list[list[Encoding]]:
+        return encode_windows(self._tokenizer, self._lengths, [passage.text for passage in passages])
+
+    def _covering(self, answer: str, text: str, window: Encoding) -> np.ndarray:
+        """The tokens of a window that an answer lies on, closed by `[SEP]`.
+
+        A tokenizer whose pieces depend on what stands around them would cut the answer alone in another way, and what
+        is no piece of the passage cannot be found there.
+        """
+        end, most = np.array([self._tokenizer.sep_id], "int32"), self._lengths.answer_length
+        if not answer:
+            return end
+        starts, ends = offsets_of(window)[1:-1].T
+        text, first = _comparable(text), int(starts[0])
+        start = text.find(_comparable(answer), first)
+        parts = [answer] if start >= 0 else answer.split(",")  # parts of an answer that stand apart
+        found = []
+        for part in parts:
+            start = text.find(_comparable(part), first)
+            found.append(window.token_ids[1:-1][(starts < start + len(part)) & (ends > start)])
+        comma = self._tokenizer.encode(",").token_ids[-2:-1]
+        ids = np.concatenate([piece for one in found for piece in (comma, one)][1:])
+        if len(ids) >= most:
+            self.counts.kept -= 1
+            self.counts.cut += 1
+        return np.append(ids[: most - 1], end)
 
     def _target_texts(self, question: Question, passage: Passage, kept: Sequence[str]) -> list[str]:
         """The answer that each window of a passage gives, "" for none."""

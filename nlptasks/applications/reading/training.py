@@ -12,7 +12,7 @@ from nlptasks.applications.options import EncoderTraining
 from nlptasks.applications.reading.windows import ReadingLengths, normalize
 from nlptasks.errors import UserError
 from nlptasks.metrics.reading import score_reading
-from nlptasks.text import Question, Tokenizer
+from nlptasks.text import Question, TextTokenizer, Tokenizer
 from nlptasks.text.vocab import SPECIAL_TOKENS, simplify_vocab
 from nlptasks.train import progress
 from nlptasks.train.options import require_at_least, require_one_of, require_share
@@ -143,7 +143,7 @@ def _check_questions(training: Sequence[Question], validation: Sequence[Question
         raise UserError("the ids of validation questions must be unique, because answers are stored by id.")
 
 
-def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[Tokenizer, dict[str, list[int]]]:
+def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[TextTokenizer, dict[str, list[int]]]:
     """The tokenizer, and, where it keeps only some tokens of the checkpoint, which: `keep_tokens`."""
     from nlptasks.applications.encoder import make_tokenizer
 
@@ -151,6 +151,12 @@ def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[To
     tokenizer = make_tokenizer(options, (normalize(text) for texts in questions for text in texts))
     if not options.simplify_vocab:
         return tokenizer, {}
+    if not (isinstance(tokenizer, Tokenizer) and tokenizer.context_free):
+        raise UserError(
+            "{field:simplify_vocab} leaves out what a vocab.txt holds and BERT's tokenizer never makes; leave it out: "
+            "{checkpoint} has another tokenizer.",
+            checkpoint=options.checkpoint,
+        )
     first = [token for token in SPECIAL_TOKENS if token in tokenizer.vocab]
     vocab, keep_tokens = simplify_vocab(tokenizer.vocab, first)
     return Tokenizer(vocab, tokenizer.lowercase), {"keep_tokens": keep_tokens}

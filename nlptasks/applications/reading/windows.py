@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nlptasks.errors import UserError
-from nlptasks.text import Encoding, Tokenizer
+from nlptasks.text import Encoding, TextTokenizer
 
 _COMMAS = str.maketrans(dict.fromkeys(" 、；，", ","))
 
@@ -68,7 +68,7 @@ def source_ids(passage: Encoding, question: Encoding) -> list[int]:
 
 
 def encode_windows(
-    tokenizer: Tokenizer, lengths: ReadingLengths, passages: Sequence[str], with_offsets: bool = True
+    tokenizer: TextTokenizer, lengths: ReadingLengths, passages: Sequence[str], with_offsets: bool = True
 ) -> list[list[Encoding]]:
     """The windows `[CLS] window [SEP]` of each normalized passage; without a stride it has one, which may be cut."""
     texts = [normalize(passage) for passage in passages]
@@ -127,7 +127,7 @@ class Row(NamedTuple):
 
 
 def encode_rows(
-    tokenizer: Tokenizer, lengths: ReadingLengths, questions: Sequence[tuple[str, Sequence[str]]]
+    tokenizer: TextTokenizer, lengths: ReadingLengths, questions: Sequence[tuple[str, Sequence[str]]]
 ) -> list[Row]:
     """The rows of all windows of all passages of questions `(question, passages)`, in order."""
     passages = [passage for _, given in questions for passage in given]

@@ -48,7 +48,7 @@ class SimilarityOptions(TransformerTraining):
     encoder: str = "gru"
     """the encoder: gru or transformer"""
     checkpoint: str = SCRATCH
-    """transformer: pretrained BERT to start from, a directory with config, weights and vocab.txt; none: from scratch"""
+    """transformer: pretrained BERT to start from, a directory with config, weights and tokenizer; none: from scratch"""
     pooling: str | None = None
     """gru: last, the last state (default), or mean of all states; transformer: mean (default) or first ([CLS])"""
     seq_length: int = 64

@@ -16,7 +16,7 @@ from nlptasks.checkpoints.weights import assign_weights, export_weights
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
-from nlptasks.text import Tokenizer
+from nlptasks.text import TextTokenizer, open_tokenizer
 from nlptasks.text.batches import length_sorted_batches, pad, round_up
 
 BATCH, WIDTH = 64, 16
@@ -38,11 +38,11 @@ class TransformerModel:
 
     encoder = "transformer"
 
-    def __init__(self, network: TransformerEncoder, tokenizer: Tokenizer, seq_length: int = 64) -> None:
+    def __init__(self, network: TransformerEncoder, tokenizer: TextTokenizer, seq_length: int = 64) -> None:
         config = network.transformer.config
         if tokenizer.vocab_size != config.vocab_size:
             raise UserError(
-                "The tokenizer (vocab.txt) has {tokens} tokens and the model {rows}; give the vocabulary that the "
+                "The tokenizer has {tokens} tokens and the model {rows}; give the vocabulary that the "
                 "model was trained with.",
                 tokens=tokenizer.vocab_size,
                 rows=config.vocab_size,
@@ -108,4 +108,4 @@ class TransformerModel:
         assign_weights(transformer, read_huggingface(directory, transformer.config), str(directory), transposed=True)
         pooling = {old: new for new, old in _FORMER_NAMES.items()}.get(settings["pooling"], settings["pooling"])
         network = TransformerEncoder(transformer, pooling)
-        return cls(network, Tokenizer.from_directory(directory), int(settings["seq_length"]))
+        return cls(network, open_tokenizer(directory), int(settings["seq_length"]))
