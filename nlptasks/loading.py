@@ -7,12 +7,14 @@ from nlptasks.checkpoints.bert4keras import read_bert4keras
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.families import MODELS
 from nlptasks.checkpoints.google import read_google
-from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface
+from nlptasks.checkpoints.huggingface import CONFIG, SHARDS, read_huggingface
 from nlptasks.checkpoints.layout import google_prefix
-from nlptasks.checkpoints.weights import assign_weights, unshared
+from nlptasks.checkpoints.weights import MLM_HEAD, assign_weights, unshared
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 
+_CONFIGS = (CONFIG, "bert_config.json", "albert_config.json")
+_WEIGHTS = (".safetensors", ".index", ".meta")
 APPLICATIONS = {"encoder": "bidirectional", "lm": "causal", "unilm": "unilm"}
 
 
@@ -40,9 +42,11 @@ def build_transformer_model(
         hidden = model([encoding.token_ids[None], encoding.segment_ids[None]])  # (1, 8, 768)
 
     Args:
-        config_path: `bert_config.json`, `config.json`, or the directory that holds one of them.
-        checkpoint_path: None (fresh weights), a Google TensorFlow checkpoint prefix, a Hugging Face directory or
-            `.safetensors` file, HDF5 weights saved by bert4keras, or a directory written by this library.
+        config_path: `bert_config.json`, `config.json`, the directory that holds one of them, or a checkpoint in it.
+        checkpoint_path: None (fresh weights), a Google TensorFlow checkpoint (its prefix, its `.index` or `.meta`
+            file, or a directory that holds one; of several, the last step), a Hugging Face directory or `.safetensors`
+            file, HDF5 weights saved by bert4keras, or a directory written by this library. If it lacks the masked-LM
+            head and one is wanted, the head gets fresh weights, and the log says so.
         model: "bert", "roberta" (Chinese RoBERTa has BERT's layout; a config whose own type is roberta, as transformers
             writes it, has RoBERTa's positions), "xlm-roberta" (RoBERTa's positions), "albert", "albert_unshared" (every
             layer has its own weights, which start as copies of ALBERT's shared layer), "electra", "nezha" or
@@ -70,8 +74,11 @@ def build_transformer_model(
     if application not in APPLICATIONS:
         raise ValueError(f"application must be one of {tuple(APPLICATIONS)}. Received: application={application!r}.")
     config_path = config_file(Path(config_path))
+    values = read_json_object(config_path)
+    if model is None and "model_type" not in values and config_path.name.startswith("albert"):
+        model = "albert"
     overrides = {"attention": APPLICATIONS[application]} | config_overrides
-    config = config_from_json(read_json_object(config_path), config_path, model, **overrides)
+    config = config_from_json(values, config_path, model, **overrides)
     if keep_tokens is not None:
         if outside := [i for i in keep_tokens if not 0 <= i < config.vocab_size]:
             raise ValueError(f"keep_tokens must lie in [0, {config.vocab_size}). Received: {outside[0]}.")
@@ -102,30 +109,34 @@ def load_weights(
     path = Path(checkpoint_path)
     config = transformer.config.replace(shared_layers=True) if unshare else transformer.config
     transposed = False
-    if path.is_dir() or path.suffix == ".safetensors":
-        if google := google_prefix(path):
-            arrays = read_google(google, config)
-        else:
-            arrays, transposed = read_huggingface(path, config), True
-    elif Path(f"{path}.index").is_file():
-        arrays = read_google(path, config)
+    if (prefix := google_prefix(path)) is not None:
+        arrays = read_google(prefix, config)
+    elif path.is_dir() or path.suffix == ".safetensors" or path.name == SHARDS:
+        arrays, transposed = read_huggingface(path, config), True
     elif path.is_file():
         arrays = read_bert4keras(path)
     else:
         raise FileNotFoundError(
-            f"{path}: no such checkpoint; give a directory with model.safetensors, a TensorFlow checkpoint "
-            "prefix (the path without .index), or an HDF5 file of weights."
+            f"{path}: no such checkpoint; give a directory with model.safetensors or a TensorFlow checkpoint, the "
+            "path of one, or an HDF5 file of weights."
         )
     if unshare:
         arrays = unshared(arrays, config.num_layers)
-    assign_weights(transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip)
+    assign_weights(
+        transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip, fresh=(MLM_HEAD,)
+    )
 
 
 def config_file(path: Path) -> Path:
-    """The path of the config in a directory of weights; a path that is not a directory is returned as it is."""
-    if not path.is_dir():
+    """The path of the config of a directory of weights or of a checkpoint in one; another file is the config itself."""
+    weights = path.name == SHARDS or path.suffix in _WEIGHTS or (google_prefix(path) is not None and not path.is_dir())
+    if not path.is_dir() and not weights:
         return path
-    for name in (CONFIG, "bert_config.json"):
-        if (path / name).is_file():
-            return path / name
-    raise FileNotFoundError(f"{path}: holds neither {CONFIG} nor bert_config.json.")
+    folder = path if path.is_dir() else path.parent
+    for name in _CONFIGS:
+        if (folder / name).is_file():
+            return folder / name
+    others = [p for p in sorted(folder.glob("*_config*.json")) if not p.name.startswith(("tokenizer_", "generation_"))]
+    if len(others) == 1:
+        return others[0]
+    raise FileNotFoundError(f"{folder}: holds neither {CONFIG} nor bert_config.json.")

@@ -28,6 +28,8 @@ class DistillingOptions(FileColumns):
     """validation file; it decides the best epoch of the first and the last stage"""
     checkpoint: str = SCRATCH
     """pretrained BERT to fine-tune first, a directory with config, weights and tokenizer"""
+    skip_weights: tuple[str, ...] = ()
+    """prefixes of weight names that may be missing from the checkpoint or be left over, as the message names them"""
     predecessor: Path | None = None
     """instead of a checkpoint: the run directory of a fine-tuned model of this task"""
     dropout: float = 0.1
@@ -66,7 +68,16 @@ class DistillingOptions(FileColumns):
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileColumns))
 """options of the tasks whose files have columns"""
-_OF_ALL = ("train", "valid", "checkpoint", "predecessor", "dropout", "replace_embeddings", "valid_limit")
+_OF_ALL = (
+    "train",
+    "valid",
+    "checkpoint",
+    "skip_weights",
+    "predecessor",
+    "dropout",
+    "replace_embeddings",
+    "valid_limit",
+)
 
 
 def require_own_options(options: DistillingOptions, application: str, own: Collection[str]) -> None:
@@ -142,4 +153,4 @@ def encoder_of_checkpoint(options: DistillingOptions, pad_id: int) -> "Transform
 
     path, rate = options.checkpoint, options.dropout
     rates: dict[str, Any] = {"dropout": rate, "attention_dropout": rate}
-    return build_transformer_model(path, path, skip=(HEAD,), pad_id=pad_id, **rates)
+    return build_transformer_model(path, path, skip=(HEAD, *options.skip_weights), pad_id=pad_id, **rates)

@@ -41,7 +41,7 @@ def make_transformer(
     """
     made: dict[str, Any] = {"with_mlm": with_mlm, "recompute": options.recompute}
     if not options.from_scratch:
-        skip = (HEAD,) if application == "encoder" and not with_mlm else ()
+        skip = (*((HEAD,) if application == "encoder" and not with_mlm else ()), *options.skip_weights)
         path = options.checkpoint
         dropouts: dict[str, Any] = {"dropout": options.dropout, "attention_dropout": options.dropout}
         made |= dropouts | {"application": application, "skip": skip}

@@ -19,6 +19,8 @@ class EncoderTraining(TransformerTraining):
 
     checkpoint: str = SCRATCH
     """pretrained BERT to start from, a directory with config, weights and tokenizer; none: train from scratch"""
+    skip_weights: tuple[str, ...] = ()
+    """prefixes of weight names that may be missing from the checkpoint or be left over, as the message names them"""
     vocab: Path | None = None
     """from scratch: vocabulary file; default: the characters of the training texts"""
     min_count: int = 1

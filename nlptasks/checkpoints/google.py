@@ -7,11 +7,9 @@ import numpy as np
 
 from nlptasks.backend.packages import require_packages
 from nlptasks.checkpoints.families import check_family
+from nlptasks.checkpoints.weights import OPTIMIZER
 from nlptasks.core.config import TransformerConfig
 
-_OPTIMIZER = re.compile(
-    r"(/adam_[mv]|/lamb_[mv]|/Adam(_\d+)?|/LAMB\w*|/momentum)$|^(global_step|beta\d_power\w*)$|^(loss_scale|good_steps|current_loss_scale)"
-)
 _REPLACED = (
     (r"^(bert|electra)/", ""),
     (r"^encoder/transformer/group_0/inner_group_0/", "encoder/layer/0/"),  # ALBERT
@@ -42,7 +40,7 @@ def canonical_name(name: str) -> str:
 
 def read_google(prefix: str | Path, config: TransformerConfig) -> dict[str, np.ndarray]:
     """Canonical name -> array, kernels as (in, out). `prefix` is the path without `.index`; a file of another family
-    than `config`'s is refused.
+    than `config`'s is refused. Slots of an optimizer keep their names and are empty.
 
     This is the one place that needs TensorFlow whatever the Keras backend is.
     """
@@ -51,7 +49,8 @@ def read_google(prefix: str | Path, config: TransformerConfig) -> dict[str, np.n
 
     try:
         reader = load_checkpoint(str(prefix))
-        names = [name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)]
+        found = list(reader.get_variable_to_shape_map())
+        names = [name for name in found if not OPTIMIZER.search(name)]
         arrays = {canonical_name(name): reader.get_tensor(name) for name in names}
     except Exception as error:  # the reader raises a type of its own for each kind of damage
         raise ValueError(f"{prefix}: not a readable TensorFlow checkpoint ({str(error).splitlines()[0]}).") from None
@@ -59,4 +58,4 @@ def read_google(prefix: str | Path, config: TransformerConfig) -> dict[str, np.n
     nsp = "cls.seq_relationship.weight"
     if nsp in arrays:  # Google stores this one matrix as (out, in)
         arrays[nsp] = arrays[nsp].T
-    return arrays
+    return arrays | {name: np.zeros(0, "float32") for name in found if name not in set(names)}  # counted, not read

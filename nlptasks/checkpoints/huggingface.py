@@ -50,13 +50,16 @@ def _float32(tensors: Any, name: str) -> np.ndarray:
 
 
 def _weight_files(path: Path) -> list[Path]:
-    if path.is_file():
+    if path.is_file() and path.name != SHARDS:
         return [path]
+    path = path.parent if path.is_file() else path
     if (path / WEIGHTS).is_file():
         return [path / WEIGHTS]
     if (path / SHARDS).is_file():
-        shards = read_json_object(path / SHARDS)["weight_map"].values()
-        return [path / name for name in sorted(set(shards))]
+        shards = read_json_object(path / SHARDS).get("weight_map")
+        if not (isinstance(shards, dict) and shards and all(isinstance(name, str) for name in shards.values())):
+            raise ValueError(f"{path / SHARDS}: names no file of weights (weight_map); copy it again.")
+        return [path / name for name in sorted(set(shards.values()))]
     if (path / "pytorch_model.bin").is_file():
         raise ValueError(
             f"{path}: holds pytorch_model.bin, a pickle, which is never opened here. "

@@ -3,6 +3,8 @@
 The canonical names are Hugging Face's for BERT, without the `bert.` prefix; the other formats translate to them.
 """
 
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +14,19 @@ from nlptasks.core.config import TransformerConfig
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 
-# Present in many files, never ours: optimizer slots, buffers, and the output matrix tied to the embedding.
+logger = logging.getLogger(__name__)
+# Present in many files, never ours: buffers, and the output matrix tied to the embedding.
 TOLERATED = ("embeddings.position_ids", "cls.predictions.decoder.", "encoder.embed_positions.")
 TOLERATED_ENDS = (".relative_positions_encoding.positions_encoding",)  # NEZHA's vectors, spread over all positions
 HEADS = ("pooler.", "cls.", "discriminator_predictions.", "generator")
+MLM_HEAD = "cls.predictions."
+# What other programs leave in a file beside the model: heads of the tasks it was trained for, slots of an optimizer.
+# They are passed over, and counted in one line.
+_TASK_HEADS = re.compile(r"^(classifier|qa_outputs|score|output_(weights|bias)|logits|lm_loss|out_proj)\b")
+OPTIMIZER = re.compile(
+    r"[/.]((adam|lamb)_[mv]|(Adam|LAMB|AdamWeightDecay|Lamb)\w*|ExponentialMovingAverage|accum\w*|momentum)(_\d+)?$"
+    r"|^(global_step|beta\d_power\w*)$|^(loss_scale|good_steps|current_loss_scale)"
+)
 CONDITION = ".condition_"
 RELATIVE_TABLE = "encoder.relative_positions"
 TIED = {
@@ -96,8 +107,11 @@ def assign_weights(
     transposed: bool,
     keep_tokens: Sequence[int] | None = None,
     skip: Iterable[str] = (),
+    fresh: Iterable[str] = (),
 ) -> None:
     """Loads `arrays` into `model`; either every weight fits or none is changed.
+
+    Heads of other tasks and slots of optimizers in `arrays` are left over; one line of the log counts them.
 
     Args:
         arrays: canonical name -> array.
@@ -105,6 +119,7 @@ def assign_weights(
         transposed: dense kernels come as (out, in), as Hugging Face stores them.
         keep_tokens: rows of the vocabulary to keep, in their new order.
         skip: name prefixes that may be missing or left over.
+        fresh: name prefixes of heads that stay as they start where the file has nothing of them; the log says so.
 
     Raises:
         ValueError: lists what the model wanted and did not find, what was left over, and what has another shape.
@@ -117,8 +132,12 @@ def assign_weights(
     missing = [slot.name for slot in slots if slot.name not in arrays and not slot.name.startswith(skip or ("\0",))]
     if not any(CONDITION in name for name in arrays):  # a plain checkpoint: conditional norms stay as they start
         missing = [name for name in missing if CONDITION not in name]
+    started = [head for head in fresh if _lacks(arrays, missing, head)]
+    missing = [name for name in missing if not name.startswith(tuple(started) or ("\0",))]
     known = (*TOLERATED, *HEADS, *skip)
     left = [n for n in arrays if not (n in wanted or n.startswith(known) or n.endswith(TOLERATED_ENDS))]
+    foreign = [n for n in left if OPTIMIZER.search(n) or _TASK_HEADS.search(n)]
+    left = [n for n in left if n not in set(foreign)]
     values, misfits = [], []
     for slot in slots:
         if slot.name not in arrays:
@@ -136,10 +155,26 @@ def assign_weights(
     if told:
         raise ValueError(
             f"{source}: the checkpoint does not fit the model. {told}. Check the config beside the "
-            "checkpoint, or name prefixes that may be passed over with skip=[...]."
+            "checkpoint, or name prefixes that may be passed over with skip=[...] (of a command: --skip-weights)."
         )
     for variable, value in values:
         variable.assign(value)
+    if foreign:
+        count = len(foreign)
+        logger.warning(
+            "%s: %d weights of other tasks or of an optimizer left over (%s)", source, count, _short(foreign, 2)
+        )
+    if started:
+        logger.warning("%s: has no %s: fresh weights", source, ", ".join(_CALLED.get(head, head) for head in started))
+
+
+_CALLED = {MLM_HEAD: "masked-LM head"}
+
+
+def _lacks(arrays: Mapping[str, np.ndarray], missing: Iterable[str], head: str) -> bool:
+    """Whether a head is wanted and nothing of it is there; the tied matrix is no part of it."""
+    there = (n for n in arrays if n.startswith(head) and n not in TIED and not OPTIMIZER.search(n))
+    return not any(there) and any(name.startswith(head) for name in missing)
 
 
 def unshared(arrays: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.ndarray]:

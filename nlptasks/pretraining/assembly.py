@@ -159,7 +159,9 @@ def build_model(options: "Pretrain", rows: ShardSet, objectives: list[Objective]
     if options.checkpoint is not None:
         given = own_config or options.checkpoint
         path = config_file(given if given.suffix == ".json" or given.is_dir() else given.parent)
-        model = build_transformer_model(path, options.checkpoint, with_mlm="linear", **overrides)
+        model = build_transformer_model(
+            path, options.checkpoint, with_mlm="linear", skip=options.skip_weights, **overrides
+        )
     else:
         if own_config is not None:
             config = config_from_json(read_json_object(own_config), own_config, None, **overrides)

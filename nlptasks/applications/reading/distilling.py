@@ -53,10 +53,10 @@ class DistillableReader:
         from nlptasks.applications.reading.reader import Reader
         from nlptasks.loading import build_transformer_model
 
-        path, rate = self.options.checkpoint, self.options.dropout
+        path, rate, skip = self.options.checkpoint, self.options.dropout, self.options.skip_weights
         tokenizer = open_tokenizer(path)
         config: dict[str, Any] = {"dropout": rate, "attention_dropout": rate, "pad_id": tokenizer.pad_id}
-        model = build_transformer_model(path, path, application="unilm", with_mlm="linear", **config)
+        model = build_transformer_model(path, path, application="unilm", with_mlm="linear", skip=skip, **config)
         return Reader(model, tokenizer, ReadingLengths(**self.settings))
 
     def examples(self, application: Reader, seed: int) -> ReadingExamples:

@@ -49,6 +49,8 @@ class SimilarityOptions(TransformerTraining):
     """the encoder: gru or transformer"""
     checkpoint: str = SCRATCH
     """transformer: pretrained BERT to start from, a directory with config, weights and tokenizer; none: from scratch"""
+    skip_weights: tuple[str, ...] = ()
+    """prefixes of weight names that may be missing from the checkpoint or be left over, as the message names them"""
     pooling: str | None = None
     """gru: last, the last state (default), or mean of all states; transformer: mean (default) or first ([CLS])"""
     seq_length: int = 64
@@ -180,6 +182,7 @@ class SimilarityOptions(TransformerTraining):
         return EncoderTraining(
             output=self.output,
             checkpoint=self.checkpoint,
+            skip_weights=self.skip_weights,
             min_count=self.min_count,
             hidden_size=self.vector_size,
             num_layers=self.num_layers,

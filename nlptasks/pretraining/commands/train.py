@@ -35,6 +35,8 @@ class Pretrain(Options):
     checkpoint: Path | None = None
     """start from this model instead of random weights: a directory, or a file of weights (bert4keras' HDF5, a
     TensorFlow checkpoint) with the config in the same folder or given as --config FILE.json"""
+    skip_weights: tuple[str, ...] = ()
+    """prefixes of weight names that may be missing from the checkpoint or be left over, as the message names them"""
     objective: str = "mlm"
     """mlm, lm or unilm, or a mixture over the steps, for example mlm=2,unilm=1"""
     mask_rate: float = 0.15
