@@ -1,5 +1,6 @@
 """What lies in a directory of weights, told by its names. Imports no backend."""
 
+import sys
 from pathlib import Path
 
 

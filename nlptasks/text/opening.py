@@ -1,5 +1,6 @@
 """The way in to a tokenizer: `open_tokenizer` takes a directory as people have them."""
 
+import os
 from pathlib import Path
 
 from nlptasks.errors import UserError
@@ -19,15 +20,19 @@ _GENERIC = (None, "PreTrainedTokenizer", "TokenizersBackend")
 def open_tokenizer(directory: PathLike) -> TextTokenizer:
     """The tokenizer of a directory: vocab.txt, tokenizer.json, sentencepiece.bpe.model or spiece.model.
 
-    The path of a checkpoint in the directory does, too. Of several files vocab.txt is taken, then tokenizer.json,
-    unless tokenizer_config.json names a class that has another. A tokenizer.json with BERT's rules is a `Tokenizer`.
+    The path of a checkpoint in it does, too. Of several files vocab.txt is taken, then tokenizer.json, unless
+    tokenizer_config.json names a class that has another. A tokenizer.json with BERT's rules is a `Tokenizer`.
 
     Raises:
         FileNotFoundError: none of the files is there.
         UserError, ValueError: one line; a file that cannot be read, or a class or flag that is not followed.
     """
     directory = Path(directory)
-    if not directory.is_dir():  # a checkpoint in it
+    if not directory.is_dir():
+        if not (directory.is_file() or Path(f"{directory}.index").is_file()):
+            raise FileNotFoundError(
+                f"{directory}: no such checkpoint (working folder {os.getcwd()}); check the spelling of the path."
+            )
         directory = directory.parent
     config = read_json_object(directory / CONFIG_FILE) if (directory / CONFIG_FILE).is_file() else {}
     name = class_name(config)

@@ -128,15 +128,16 @@ def test_sentence_vectors_are_the_same_wherever_padding_stands(pair, tmp_path):
 def questions():
     passage = Passage("公司㈱月光在北京成立，有120名员工。", answer="㈱月光")
     other = Passage("沈月白把自行车停在图书馆门口。", answer=None)
-    return [Question("1", "哪个公司在北京？", (passage, other), answers=("㈱月光",))] * 2
+    return [Question("1", "哪个公司在北京？", (passage, other), answers=("㈱月光",))] * 16
 
 
 @pytest.mark.parametrize("method", ["seq2seq", "mlm"])
 def test_a_reader_quotes_the_passage_wherever_padding_stands(method, pair):
-    asked = [questions()[0]]
+    asked = questions()[:1]
     answers = []
     for start in pair:
-        options = RUN | {"epochs": 30, "learning_rate": 3e-3, "practice_share": 0.0, "negative_ratio": 0.0}
+        options = RUN | {"epochs": 6, "learning_rate": 5e-3, "practice_share": 0.0, "negative_ratio": 0.0}
+        options |= {"passage_length": 48, "question_length": 24, "answer_length": 16}
         reader = Reader.train(questions(), asked, checkpoint=str(start), method=method, **options)
         passages = [passage.text for passage in asked[0].passages]
         answers.append(reader.answer(asked[0].question, passages))

@@ -713,7 +713,7 @@ MISTAKES = {
     "checkpoint missing": (missing_checkpoint, r"chinese_L-12.*: no such "),
     "checkpoint without vocabulary": (
         training_from(lambda directory: (directory / "vocab.txt").unlink()),
-        r"vocab\.txt: no such file",
+        r"checkpoint: holds none of vocab\.txt, tokenizer\.json",
     ),
     "checkpoint without config": (
         training_from(lambda directory: (directory / "config.json").unlink()),

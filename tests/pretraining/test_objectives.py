@@ -138,3 +138,19 @@ def test_a_vocabulary_without_specials_is_refused_by_name():
         objective("mlm", vocab={**small_vocab(V), "[PAD]": 99})
     with pytest.raises(ValueError, match=r"^mask_rate must lie between 0 and 1"):
         objective("mlm", mask_rate=1.0)
+
+
+@pytest.mark.parametrize("name", ["mlm", "lm", "unilm"])
+def test_special_tokens_may_have_other_names_and_places(name):
+    specials = {"cls": 0, "pad": 1, "sep": 2, "unk": 3, "mask": 13}
+    vocab = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *"abcdefghi", "<mask>"])}
+    made = Objective(name=name, vocab=vocab, specials=specials, special_ids=specials.values(), seq_length=11)
+    row = Row(np.array([0, 4, 5, 6, 7, 2], "int32"), np.ones(6, bool), np.array([1, 0, 0, 0, 0, 0], bool))
+    length = 7 if name == "unilm" else 6
+    for seed in range(20):
+        example = made.example(row, np.random.default_rng(seed))
+        assert example["token_ids"][length:].tolist() == [1] * (11 - length)
+        assert 1 not in example["token_ids"][:length]
+        assert (example["token_ids"] == 13).any() <= (name == "mlm")
+        assert sum(example["token_ids"] == 2) == (2 if name == "unilm" else 1)
+    assert set(made.unpredicted_ids) == {0, 1, 3, 13} | ({2} if name == "mlm" else set())

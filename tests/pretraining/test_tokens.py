@@ -7,8 +7,9 @@ import pytest
 
 from nlptasks.pretraining import tokens as module
 from nlptasks.pretraining.tokens import LineTokenizer
-from nlptasks.text import Tokenizer
+from nlptasks.text import Tokenizer, open_tokenizer
 from tests.pretraining.corpora import ODD, make_documents, small_tokenizer
+from tests.text.kinds import save_json, strings
 
 
 def expected(tokenizer, lines):
@@ -97,3 +98,19 @@ def test_a_capital_sigma_looks_over_punctuation_at_its_neighbors():
     tokenizer = Tokenizer(vocab)
     assert_equal(tokenizer, LineTokenizer(tokenizer), ["ΑΣ'Α ΑΣ' ΑΣ", "αα"])
     assert tokenizer.tokenize("ΑΣ'Α ΑΣ") == ["α", "##σ", "'", "α", "α", "##ς"]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_tokenizers_of_other_kinds_encode_line_by_line(kind, tmp_path):
+    save_json(tmp_path, kind)
+    tokenizer = open_tokenizer(tmp_path)
+    lines = [line.replace("\n", " ") for line in strings(300)] + ["", " "]
+    tokens = LineTokenizer(tokenizer)("\n".join(lines))
+    encodings = tokenizer.encode_batch(lines)
+    assert tokens.ids.tolist() == [i for encoding in encodings for i in encoding.token_ids[1:-1]]
+    assert (np.diff(tokens.begins) >= 0).all()
+    assert not tokens.continues.any()
+    starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
+    for start, stop, encoding in zip(starts, starts[1:], encodings, strict=False):
+        mine = tokens.begins[(tokens.begins >= start) & (tokens.begins < stop)]
+        assert mine.tolist() == (start + encoding.offsets[1:-1, 0]).tolist()

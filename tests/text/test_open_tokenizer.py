@@ -287,3 +287,44 @@ def test_the_number_of_special_tokens_counts_against_the_length(tokenizer):
     with pytest.raises(ValueError, match="at least 4, the number of special tokens in <s> text </s> </s> text </s>\\."):
         tokenizer.encode("家", "家", max_length=3)
     assert SPECIALS[0] == tokenizer.id_to_token(tokenizer.cls_id)
+
+
+_TOKENS = ("[PAD] [UNK] [CLS] [SEP] [MASK]", "天安门 广场 天 安 门 我 爱 ab ##c cafe ，")
+WORDS = {token: i for i, token in enumerate(" ".join(_TOKENS).split())}
+
+
+def test_words_of_the_vocabulary_are_tokens_where_words_are_cut_first():
+    tokenizer = Tokenizer(WORDS, pre_tokenize="jieba")
+    text = "我爱天安门，广场ABC Café爱"
+    encoding = tokenizer.encode(text)
+    tokens = tokenizer.ids_to_tokens(encoding.token_ids[1:-1])
+    assert tokens == ["我", "爱", "天安门", "，", "广场", "ab", "##c", "cafe", "爱"]
+    assert [text[start:end] for start, end in encoding.offsets[1:-1]] == [
+        *("我", "爱", "天安门", "，", "广场", "AB", "C", "Café", "爱")
+    ]
+    assert Tokenizer(WORDS).tokenize("爱天安门") == ["爱", "天", "安", "门"]
+
+
+def test_a_function_of_one_s_own_may_cut_words():
+    tokenizer = Tokenizer(WORDS, pre_tokenize=lambda text: [text[:3], text[3:]])
+    assert tokenizer.tokenize("天安门广场") == ["天安门", "广场"]
+    with pytest.raises(UserError, match="a function that cuts words cannot be saved"):
+        tokenizer.save("nowhere")
+    with pytest.raises(ValueError, match=r"must lose no character of a text\. Received: 2 of 4"):
+        Tokenizer(WORDS, pre_tokenize=lambda text: [text[:2]]).tokenize("我爱广场")
+    with pytest.raises(ValueError, match=r"must be 'jieba', a function or None\. Received: 'thulac'"):
+        Tokenizer(WORDS, pre_tokenize="thulac")
+
+
+def test_words_are_cut_where_tokenizer_config_says_roformer(tmp_path):
+    tokenizer = Tokenizer(WORDS, pre_tokenize="jieba")
+    tokenizer.save(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "RoFormerTokenizer"
+    for values in (config, {"tokenizer_class": "RoFormerTokenizer"}):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
+        again = open_tokenizer(tmp_path)
+        assert again.tokenize("爱天安门") == ["爱", "天安门"]
+        assert not again.context_free
+    assert pickle.loads(pickle.dumps(again)).tokenize("天安门") == ["天安门"]
+    assert again.with_tokens(["[unused1]"]).tokenize("天安门[") == ["天安门", "[UNK]"]
