@@ -1,18 +1,23 @@
 """Every application on checkpoints whose tokenizer is no vocab.txt, and whose padding is not token 0."""
 
 import json
-import os
-from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import nlptasks
-from nlptasks.applications.classification.classifier import Classifier
+from nlptasks.applications.classification.classifier import (
+    ClassificationExamples,
+    Classifier,
+    classification_model,
+)
 from nlptasks.applications.conditional.generator import ConditionalGenerator
 from nlptasks.applications.encoder_head import check_vocabulary
 from nlptasks.applications.reading.reader import Reader
+from nlptasks.applications.reading.samples import ReadingExamples
+from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.network import TransformerEncoder
 from nlptasks.applications.similarity.transformer import TransformerModel
@@ -22,8 +27,9 @@ from nlptasks.text import Passage, Question, open_tokenizer
 from tests.parity import randomised
 from tests.text.kinds import save_json
 
+pytestmark = pytest.mark.once
 GOOD, BAD = ["很好，推荐。", "质量不错！", "㈱很好"], ["太差了。", "再也不来了", "质量太差"]
-RUN = {"epochs": 2, "batch_size": 4, "dropout": 0.0}
+RUN = {"epochs": 1, "batch_size": 4, "dropout": 0.0}
 
 
 def checkpoint(directory, kind="unigram", attention="bidirectional", position="learned"):
@@ -33,7 +39,7 @@ def checkpoint(directory, kind="unigram", attention="bidirectional", position="l
     config = TransformerConfig(
         vocab_size=open_tokenizer(directory).vocab_size,
         hidden_size=24,
-        num_layers=2,
+        num_layers=1,
         num_heads=3,
         ffn_size=40,
         max_positions=130,
@@ -76,53 +82,52 @@ def swapped(source, target):
     return target
 
 
-@pytest.fixture
-def pair(tmp_path):
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
     """The same checkpoint twice: padding is token 1, and token 0."""
-    first = checkpoint(tmp_path / "one")
-    second = swapped(first, tmp_path / "zero")
+    directory = tmp_path_factory.mktemp("pair")
+    first = checkpoint(directory / "one")
+    second = swapped(first, directory / "zero")
     assert (open_tokenizer(first).pad_id, open_tokenizer(second).pad_id) == (1, 0)
     return first, second
 
 
-def classified(start, **options):
+def test_a_classifier_gives_the_same_wherever_padding_stands(pair):
+    texts, losses, found = [(text, "很好") for text in (*GOOD, *BAD)], [], []
+    for start in pair:
+        keras.utils.set_random_seed(5)
+        encoder = nlptasks.build_transformer_model(start, start, skip=["cls."])
+        model = classification_model(encoder, 2, dropout=0.0)
+        classifier = Classifier(model, open_tokenizer(start), ["good", "bad"], 32, pair=True, pooling="mean")
+        examples = ClassificationExamples(classifier, texts, [["good"]] * 3 + [["bad"]] * 3)
+        losses.append(float(classifier.loss(examples.arrays(np.arange(6), 7), training=False)))
+        found.append([list(one.scores.values()) for one in classifier.predict(texts)])
+    assert np.ptp(found[0]) > 1e-3
+    np.testing.assert_allclose(*found, atol=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_classifier_trains_on_bytes_with_roberta_s_positions(tmp_path):
+    start = checkpoint(tmp_path / "one", "bpe", position="counted")
     texts, labels = [*GOOD, *BAD], ["good"] * 3 + ["bad"] * 3
-    if options.pop("pair", False):
-        texts = [(text, "很好") for text in texts]
-    classifier = Classifier.train(texts, labels, (texts, labels), checkpoint=str(start), **RUN, **options)
-    return np.array([list(one.scores.values()) for one in classifier.predict(texts)])
-
-
-@pytest.mark.parametrize("options", [{"pooling": "mean"}, {"pair": True}])
-def test_a_classifier_gives_the_same_wherever_padding_stands(options, pair):
-    one, zero = (classified(start, **options) for start in pair)
-    assert np.ptp(one) > 1e-3
-    np.testing.assert_allclose(one, zero, atol=2e-5)
-
-
-@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
-def test_a_classifier_takes_other_kinds_and_roberta_s_positions(kind, tmp_path):
-    start = checkpoint(tmp_path / "one", kind, position="counted")
-    output = tmp_path / "run"
-    texts, labels = [*GOOD, *BAD], ["good"] * 3 + ["bad"] * 3
-    trained = Classifier.train(texts, labels, (texts, labels), output, checkpoint=str(start), **RUN)
-    again = nlptasks.load(output)
-    assert again.model.transformer.config.position == "counted"
-    assert [one.scores for one in again.predict(texts)] == [one.scores for one in trained.predict(texts)]
+    trained = Classifier.train(texts, labels, (texts, labels), tmp_path / "run", checkpoint=str(start), **RUN)
+    config = trained.model.transformer.config
+    assert (config.position, config.pad_id, trained.tokenizer.kind) == ("counted", 1, "BPE")
+    assert trained.tokenizer.pad_id == 1
 
 
 def test_sentence_vectors_are_the_same_wherever_padding_stands(pair, tmp_path):
     texts, found = [*GOOD, *BAD, "短"], []
-    for number, start in enumerate(pair):
-        tokenizer = open_tokenizer(start)
+    for start in pair:
         transformer = nlptasks.build_transformer_model(start, start, skip=["cls."])
-        model = TransformerModel(TransformerEncoder(transformer, "mean"), tokenizer, 32)
-        encoder = SentenceEncoder(model)
-        encoder.save(tmp_path / str(number))
-        again = nlptasks.load(tmp_path / str(number))
-        np.testing.assert_array_equal(again.encode(texts), encoder.encode(texts))
+        encoder = SentenceEncoder(TransformerModel(TransformerEncoder(transformer, "mean"), open_tokenizer(start), 32))
         found.append(encoder.encode(texts))
     np.testing.assert_allclose(*found, atol=1e-5)
+    encoder.save(tmp_path)
+    np.testing.assert_array_equal(nlptasks.load(tmp_path).encode(texts), found[-1])
+
+
+LENGTHS = {"passage_length": 48, "question_length": 24, "answer_length": 16}
 
 
 def questions():
@@ -131,33 +136,44 @@ def questions():
     return [Question("1", "哪个公司在北京？", (passage, other), answers=("㈱月光",))] * 16
 
 
-@pytest.mark.parametrize("method", ["seq2seq", "mlm"])
-def test_a_reader_quotes_the_passage_wherever_padding_stands(method, pair):
-    asked = questions()[:1]
-    answers = []
-    for start in pair:
-        options = RUN | {"epochs": 6, "learning_rate": 5e-3, "practice_share": 0.0, "negative_ratio": 0.0}
-        options |= {"passage_length": 48, "question_length": 24, "answer_length": 16}
-        reader = Reader.train(questions(), asked, checkpoint=str(start), method=method, **options)
-        passages = [passage.text for passage in asked[0].passages]
-        answers.append(reader.answer(asked[0].question, passages))
+def same_answers(readers, method):
+    """The answer of both readers, whose losses and answers are the same."""
+    asked, losses, answers = questions()[:1], [], []
+    for reader in readers:
+        examples = ReadingExamples(asked, reader.tokenizer, reader.lengths, 0.0, method=method)
+        losses.append(float(reader.loss(examples.arrays(examples.batches(0, 1)[0], 2), training=False)))
+        answers.append(reader.answer(asked[0].question, [passage.text for passage in asked[0].passages]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert answers[0].text == answers[1].text
-    assert "㈱月光" in answers[0].text
-    assert answers[0].text in asked[0].passages[0].text
-    assert answers[0].score == pytest.approx(answers[1].score, abs=1e-2)
+    assert answers[0].score == pytest.approx(answers[1].score, rel=1e-4)
+    return answers[0]
+
+
+def test_a_reader_by_masked_tokens_quotes_the_passage_wherever_padding_stands(pair, tmp_path):
+    options = RUN | LENGTHS | {"epochs": 6, "learning_rate": 5e-3, "negative_ratio": 0.0, "method": "mlm"}
+    reader = Reader.train(questions(), questions()[:1], tmp_path / "run", checkpoint=str(pair[0]), **options)
+    other = nlptasks.load(swapped(tmp_path / "run", tmp_path / "swapped"))
+    answer = same_answers((reader, other), "mlm")
+    assert "㈱月光" in answer.text
+    assert answer.text in questions()[0].passages[0].text
+
+
+def test_a_reader_reads_the_same_wherever_padding_stands(pair):
+    def reader(start):
+        model = nlptasks.build_transformer_model(start, start, application="unilm", with_mlm="linear")
+        return Reader(model, open_tokenizer(start), ReadingLengths(**LENGTHS))
+
+    same_answers([reader(start) for start in pair], "seq2seq")
 
 
 def test_a_generator_writes_the_same_wherever_padding_stands(pair, tmp_path):
     texts, moods = [*GOOD, *BAD], [{"mood": "good"}] * 3 + [{"mood": "bad"}] * 3
-    scores = []
-    for number, start in enumerate(pair):
-        options = RUN | {"checkpoint": str(start), "label_size": 8}
-        writer = ConditionalGenerator.train(texts, moods, (texts, moods), tmp_path / str(number), **options)
-        scores.append(writer.score(texts, moods)[0])
-        assert writer.tokenizer.pad_id == 1 - number
-        again = nlptasks.load(tmp_path / str(number))
-        assert again.generate({"mood": "good"}, max_length=4) == writer.generate({"mood": "good"}, max_length=4)
-    np.testing.assert_allclose(*scores, rtol=1e-4)
+    options = RUN | {"checkpoint": str(pair[0]), "label_size": 8}
+    writer = ConditionalGenerator.train(texts, moods, (texts, moods), tmp_path / "run", **options)
+    other = nlptasks.load(swapped(tmp_path / "run", tmp_path / "swapped"))
+    assert (writer.tokenizer.pad_id, other.tokenizer.pad_id) == (1, 0)
+    np.testing.assert_allclose(writer.score(texts, moods)[0], other.score(texts, moods)[0], rtol=1e-4)
+    assert writer.generate({"mood": "good"}, max_length=4) == other.generate({"mood": "good"}, max_length=4)
 
 
 def test_labels_before_the_text_need_tokens_in_the_vocabulary(pair):
@@ -170,21 +186,3 @@ def test_a_padding_that_the_model_does_not_have_is_refused(pair):
     transformer = nlptasks.build_transformer_model(pair[0], pair[0], skip=["cls."])
     with pytest.raises(ValueError, match=r"Padding is token 0 of the tokenizer and 1 of the model \(pad_token_id"):
         check_vocabulary(transformer, open_tokenizer(pair[1]))
-
-
-@pytest.mark.skipif("NLPTASKS_DATA" not in os.environ, reason="NLPTASKS_DATA names no folder of data")
-def test_a_real_model_gives_the_same_wherever_padding_stands(tmp_path):
-    zero = Path(os.environ["NLPTASKS_DATA"]) / "checkpoints" / "pieces"
-    if not zero.is_dir():
-        pytest.skip("checkpoints/pieces is not among the data")
-    one, texts, found = (
-        swapped(zero, tmp_path / "one"),
-        ["query: 今天天气很好", "query: 怎么办理㈱登记½？", "query: 短"],
-        [],
-    )
-    for start in (zero, one):
-        tokenizer = open_tokenizer(start)
-        network = TransformerEncoder(nlptasks.build_transformer_model(start, start), "mean")
-        found.append(TransformerModel(network, tokenizer, 64).encode(texts))
-    np.testing.assert_allclose(*found, atol=1e-5)
-    assert open_tokenizer(one).pad_id == 1

@@ -17,11 +17,12 @@ from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.parity import randomised
 
+pytestmark = pytest.mark.once
 VOCAB = build_character_vocab(["今天天气很好"])
 SIZES = {
     "vocab_size": len(VOCAB),
     "hidden_size": 12,
-    "num_layers": 2,
+    "num_layers": 1,
     "num_heads": 3,
     "ffn_size": 17,
     "max_positions": 19,
@@ -67,7 +68,7 @@ def write_config(directory, name="bert_config.json"):
     config = {
         "vocab_size": len(VOCAB),
         "hidden_size": 12,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": 1,
         "num_attention_heads": 3,
         "intermediate_size": 17,
         "max_position_embeddings": 19,
@@ -93,7 +94,6 @@ def same(ours, model):
     return np.abs(np.asarray(ours.encode(token_ids)) - np.asarray(model.encode(token_ids))).max() < 1e-5
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("path", ["", "model.ckpt-20000", "model.ckpt-20000.index", "model.ckpt-20000.meta"])
 def test_any_path_of_a_tensorflow_checkpoint_opens(path, google, caplog):
     directory, model = google
@@ -109,7 +109,6 @@ def test_any_path_of_a_tensorflow_checkpoint_opens(path, google, caplog):
     assert record.getMessage().startswith(f"{given}: {slots} weights of other tasks or of an optimizer left over (")
 
 
-@pytest.mark.once
 def test_the_config_may_have_another_name(google, tmp_path):
     directory, model = google
     for file in directory.glob("model.ckpt-20000*"):
@@ -119,7 +118,6 @@ def test_the_config_may_have_another_name(google, tmp_path):
     assert same(nlptasks.build_transformer_model(tmp_path, tmp_path), model)
 
 
-@pytest.mark.once
 def test_albert_config_says_that_it_is_an_albert(tmp_path):
     write_config(tmp_path, "albert_config.json")
     assert nlptasks.build_transformer_model(tmp_path).config.shared_layers

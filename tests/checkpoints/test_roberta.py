@@ -17,8 +17,6 @@ from tests.parity import TOLERANCE, distance, randomised
 torch = pytest.importorskip("torch", reason="the test extra brings torch")
 transformers = pytest.importorskip("transformers", reason="the test extra brings transformers")
 
-PADS = (1, 3)
-
 
 def some_ids(pad_id, vocab_size=83):
     """Token ids `(3, 17)` without `pad_id`; the second row is padded, the third on both sides of its middle."""
@@ -44,8 +42,7 @@ def roberta(kind="RobertaModel", pad_id=1, **changes):
     return their_model(getattr(transformers, kind), **(sizes | changes))
 
 
-@pytest.mark.parametrize("pad_id", PADS)
-@pytest.mark.parametrize("kind", ["RobertaModel", "XLMRobertaModel"])
+@pytest.mark.parametrize(("kind", "pad_id"), [("RobertaModel", 1), ("XLMRobertaModel", 3)])
 def test_an_encoder_computes_what_transformers_computes(kind, pad_id, tmp_path):
     model, token_ids = roberta(kind, pad_id), some_ids(pad_id)
     model.save_pretrained(tmp_path)
@@ -71,6 +68,7 @@ def test_a_causal_model_computes_what_transformers_computes(tmp_path):
     check(ours(token_ids), theirs(model, token_ids, 1).logits, token_ids, 1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("model_name", [None, "roberta", "xlm-roberta"])
 def test_a_config_without_model_type_is_known_by_its_architectures(model_name, tmp_path):
     model, token_ids = roberta("RobertaForMaskedLM"), some_ids(1)
@@ -82,6 +80,7 @@ def test_a_config_without_model_type_is_known_by_its_architectures(model_name, t
     check(ours(token_ids), theirs(model, token_ids, 1).logits, token_ids, 1)
 
 
+@pytest.mark.once
 def test_weights_of_roberta_are_refused_by_the_config_of_a_bert_and_the_other_way_round(tmp_path):
     roberta("RobertaForMaskedLM").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -96,6 +95,7 @@ def test_weights_of_roberta_are_refused_by_the_config_of_a_bert_and_the_other_wa
         nlptasks.build_transformer_model(tmp_path, tmp_path, with_mlm=True)
 
 
+@pytest.mark.once
 def test_a_chinese_bert_that_says_roberta_loads_as_bert_when_asked(tmp_path):
     model = their_model(transformers.BertModel)
     model.save_pretrained(tmp_path)
@@ -106,7 +106,7 @@ def test_a_chinese_bert_that_says_roberta_loads_as_bert_when_asked(tmp_path):
     check(ours(token_ids), theirs(model, token_ids, 0).last_hidden_state, token_ids, 0)
 
 
-SIZES = {"vocab_size": 83, "hidden_size": 30, "num_layers": 3, "num_heads": 5, "ffn_size": 41, "max_positions": 37}
+SIZES = {"vocab_size": 83, "hidden_size": 30, "num_layers": 1, "num_heads": 5, "ffn_size": 41, "max_positions": 37}
 OURS = SIZES | {"position": "counted", "pad_id": 3, "segment_vocab_size": 1, "layer_norm_epsilon": 1e-5}
 
 
@@ -116,6 +116,7 @@ def made(attention="bidirectional", **heads):
     return randomised(model)
 
 
+@pytest.mark.once
 def test_they_load_what_we_save(tmp_path):
     model, token_ids = made(with_mlm="linear"), some_ids(3)
     save_directory(model, tmp_path)
@@ -125,6 +126,7 @@ def test_they_load_what_we_save(tmp_path):
     check(model(token_ids), theirs(loaded, token_ids, 3).logits, token_ids, 3)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("attention", ["bidirectional", "causal", "unilm"])
 def test_a_directory_comes_back_equal(attention, tmp_path):
     model, token_ids = made(attention, with_mlm="linear"), some_ids(3)
@@ -153,11 +155,10 @@ def test_segment_ids_steer_the_mask_only():
     assert distance(before[:, 12:], after[:, 12:]) > 0.1
 
 
-@pytest.mark.parametrize("attention", ["causal", "unilm"])
-def test_cached_decoding_equals_uncached_decoding(attention):
-    model = made(attention, with_mlm="linear")
+def test_cached_decoding_equals_uncached_decoding():
+    model = made("unilm", with_mlm="linear")
     sources = [[4, 9, 7, 30, 11], [8, 5]]
-    found = Generator(model, end_id=None).generate(sources, max_length=7)
+    found = Generator(model, end_id=None).generate(sources, max_length=4)
     for source, [best] in zip(sources, found, strict=True):
         ids = list(source)
         for token in best.tokens:
@@ -168,12 +169,14 @@ def test_cached_decoding_equals_uncached_decoding(attention):
             ids.append(token)
 
 
+@pytest.mark.once
 def test_padding_may_not_be_in_a_source():
     generator = Generator(made("causal", with_mlm="linear"), end_id=None)
     with pytest.raises(ValueError, match=r"source 0: token ids must be 0 to 82 \(3 is padding\). Received: 3."):
         generator.generate([[0, 4, 3]], max_length=2)
 
 
+@pytest.mark.once
 def test_positions_end_where_the_table_does():
     assert made().config.position_reach == 33
     with pytest.raises(ValueError, match="max_positions must be more than pad_id"):
@@ -182,6 +185,7 @@ def test_positions_end_where_the_table_does():
         TransformerConfig(**(OURS | {"pad_id": 83}))
 
 
+@pytest.mark.once
 def test_a_cut_vocabulary_keeps_the_padding_token(tmp_path):
     model, token_ids = made(), some_ids(3)
     save_directory(model, tmp_path)

@@ -57,8 +57,9 @@ def piece_model(kind="xlm-roberta"):
     return out.getvalue()
 
 
-def save_json(directory, kind, pad_first=False, names=True):
-    """Writes the tokenizer.json of a "unigram", "bpe" (of bytes, as RoBERTa's) or "wordpiece" vocabulary."""
+@functools.cache
+def json_source(kind, pad_first=False):
+    """The tokenizer.json of a "unigram", "bpe" (of bytes, as RoBERTa's) or "wordpiece" vocabulary."""
     specials = ["<pad>", "<s>", *SPECIALS[2:]] if pad_first else SPECIALS
     if kind == "bpe":
         library = tokenizers.Tokenizer(models.BPE())
@@ -80,6 +81,11 @@ def save_json(directory, kind, pad_first=False, names=True):
     library.train_from_iterator(sample_texts(), trainer)
     cls, sep = (("<s>", library.token_to_id("<s>")), ("</s>", library.token_to_id("</s>")))
     library.post_processor = processors.RobertaProcessing(sep, cls)
-    library.save(str(directory / "tokenizer.json"))
+    return library.to_str(pretty=True)
+
+
+def save_json(directory, kind, pad_first=False, names=True):
+    """Writes a tokenizer.json of `json_source`, and tokenizer_config.json where `names` are to be known."""
+    (directory / "tokenizer.json").write_text(json_source(kind, pad_first), encoding="utf-8")
     if names:
         (directory / "tokenizer_config.json").write_text(json.dumps(NAMES | {"tokenizer_class": "TokenizersBackend"}))

@@ -43,8 +43,10 @@ def test_sentencepiece_ids_equal_those_of_transformers(kind, tmp_path):
     (tmp_path / file).write_bytes(piece_model(kind))
     theirs = getattr(transformers, name).from_pretrained(tmp_path)
     ours = open_tokenizer(tmp_path)
-    # without …, which is cut into two pieces in one of two ways that are equally likely: chance decides
-    texts = strings(10_000, "㈱½㎏①ﬁ㍿Ａ，。！？“”ⅷ℃™家👍中文字符AaZz09 \u3000")
+    # without … and ..., which are cut into two pieces in one of two ways that are equally likely: chance decides
+    composed = strings(4_000, "㈱½㎏①ﬁ㍿Ａ，。！？“”ⅷ℃™家👍中文字符AaZz09 \u3000")
+    texts = [text for text in composed if ".." not in text]
+    assert len(texts) > 3_600
     found = [encoding.token_ids.tolist() for encoding in ours.encode_batch(texts, with_offsets=False)]
     wrong = [text for text, ids in zip(texts, found, strict=True) if theirs(text)["input_ids"] != ids]
     assert not wrong, (len(wrong), wrong[:3])
@@ -156,7 +158,9 @@ def test_a_special_token_spelled_in_a_text_is_text(tokenizer):
 
 
 def test_decoding_gives_the_text_back(tokenizer):
-    texts = [text.lower() for text in sample_texts() if unicodedata.normalize("NFKC", text) == text]
+    folds = tokenizer.kind != "WordPiece"
+    texts = [unicodedata.normalize("NFKC", text).lower() if folds else text.lower() for text in sample_texts()]
+    texts = [text for text in texts if folds or "é" not in text]  # BERT's rules drop accents
     known = [text for text in texts if "<unk>" not in tokenizer.tokenize(text)]
     assert len(known) > 100
     for text in known:
