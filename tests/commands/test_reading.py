@@ -729,7 +729,7 @@ MISTAKES = {
     ),
     "vocabulary of another size": (
         training_from(with_one_more_token),
-        r"The tokenizer \(vocab\.txt\) has \d+ tokens and the model \(config\.json\) \d+; give the vocabulary",
+        r"The tokenizer has \d+ tokens and the model \(config\.json\) \d+; give the vocabulary",
     ),
     "checkpoint without a tensor": (
         training_from(without_a_tensor),
@@ -794,7 +794,7 @@ MISTAKES = {
     "model is damaged": (model_is_damaged, r"model\.safetensors: not a readable safetensors file"),
     "model has another vocabulary": (
         model_has_another_vocabulary,
-        r"run: The tokenizer \(vocab\.txt\) has \d+ tokens and the model \(config\.json\) \d+; give the vocabulary",
+        r"run: The tokenizer has \d+ tokens and the model \(config\.json\) \d+; give the vocabulary",
     ),
     "predictions are a folder": (
         predictions_are_a_folder,
