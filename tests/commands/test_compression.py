@@ -252,7 +252,7 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(run, files, tmp_path):
             given(*ours, data="pairs"),
             "does not know 2 of the 2 labels of the training files (no, yes; it knows bad, good)",
         ),
-        (given("--predecessor", vocab), "The tokenizer (vocab.txt) has"),
+        (given("--predecessor", vocab), "The tokenizer has"),
         (given("--predecessor", files / "pair_classifier"), "reads pairs of texts; name the second column"),
         (given(*ours, "--second-text-column", "label"), "reads texts; leave out --second-text-column."),
         (given(*ours, "--seq-length", "17"), "--seq-length 17 is not what"),
