@@ -155,6 +155,7 @@ def test_segment_ids_steer_the_mask_only():
     assert distance(before[:, 12:], after[:, 12:]) > 0.1
 
 
+@pytest.mark.once
 def test_cached_decoding_equals_uncached_decoding():
     model = made("unilm", with_mlm="linear")
     sources = [[4, 9, 7, 30, 11], [8, 5]]
