@@ -57,7 +57,8 @@ def test_importing_every_module_and_seeding_change_nothing_of_the_process_and_lo
     assert done.returncode == 0, done.stderr
     changed, modules = json.loads(done.stdout.splitlines()[-1])
     assert changed == []
-    assert modules == [f"nlptasks.backend.{name}" for name in sorted([BACKEND, "mesh", "packages", "programs", "startup"])]
+    wanted = sorted([BACKEND, "mesh", "packages", "programs", "startup"])
+    assert modules == [f"nlptasks.backend.{name}" for name in wanted]
 
 
 FOREIGN = re.compile(r"^[IWEF]\d{4} |absl|tensorflow|TensorFlow|[Cc][Uu][Dd][Aa]|XLA|jax|Warning|WARNING|Traceback")
