@@ -2,12 +2,14 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
 
 from nlptasks.checkpoints.huggingface import save_directory
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.files import write_text
@@ -30,6 +32,7 @@ CHANGEABLE: tuple[str, ...] = (
     "resume",
     "shards",
     "checkpoint",
+    "skip_weights",
     "mesh",
     "save_every",
     "keep",
@@ -112,6 +115,12 @@ def identity(options: "Pretrain", run: Assembly) -> dict[str, Any]:
     return values | json.loads(json.dumps({"model": run.model.config.to_dict(), "shards": repr(run.rows)}))
 
 
+def _require_same_run(former: Mapping[str, Any], now: Mapping[str, Any], options: "Pretrain") -> None:
+    """Refuses another run; fields of the model that are younger than its record count as their defaults."""
+    model = TransformerConfig(**former["model"]).to_dict()
+    require_same({**former, "model": model}, now, options.output)
+
+
 def begin(options: "Pretrain", run: Assembly, state: State, checkpoints: Checkpoints) -> tuple[State, Progress]:
     """Goes on from the newest whole checkpoint of a run, or records the options of a new one.
 
@@ -123,10 +132,10 @@ def begin(options: "Pretrain", run: Assembly, state: State, checkpoints: Checkpo
     if (restored := checkpoints.restore_newest(state, say)) is not None:
         step, state, stored = restored
         progress = Progress(**stored)
-        require_same(progress.options, own, options.output)
+        _require_same_run(progress.options, own, options)
         say(f"going on from step {step}")
     elif (options.output / OPTIONS).is_file():
-        require_same(read_options(options.output)["run"], own, options.output)
+        _require_same_run(read_options(options.output)["run"], own, options)
         say("no checkpoint was finished; beginning anew")
     elif is_first():
         write_options(options.output, {"run": own, "given": jsonable(options, without=())})
