@@ -90,7 +90,7 @@ BREAKS = (
         "nlptasks/text/batches.py",
         "array[i, : len(row)] = row",
         "array[i, width - len(row) :] = row",
-        ("tests/generate/test_generator.py",),
+        ("tests/applications/reading/test_reading_golden.py",),
     ),
     Break(
         "attention: scaled by the whole hidden size",
