@@ -16,9 +16,9 @@ def google_prefix(path: Path) -> Path | None:
 
 def packages_of(checkpoint: str | Path | None) -> tuple[str, ...]:
     """The modules that reading these weights takes beside Keras: TensorFlow reads its own checkpoints."""
-    if checkpoint is None:
+    if checkpoint is None or google_prefix(Path(checkpoint)) is None:
         return ()
-    return () if google_prefix(Path(checkpoint)) is None else ("tensorflow",)
+    return ("tensorflow",)
 
 
 def _step(prefix: Path) -> int:
