@@ -22,7 +22,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import numpy as np
 from keras import ops
-from no_leakage import documents, evaluation_keys, key, keys_of, text_files, without
+from no_leakage import documents, evaluation_keys, key, keys_of, task_texts, text_files, without
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -117,24 +117,29 @@ class Rows:
         return Row(*(self.arrays[name][part] for name in ("token_ids", "word_starts", "document_starts")))
 
 
-def read_domain(path: Path, evaluated: set[int]) -> tuple[list[str], list[str]]:
-    """The documents of a file to train on, and those held out; neither has what benchmarks score."""
-    kept = [text for document in documents(path) if (text := without(document, evaluated))]
+def read_domain(texts: Iterable[str], evaluated: set[int]) -> tuple[list[str], list[str]]:
+    """The documents of a domain to train on, and those held out; neither has what benchmarks score."""
+    kept = [text for document in texts if (text := without(document, evaluated))]
     held_out = [text for text in kept if key(text) % HELD_OUT_NTH == 0]
     keys = set().union(*map(keys_of, held_out))
     return [text for document in kept if (text := without(document, keys))], held_out
 
 
-def make_rows(tokenizer: Tokenizer, seq_length: int, data: Path, limit: int | None) -> dict[str, np.ndarray]:
+def make_rows(
+    tokenizer: Tokenizer, seq_length: int, data: Path, limit: int | None, task_text: bool
+) -> dict[str, np.ndarray]:
     """The arrays of `Rows`. Held-out documents of all domains are packed like the others, and shuffled."""
+    sources = {path.name.split(".")[0]: documents(path) for path in text_files(data)}
+    if task_text:
+        sources |= task_texts(data)
     evaluated = set().union(*evaluation_keys(data).values())
     id_bytes = id_bytes_for(tokenizer.vocab_size)
     packer = Packer(tokenizer, make_word_cutter("jieba"), seq_length)
     rows: list[Row] = []
     domains, flags, names = [], [], []
-    for domain, path in enumerate(text_files(data)):
-        names.append(path.name.split(".")[0])
-        for is_held_out, texts in enumerate(read_domain(path, evaluated)):
+    for domain, (name, source) in enumerate(sources.items()):
+        names.append(name)
+        for is_held_out, texts in enumerate(read_domain(source, evaluated)):
             made = [decode_row(record, id_bytes) for record in packer.records(texts[:limit])]
             order = np.random.default_rng([HELD_OUT_SEED, domain]).permutation(len(made)) if is_held_out else None
             rows += made if order is None else [made[i] for i in order]
@@ -152,11 +157,13 @@ def make_rows(tokenizer: Tokenizer, seq_length: int, data: Path, limit: int | No
     }
 
 
-def kept_rows(folder: Path, tokenizer: Tokenizer, seq_length: int, data: Path, limit: int | None) -> Rows:
+def kept_rows(
+    folder: Path, tokenizer: Tokenizer, seq_length: int, data: Path, limit: int | None, task_text: bool
+) -> Rows:
     """Those in the state folder, made first where they are not there."""
-    path, of = folder / ROWS, f"{vocab_fingerprint(tokenizer.vocab)} {seq_length} {limit}"
+    path, of = folder / ROWS, f"{vocab_fingerprint(tokenizer.vocab)} {seq_length} {limit}" + " task text" * task_text
     if not path.is_file():
-        arrays = make_rows(tokenizer, seq_length, data, limit)
+        arrays = make_rows(tokenizer, seq_length, data, limit, task_text)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, of=np.array(of), **arrays)
     with np.load(path) as file:
@@ -201,7 +208,8 @@ def pretrained(checkpoint: Path, **overrides: object) -> Transformer:
             slot.variable.assign(values[slot.name])
     # the head's output is multiplied with token vectors: scores of about 1, however long those are
     lengths = np.linalg.norm(np.asarray(model.embeddings.token.embeddings.value), axis=1)
-    model.mlm.norm.gamma.assign(ops.full_like(model.mlm.norm.gamma, 1 / max(1.0, float(lengths.mean()))))
+    gamma = model.mlm.norm.gamma
+    gamma.assign(np.full(gamma.shape, 1 / max(1.0, float(lengths.mean())), "float32"))
     return model
 
 
@@ -258,6 +266,8 @@ class Shared:
     """of each domain, that are scored"""
     limit: int | None = None
     """only so many documents of each domain, for trials"""
+    task_text: bool = False
+    """also train on the texts of the tasks' training files, without their labels"""
     precision: str = "float32"
     """float32, or bfloat16 where the processor multiplies that faster: `speed` tells"""
 
@@ -268,7 +278,7 @@ class Shared:
         return Objective(name="mlm", vocab=tokenizer.vocab, seq_length=self.seq_length, mask_rate=self.mask_rate)
 
     def rows(self, folder: Path, tokenizer: Tokenizer) -> Rows:
-        return kept_rows(folder, tokenizer, self.seq_length, data_folder(), self.limit)
+        return kept_rows(folder, tokenizer, self.seq_length, data_folder(), self.limit, self.task_text)
 
 
 @dataclass(kw_only=True)
@@ -492,13 +502,18 @@ class Export(Shared):
         progress, model = read_progress(path), pretrained(source)  # with the dropout of its config
         for variable, array in zip(weights_of(model), read_weights(path), strict=True):
             variable.assign(array)
-        save_directory(model, self.output, dtype="float16")
-        tensors = {name: array.astype("float16") for name, array in load_file(self.output / WEIGHTS).items()}
-        with atomic_path(self.output / WEIGHTS) as temporary:
-            save_file(tensors, temporary, metadata={"format": "pt"})
+        save_half(model, self.output)
         Tokenizer.from_directory(source).save(self.output)
         write_text(self.output / "README.md", card(progress.history))
         print(f"{self.output}: {progress.history[-1]['tokens'] if progress.history else 0} tokens")
+
+
+def save_half(model: Transformer, folder: Path) -> None:
+    """Writes a model directory in float16."""
+    save_directory(model, folder, dtype="float16")
+    tensors = {name: array.astype("float16") for name, array in load_file(folder / WEIGHTS).items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
 
 
 def card(history: list[dict]) -> str:

@@ -82,6 +82,19 @@ def text_files(data: Path) -> list[Path]:
     return files
 
 
+def task_texts(data: Path) -> dict[str, Iterable[str]]:
+    """The texts of training files that are not in the `text` folder, each once, as domains."""
+    sources = {
+        "hotel_reviews": ("classification/chnsenticorp_train.tsv", (1,)),
+        "apps": ("classification/iflytek_train.jsonl", ("text",)),
+        "shopping": (SHOPPING, (2,)),
+        "weibo": ("generation/smp2020_train.tsv", (1,)),
+        "sentiment": ("generation/sentiment_train.tsv", (1,)),
+        "questions": ("similarity/atec.tsv", (0, 1)),
+    }
+    return {name: dict.fromkeys(_fields(data / file, fields, 1)) for name, (file, fields) in sources.items()}
+
+
 def evaluation_texts(data: Path) -> Iterator[tuple[str, Iterable[str]]]:
     """What benchmarks score, as (file, texts); files that are not there are passed over."""
     sources = [

@@ -95,7 +95,7 @@ def nlptasks(folder: Path, name: str, rows: int, length: int, repeats: int) -> d
     from nlptasks.core import Transformer
     from nlptasks.loading import build_transformer_model
     from nlptasks.pretraining.configs import named_config, step_flops
-    from nlptasks.pretraining.run import fused_attention_problem, matmul_rate
+    from nlptasks.pretraining.devices import fused_attention_problem, matmul_rate
     from nlptasks.pretraining.step import compile_step, loss_sums, make_step, state_of
     from nlptasks.train.optimizers import Lamb, PiecewiseLinear
     from nlptasks.train.run import start_run

@@ -16,9 +16,9 @@ from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
 from nlptasks.loading import build_transformer_model, config_file
 from nlptasks.pretraining.configs import named_config
+from nlptasks.pretraining.devices import fused_attention_problem
 from nlptasks.pretraining.loader import Batches
 from nlptasks.pretraining.objectives import Objective, parse_mixture
-from nlptasks.pretraining.run import fused_attention_problem
 from nlptasks.pretraining.shards import ShardSet
 from nlptasks.text import open_tokenizer
 from nlptasks.text.opening import TOKENIZER_FILES

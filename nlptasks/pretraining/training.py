@@ -16,9 +16,10 @@ from nlptasks.files import write_text
 from nlptasks.pretraining.assembly import Assembly, assemble
 from nlptasks.pretraining.checkpoints import Checkpoints
 from nlptasks.pretraining.configs import step_flops
+from nlptasks.pretraining.devices import matmul_rate
 from nlptasks.pretraining.loader import held_out_batches, read_ahead, unigram_baseline
 from nlptasks.pretraining.monitor import Monitor
-from nlptasks.pretraining.run import Progress, RunSettings, everywhere, matmul_rate, run_steps, seek
+from nlptasks.pretraining.run import Progress, RunSettings, everywhere, run_steps, seek
 from nlptasks.pretraining.step import State, make_step, state_of
 from nlptasks.train.progress import say
 from nlptasks.train.record import OPTIONS, SCORES, jsonable, read_options, require_same, write_options
