@@ -16,6 +16,7 @@ from nlptasks.applications.encoder_head import EncoderWithHead
 from nlptasks.backend import run_one
 from nlptasks.checkpoints.weights import assign_weights, export_weights
 from nlptasks.core.blocks import added_scores
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 
@@ -49,7 +50,18 @@ def make_successor(application: Compressible, num_layers: int, init: str = "firs
     Raises:
         ValueError: as `initial_layers`.
     """
-    old = transformer_of(application.model)
+    return application.on_transformer(with_fewer_layers(transformer_of(application.model), num_layers, init))
+
+
+def with_fewer_layers(old: Transformer, num_layers: int, init: str = "first") -> Transformer:
+    """A Transformer with fewer layers, which start from those of `old`; everything else is copied.
+
+    Args:
+        init: as in `initial_layers`.
+
+    Raises:
+        ValueError: as `initial_layers`.
+    """
     chosen = initial_layers(old.config.num_layers, num_layers, init)
     arrays = export_weights(old)
     if not old.config.shared_layers:
@@ -63,7 +75,8 @@ def make_successor(application: Compressible, num_layers: int, init: str = "firs
     new = Transformer(config, old.with_pool, old.with_nsp, old.with_mlm, old.with_discriminator)
     new.build()
     assign_weights(new, arrays, "predecessor", transposed=True)
-    return application.on_transformer(new)
+    new.fused_attention = old.fused_attention
+    return new
 
 
 def transformer_of(model: Transformer | EncoderWithHead) -> Transformer:
@@ -127,25 +140,41 @@ class Theseus(keras.Model):
         self.built = True
 
     @property
+    def config(self) -> TransformerConfig:
+        """The predecessor's."""
+        return transformer_of(self.predecessor).config
+
+    @property
     def num_modules(self) -> int:
         """Number of modules that can be replaced, each with its own draw."""
         return len(self.spans) + (self.successor_embeddings is not None)
 
-    def encode(self, token_ids_BT: Any, segment_ids_BT: Any = None, *, rate: Any, training: bool | None = None) -> Any:
+    def encode(
+        self,
+        token_ids_BT: Any,
+        segment_ids_BT: Any = None,
+        *,
+        rate: Any,
+        training: bool | None = None,
+        document_ids_BT: Any = None,
+    ) -> Any:
         """Hidden states `(B, T, D)` of the mixture: at rate 0 the predecessor's, at rate 1 the successor's.
 
         Args:
             rate: float in [0, 1], a scalar: how much of the successor.
+            document_ids_BT: as in `Transformer.encode`.
         """
         old = transformer_of(self.predecessor)
-        segment_ids_BT, position_ids_BT, mask_BTS, position = old.layer_inputs(token_ids_BT, segment_ids_BT)
+        segment_ids_BT, position_ids_BT, mask_BTS, position = old.layer_inputs(
+            token_ids_BT, segment_ids_BT, document_ids_BT
+        )
         shares_M = self._shares(rate)
 
         def embed(layer: Any) -> Callable[[], tuple]:
             return lambda: (layer(token_ids_BT, segment_ids_BT, position_ids_BT, training=training),)
 
         def run(blocks: Sequence[Any], state: tuple) -> Callable[[], tuple]:
-            return lambda: _run(blocks, state, mask_BTS, position, old.config.residual_attention_scores, training)
+            return lambda: run_layers(old, blocks, state, mask_BTS, position, training)
 
         if self.successor_embeddings is None:
             state = embed(old.embeddings)()
@@ -173,14 +202,27 @@ class Theseus(keras.Model):
         return tuple((1 - part) * x + part * y for x, y, part in pairs)
 
 
-def _run(
-    blocks: Sequence[Any], state: tuple, mask_BTS: Any, position: Any, residual: Any, training: bool | None
+def run_layers(
+    transformer: Transformer,
+    blocks: Sequence[Any],
+    state: tuple,
+    mask_BTS: Any,
+    position: Any,
+    training: bool | None,
 ) -> tuple:
-    """The hidden states, and what residual attention hands on where the config has it, behind some layers."""
+    """The hidden states, and what residual attention hands on where the config has it, behind some layers.
+
+    Args:
+        transformer: the config and the way to compute attention.
+        blocks: the layers, its own or others like them.
+        state: what this returned for the layers before them; the embeddings alone, in a tuple, for the first.
+        mask_BTS, position: as `Transformer.layer_inputs` returns them.
+    """
     hidden_BTD, *added = state
+    residual = transformer.config.residual_attention_scores
     if not residual:
         for block in blocks:
-            hidden_BTD = block(hidden_BTD, mask_BTS, position, training=training)
+            hidden_BTD = block(hidden_BTD, mask_BTS, position, training=training, fused=transformer.fused_attention)
         return (hidden_BTD,)
     scores = added[0] if added else None
     for block in blocks:
