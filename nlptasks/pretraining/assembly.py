@@ -16,7 +16,7 @@ from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
 from nlptasks.loading import build_transformer_model, config_file
 from nlptasks.pretraining.configs import named_config
-from nlptasks.pretraining.devices import fused_attention_problem
+from nlptasks.pretraining.devices import fuse_attention
 from nlptasks.pretraining.loader import Batches
 from nlptasks.pretraining.objectives import Objective, parse_mixture
 from nlptasks.pretraining.shards import ShardSet
@@ -171,7 +171,7 @@ def build_model(options: "Pretrain", rows: ShardSet, objectives: list[Objective]
         model.build()
     _require_fit(model.config, rows)
     model.recompute = options.recompute
-    _fuse_attention(model, rows.seq_length)
+    fuse_attention(model, rows.seq_length)
     return model
 
 
@@ -192,16 +192,6 @@ def _require_fit(config: TransformerConfig, rows: ShardSet) -> None:
             length=rows.seq_length,
             reach=config.position_reach,
         )
-
-
-def _fuse_attention(model: Transformer, seq_length: int) -> None:
-    """Lets a GPU use its fused attention where that computes the same."""
-    if not (model.blocks[0].attention.can_fuse() and jax.default_backend() == "gpu"):
-        return
-    config, policy = model.config, keras.config.dtype_policy().name
-    problem = fused_attention_problem(config.num_heads, config.key_size, seq_length, policy)
-    model.fused_attention = problem is None
-    say("fused attention" if problem is None else f"attention is not fused: {problem}")
 
 
 def make_optimizer(options: "Pretrain", rate: PiecewiseLinear) -> keras.optimizers.Optimizer:

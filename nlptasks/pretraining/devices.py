@@ -1,12 +1,25 @@
-"""What the device at hand can do: its rate of matrix products, and whether it fuses attention. JAX only."""
+"""What the device at hand can do: fused attention, and its rate of matrix products. JAX only."""
 
 import time
 
 import jax
+import keras
 import numpy as np
 from jax import numpy as jnp
 
 from nlptasks.core.attention import MultiHeadAttention
+from nlptasks.core.transformer import Transformer
+from nlptasks.train.progress import say
+
+
+def fuse_attention(model: Transformer, seq_length: int) -> None:
+    """Lets a GPU use its fused attention where that computes the same."""
+    if not (model.blocks[0].attention.can_fuse() and jax.default_backend() == "gpu"):
+        return
+    config, policy = model.config, keras.config.dtype_policy().name
+    problem = fused_attention_problem(config.num_heads, config.key_size, seq_length, policy)
+    model.fused_attention = problem is None
+    say("fused attention" if problem is None else f"attention is not fused: {problem}")
 
 
 def fused_attention_problem(num_heads: int, key_size: int, seq_length: int, dtype: str) -> str | None:

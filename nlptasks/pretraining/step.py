@@ -5,8 +5,9 @@
 Legend: A parts of a step, B rows of a part (over all processes), T position, D hidden, M targets, V vocabulary.
 """
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import keras
@@ -16,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from keras import ops
 
 from nlptasks.backend.programs import current_values
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.masks import padding_mask
 from nlptasks.core.transformer import Transformer
 
@@ -23,6 +25,20 @@ Batch = Mapping[str, jax.Array]
 """the arrays of an `Example`, `(A, B, ...)`, or `(B, ...)` where it is a part"""
 Metrics = dict[str, jax.Array]
 _MEMORY = 0.99  # of the running mean of losses that a spike is measured against
+
+
+class Trained(Protocol):
+    """A built Keras model that is trained: a Transformer, or one that holds several.
+
+    Attributes:
+        config: says which id is padding.
+    """
+
+    trainable_variables: Any
+    non_trainable_variables: Any
+
+    @property
+    def config(self) -> TransformerConfig: ...
 
 
 class State(NamedTuple):
@@ -37,10 +53,12 @@ class State(NamedTuple):
 
 
 Step = Callable[[State, Batch], tuple[State, Metrics]]
+Loss = Callable[[Batch], tuple[jax.Array, jax.Array]]
+"""loss(part): the sum over the part's targets, which is differentiated, and how many of them were found"""
 Evaluation = Callable[[list[jax.Array], list[jax.Array], Batch], tuple[jax.Array, jax.Array, jax.Array]]
 
 
-def state_of(model: Transformer, optimizer: keras.optimizers.Optimizer) -> State:
+def state_of(model: Trained, optimizer: keras.optimizers.Optimizer) -> State:
     """The state of a built model and its optimizer, where their arrays lie now."""
     optimizer.build(model.trainable_variables)
     trainable = [v.value for v in model.trainable_variables]
@@ -56,17 +74,30 @@ def state_of(model: Transformer, optimizer: keras.optimizers.Optimizer) -> State
     )
 
 
-def loss_sums(model: Transformer, part: Batch, training: bool) -> tuple[jax.Array, jax.Array]:
+def loss_sums(
+    model: Transformer, part: Batch, training: bool, encode: Callable[..., jax.Array] | None = None
+) -> tuple[jax.Array, jax.Array]:
     """The sum of -log p over the targets of `(B, ...)` arrays, and how many of them were found; float32 scalars.
 
     Logits are computed at the targets only: `(B, M, V)`.
+
+    Args:
+        encode: gives the hidden states in place of `model.encode`; called as that is.
     """
-    hidden_BTD = model.encode(
+    hidden_BTD = (encode or model.encode)(
         part["token_ids"], part.get("segment_ids"), training=training, document_ids_BT=part.get("document_ids")
     )
+    return sums_of_logits(logits_at_targets(model, hidden_BTD, part), part)
+
+
+def logits_at_targets(model: Transformer, hidden_BTD: jax.Array, part: Batch) -> jax.Array:
+    """Logits `(B, M, V)`, float32."""
     positions_BM1 = part["target_positions"][..., None]
-    hidden_BMD = jnp.take_along_axis(hidden_BTD, positions_BM1, axis=1, mode="clip")
-    logits_BMV = model.token_logits(hidden_BMD)
+    return model.token_logits(jnp.take_along_axis(hidden_BTD, positions_BM1, axis=1, mode="clip"))
+
+
+def sums_of_logits(logits_BMV: jax.Array, part: Batch) -> tuple[jax.Array, jax.Array]:
+    """What `loss_sums` returns, from the logits."""
     weights_BM, ids_BM = part["target_weights"], part["target_ids"]
     loss_BM = ops.sparse_categorical_crossentropy(ids_BM, logits_BMV, from_logits=True)
     # found: no token has a higher logit; a CPU takes much longer for the argmax
@@ -75,8 +106,15 @@ def loss_sums(model: Transformer, part: Batch, training: bool) -> tuple[jax.Arra
     return jnp.sum(loss_BM * weights_BM), jnp.sum(hits_BM * weights_BM)
 
 
-def make_step(model: Transformer, optimizer: keras.optimizers.Optimizer, spike: float | None = None) -> Step:
+def make_step(
+    model: Trained,
+    optimizer: keras.optimizers.Optimizer,
+    spike: float | None = None,
+    loss: Loss | None = None,
+) -> Step:
     """`step(state, batch) -> (state, metrics)`, to be compiled, with the state donated.
+
+    `loss` computes with the variables of `model`; None: `loss_sums` of it, which is a Transformer then.
 
     A batch has arrays `(A, B, ...)`. Losses and gradients are summed over all parts and all devices and divided by the
     number of targets in all of them: accumulated parts give the gradients of one large batch, whatever the devices.
@@ -87,7 +125,8 @@ def make_step(model: Transformer, optimizer: keras.optimizers.Optimizer, spike: 
     Metrics, float32 scalars: `loss` (nats per target), `accuracy`, `targets`, `tokens` (not padding),
     `gradient_norm`, `bad` (0 or 1).
     """
-    add_up = _make_sums(model)
+    transformer: Any = model
+    add_up = _make_sums(model, loss or functools.partial(loss_sums, transformer, training=True))
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         sums = add_up(state, batch)
@@ -114,7 +153,7 @@ class _Sums(NamedTuple):
     gradients: list[jax.Array]
 
 
-def _make_sums(model: Transformer) -> Callable[[State, Batch], _Sums]:
+def _make_sums(model: Trained, loss_of_part: Loss) -> Callable[[State, Batch], _Sums]:
     """`add_up(state, batch)`: computes the parts of a batch one after the other."""
     trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
 
@@ -123,7 +162,7 @@ def _make_sums(model: Transformer) -> Callable[[State, Batch], _Sums]:
     ) -> tuple[jax.Array, tuple[list[jax.Array], jax.Array]]:
         mapping = list(zip(trainable + others, [*trainable_values, *other_values], strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss, hits = loss_sums(model, part, training=True)
+            loss, hits = loss_of_part(part)
         return loss, (list(current_values(scope, others, other_values)), hits)
 
     differentiated = jax.value_and_grad(part_loss, has_aux=True)
@@ -167,6 +206,22 @@ def _next_state(
         unless_bad(new_optimizer, state.optimizer),
         jnp.where(bad, state.usual_loss, usual),
     )
+
+
+def with_rate(state: State, optimizer: keras.optimizers.Optimizer, rate: float) -> State:
+    """The state with another learning rate, for an optimizer that was made with a number and not with a schedule."""
+    (place,) = [i for i, v in enumerate(optimizer.variables) if v.path.endswith("learning_rate")]
+    values = list(state.optimizer)
+    values[place] = jnp.asarray(rate, values[place].dtype)
+    return state._replace(optimizer=values)
+
+
+def keep_state(model: Trained, state: State) -> None:
+    """Puts a state into the variables of the model; the next step, which takes the arrays, takes them away again."""
+    for variable, value in zip(model.trainable_variables, state.trainable, strict=True):
+        variable.assign(value)
+    for variable, value in zip(model.non_trainable_variables, state.others, strict=True):
+        variable.assign(value)
 
 
 def batch_sharding(mesh: jax.sharding.Mesh | None) -> NamedSharding | None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nlptasks.pretraining.objectives import Objective, parse_mixture
+from nlptasks.pretraining.masking import choose_words
+from nlptasks.pretraining.objectives import Objective, chosen_positions, parse_mixture
 from nlptasks.pretraining.shards import Row
 from tests.pretraining.shard_cases import SPECIALS, random_rows, small_vocab
 
@@ -154,3 +155,60 @@ def test_special_tokens_may_have_other_names_and_places(name):
         assert (example["token_ids"] == 13).any() <= (name == "mlm")
         assert sum(example["token_ids"] == 2) == (2 if name == "unilm" else 1)
     assert set(made.unpredicted_ids) == {0, 1, 3, 13} | ({2} if name == "mlm" else set())
+
+
+def flat(rows):
+    """The rows one after the other, as `masked_batch` takes them."""
+    ids, starts = (np.concatenate([getattr(row, name) for row in rows]) for name in ("token_ids", "word_starts"))
+    return ids, starts, np.array([len(row.token_ids) for row in rows])
+
+
+class InOrderOf:
+    """Random numbers whose permutation is the order of given draws."""
+
+    def __init__(self, draws):
+        self.draws = draws
+
+    def permutation(self, count):
+        assert count == len(self.draws)
+        return np.argsort(self.draws, kind="stable")
+
+
+@pytest.mark.parametrize("rate", [0.15, 0.6])
+def test_many_rows_at_once_have_the_words_that_each_alone_has(rate):
+    rows, most = random_rows(60, T, V), 8
+    rows[3].token_ids[2:5] = 1  # unknown tokens, inside words
+    rows[4].token_ids[1:-1] = 1  # and nothing else
+    rows[5].word_starts[2:] = False  # a word longer than what may be chosen
+    ids, starts, lengths = flat(rows)
+    found = choose_words(ids, starts, lengths, rate, most, np.random.default_rng(8), range(len(SPECIALS)))
+    words = np.cumsum(starts | (ids < len(SPECIALS))) - 1
+    draws = np.random.default_rng(8).random(words[-1] + 1)
+    for number, row in enumerate(rows):
+        begin = int(lengths[:number].sum())
+        own = np.unique(words[begin : begin + lengths[number]][row.token_ids >= len(SPECIALS)])
+        alone = chosen_positions(row, rate, most, InOrderOf(draws[own]), range(len(SPECIALS)))
+        its = found.rows == number
+        assert (found.places[its] - begin).tolist() == alone.tolist()
+        assert found.numbers[its].tolist() == list(range(len(alone)))
+
+
+def test_masked_batch_restores_its_rows_and_masks_as_one_row_is_masked():
+    rows, made = random_rows(900, T, V), objective("mlm")
+    ids, starts, lengths = flat(rows)
+    batch = made.masked_batch(ids, starts, lengths, np.random.default_rng(3))
+    one = made.example(rows[0], np.random.default_rng(3))
+    assert {n: (a.dtype, a.shape[1:]) for n, a in batch.items()} == {n: (a.dtype, a.shape) for n, a in one.items()}
+    chosen = masked = kept = 0
+    for number, row in enumerate(rows):
+        example = {name: array[number] for name, array in batch.items()}
+        positions, targets = targets_of(example)
+        shown = example["token_ids"][positions]
+        restored = example["token_ids"].copy()
+        restored[positions] = targets
+        assert restored[: len(row.token_ids)].tolist() == row.token_ids.tolist()
+        assert (restored[len(row.token_ids) :] == 0).all()
+        chosen, masked, kept = chosen + len(positions), masked + (shown == MASK).sum(), kept + (shown == targets).sum()
+    assert chosen / (lengths.sum() - 2 * len(rows)) == pytest.approx(0.15, abs=0.012)
+    assert masked / chosen == pytest.approx(0.8, abs=0.02)
+    assert kept / chosen == pytest.approx(0.1 + 0.1 / (V - 5), abs=0.02)

@@ -12,7 +12,16 @@ from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.backend.mesh import MeshDistribution, axes_of, check_heads, check_places, parse_mesh, use_mesh
 from nlptasks.pretraining.loader import Batches
 from nlptasks.pretraining.objectives import Objective
-from nlptasks.pretraining.step import batch_sharding, compile_step, loss_sums, make_step, on_mesh, state_of
+from nlptasks.pretraining.step import (
+    batch_sharding,
+    compile_step,
+    keep_state,
+    loss_sums,
+    make_step,
+    on_mesh,
+    state_of,
+    with_rate,
+)
 from nlptasks.train.optimizers import Lamb, PiecewiseLinear
 from nlptasks.train.run import start_run
 from tests.pretraining.shard_cases import random_rows, small_vocab
@@ -218,3 +227,44 @@ def test_evaluation_draws_no_dropout():
     first, again = (float(loss_sums(run.model, part, training=False)[0]) for _ in range(2))
     assert first == again
     assert float(loss_sums(run.model, part, training=True)[0]) != first
+
+
+def test_loss_given_to_the_step_is_what_it_minimises_and_reports():
+    """Twice the loss has twice the gradient, and the same accuracy."""
+    run = Run(optimizer=keras.optimizers.SGD(0.1), dropout=0.0)
+    before = run.weights()
+    plain = run.step(0)
+    moved = [a - b for a, b in zip(run.weights(), before, strict=True)]
+    other = Run(optimizer=keras.optimizers.SGD(0.1), dropout=0.0)
+
+    def twice(part):
+        loss, hits = loss_sums(other.model, part, training=True)
+        return 2 * loss, hits
+
+    other.program = compile_step(make_step(other.model, other.optimizer, loss=twice), other.state)
+    doubled = other.step(0)
+    assert doubled["loss"] == pytest.approx(2 * plain["loss"], rel=1e-5)
+    assert doubled["accuracy"] == plain["accuracy"]
+    for a, b, change in zip(other.weights(), before, moved, strict=True):
+        np.testing.assert_allclose(a - b, 2 * change, atol=1e-6)
+
+
+def test_rate_put_into_the_state_is_the_rate_of_the_next_step():
+    moved = []
+    for rate in (0.0, 0.2):
+        run = Run(optimizer=keras.optimizers.SGD(0.1), dropout=0.0)
+        before = run.weights()
+        run.state = with_rate(run.state, run.optimizer, rate)
+        run.step(0)
+        moved.append(max(np.abs(a - b).max() for a, b in zip(run.weights(), before, strict=True)))
+    assert moved[0] == 0
+    assert moved[1] > 1e-3
+
+
+def test_state_kept_in_the_model_is_that_of_the_last_step():
+    run = Run()
+    run.losses(3)
+    keep_state(run.model, run.state)
+    for value, variable in zip(run.weights(), run.model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(value, np.asarray(variable.value))
+    assert np.isfinite(run.step(3)["loss"])
