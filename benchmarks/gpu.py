@@ -29,7 +29,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
 
-from nlptasks.files import atomic_path, write_text
+from nlptasks.files import atomic_path, read_json_object, write_text
 from nlptasks.pretraining.objectives import Objective
 from nlptasks.pretraining.shards import Row
 from nlptasks.text import Tokenizer
@@ -37,6 +37,8 @@ from nlptasks.text import Tokenizer
 Batch = dict[str, np.ndarray]
 _HELD_OUT_SEED = 20181011
 MLM, UNILM = 0, 1
+DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+"""of config.json"""
 
 
 # Rows: the arrays of masked_lm.py, packed to travel
@@ -407,10 +409,11 @@ class Train:
         return evaluate
 
     def _save(self, model: Any, tokenizer: Tokenizer, result: dict[str, Any]) -> None:
-        from masked_lm import save_half
+        from masked_lm import save_halves
 
-        save_half(model, self.output / "model")
-        tokenizer.save(self.output / "model")
+        kept = read_json_object(self.checkpoint / "config.json")
+        rates = {name: kept[name] for name in DROPOUT if name in kept}  # fine-tuning has what the model had
+        save_halves(model, tokenizer, self.output / "model", **rates)
         write_text(self.output / "result.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
         self._log("saved")
 

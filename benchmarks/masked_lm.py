@@ -63,6 +63,10 @@ LONGEST_RUN = 1 << 20
 """rows that are put in order at the start; no run is longer"""
 HEAD, ALL = 0, 1
 UNDECAYED = ["bias$", "gamma$", "beta$"]
+ORIGIN = (
+    "The encoder of multilingual-e5-small (intfloat; 12 layers, hidden size 384, 12 heads), moved onto the",
+    "vocabulary of Chinese BERT (Google, Apache-2.0), and trained on with a masked-LM head: whole words,",
+)
 LICENCE = """MIT License
 
 Copyright (c) 2023 Intfloat contributors
@@ -205,11 +209,10 @@ def pretrained(checkpoint: Path, **overrides: object) -> Transformer:
     values = {slot.name: slot.variable for slot in weight_table(bare)}
     for slot in weight_table(model):
         if slot.name in values:
-            slot.variable.assign(values[slot.name])
+            slot.variable.assign(values[slot.name].value)
     # the head's output is multiplied with token vectors: scores of about 1, however long those are
     lengths = np.linalg.norm(np.asarray(model.embeddings.token.embeddings.value), axis=1)
-    gamma = model.mlm.norm.gamma
-    gamma.assign(np.full(gamma.shape, 1 / max(1.0, float(lengths.mean())), "float32"))
+    model.mlm.norm.gamma.assign(ops.full_like(model.mlm.norm.gamma.value, 1 / max(1.0, float(lengths.mean()))))
     return model
 
 
@@ -502,30 +505,25 @@ class Export(Shared):
         progress, model = read_progress(path), pretrained(source)  # with the dropout of its config
         for variable, array in zip(weights_of(model), read_weights(path), strict=True):
             variable.assign(array)
-        save_half(model, self.output)
-        Tokenizer.from_directory(source).save(self.output)
-        write_text(self.output / "README.md", card(progress.history))
-        print(f"{self.output}: {progress.history[-1]['tokens'] if progress.history else 0} tokens")
+        save_halves(model, Tokenizer.from_directory(source), self.output)
+        tokens = progress.history[-1]["tokens"] if progress.history else 0
+        told = [*ORIGIN, f"{tokens:,} tokens of Chinese text."]
+        write_text(self.output / "README.md", card("Chinese characters, 12 layers x 384", told, progress.history))
+        print(f"{self.output}: {tokens} tokens")
 
 
-def save_half(model: Transformer, folder: Path) -> None:
-    """Writes a model directory in float16."""
-    save_directory(model, folder, dtype="float16")
-    tensors = {name: array.astype("float16") for name, array in load_file(folder / WEIGHTS).items()}
-    with atomic_path(folder / WEIGHTS) as temporary:
+def save_halves(model: Transformer, tokenizer: Tokenizer, output: Path, **config: object) -> None:
+    """Writes a model directory in float16, with its vocabulary; `config` has keys of config.json to write over."""
+    save_directory(model, output, dtype="float16", **config)
+    tensors = {name: array.astype("float16") for name, array in load_file(output / WEIGHTS).items()}
+    with atomic_path(output / WEIGHTS) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
+    tokenizer.save(output)
 
 
-def card(history: list[dict]) -> str:
-    """A model card: origin, training, scores, licence."""
-    tokens = history[-1]["tokens"] if history else 0
-    lines = [
-        "# Chinese characters, 12 layers x 384",
-        "",
-        "The encoder of multilingual-e5-small (intfloat; 12 layers, hidden size 384, 12 heads), moved onto the",
-        "vocabulary of Chinese BERT (Google, Apache-2.0), and trained on with a masked-LM head: whole words,",
-        f"{tokens:,} tokens of Chinese text.",
-    ]
+def card(title: str, told: list[str], history: list[dict]) -> str:
+    """A model card: what is told of origin and training, the scores of a log's last line with scores, licence."""
+    lines = [f"# {title}", "", *told]
     if scored := [line for line in history if "held_out" in line]:
         lines += [
             "",
@@ -564,7 +562,8 @@ class Pack:
 
 def distance(model: Transformer, packed: Transformer) -> str:
     """How far hidden states and logits of a packed model are from the one it was made of, on random tokens."""
-    token_ids = np.random.default_rng(1).integers(106, model.config.vocab_size, (8, 64), "int32")
+    first = min(106, model.config.vocab_size // 2)  # behind what is no word
+    token_ids = np.random.default_rng(1).integers(first, model.config.vocab_size, (8, 64), "int32")
     hidden = [np.asarray(own.encode(token_ids)) for own in (model, packed)]
     logits = [np.asarray(own.token_logits(states)) for own, states in zip((model, packed), hidden, strict=True)]
     cosine = (hidden[0] * hidden[1]).sum(-1) / np.linalg.norm(hidden[0], axis=-1) / np.linalg.norm(hidden[1], axis=-1)

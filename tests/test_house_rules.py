@@ -113,7 +113,7 @@ BACKEND_USERS = {"nlptasks.checkpoints.google": "tensorflow"}
 # the modules that run on JAX alone and name it freely; nothing outside of pretraining/ imports them
 JAX_ONLY = tuple(
     f"nlptasks.pretraining.{name}"
-    for name in ("assembly", "checkpoints", "compressing", "fitting", "fusing", "run", "step", "topology", "training")
+    for name in ("assembly", "checkpoints", "compressing", "devices", "fitting", "run", "step", "topology", "training")
 )
 LONGEST_FILE = 350  # lines of a library file
 UNSAFE_MODULES = ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
