@@ -80,7 +80,7 @@ KEPT_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 def read_rows(path: Path, tokenizer: Tokenizer) -> Rows:
-    """Rows as `masked_lm.py` keeps them.
+    """Rows as `masked_lm.py` keeps them; numbers may be stored in smaller types.
 
     Raises:
         ValueError: they were made with another vocabulary than the model's.
@@ -90,7 +90,9 @@ def read_rows(path: Path, tokenizer: Tokenizer) -> Rows:
     made_with = str(arrays.pop("of", "")).split(" ", 1)[0]
     if made_with and made_with != vocab_fingerprint(tokenizer.vocab):
         raise ValueError(f"{path}: made with another vocabulary than that of the model; give the rows of its own.")
-    return Rows(arrays)
+    types = {"token_ids": "int32", "lengths": "int64", "domains": "int64"}
+    types |= dict.fromkeys(("word_starts", "document_starts", "held_out"), "bool")
+    return Rows(arrays | {name: arrays[name].astype(kind) for name, kind in types.items()})
 
 
 def is_common(token: str) -> bool:

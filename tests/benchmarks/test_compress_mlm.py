@@ -150,9 +150,10 @@ def test_first_part_of_theseus_changes_new_layers_alone_and_ends_as_they_are_alo
     assert np.abs(np.asarray(theseus.encode(token_ids, rate=0.0)) - alone).max() > 0.1
 
 
-def test_same_run_twice_gives_the_same_model(files, tmp_path):
+@pytest.mark.parametrize("method", ["theseus", "distil"])
+def test_same_run_twice_in_half_precision_gives_the_same_model(files, tmp_path, method):
     for name in "ab":
-        train(files, tmp_path / name, "theseus", tokens=2000)
+        train(files, tmp_path / name, method, tokens=2000, precision="bfloat16")
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
