@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -120,13 +120,24 @@ def cut_vocab(vocab: dict[str, int], token_ids: np.ndarray, entries: int, min_co
 
 
 class Batches(Iterator[tuple[dict[str, jax.Array], int]]):
-    """Masked batches `(1, B, ...)` on the device with the number of their tokens, made ahead in threads, without end.
+    """Masked batches `(1, B, ...)`, or split ones `(2, B / 2, ...)`, on the device, each with the number of its tokens.
 
-    A batch follows from the seed and its number. NumPy lets other threads work while it computes.
+    They have no end, are made ahead in threads, and follow from the seed and their number. NumPy lets others work
+    while it computes.
     """
 
-    def __init__(self, rows: Rows, objective: Objective, order: np.ndarray, size: int, seed: int, threads: int = 3):
+    def __init__(
+        self,
+        rows: Rows,
+        objective: Objective,
+        order: np.ndarray,
+        size: int,
+        seed: int,
+        threads: int = 3,
+        unilm_every: int = 0,
+    ):
         self.rows, self.objective, self.order, self.size, self.seed = rows, objective, order, size, seed
+        self.splitting, self.unilm_every = replace(objective, name="unilm"), unilm_every
         self.starts = np.cumsum(rows.lengths) - rows.lengths
         self.pool, self.number, self.waiting = ThreadPoolExecutor(threads), 0, deque()
 
@@ -142,9 +153,13 @@ class Batches(Iterator[tuple[dict[str, jax.Array], int]]):
         lengths = self.rows.lengths[picked]
         firsts, total = np.cumsum(lengths) - lengths, int(lengths.sum())
         places = np.repeat(self.starts[picked] - firsts, lengths) + np.arange(total)
-        parts = (self.rows.arrays[name][places] for name in ("token_ids", "word_starts"))
-        batch = self.objective.masked_batch(*parts, lengths, np.random.default_rng([self.seed, number]))
-        return jax.device_put({name: array[None] for name, array in batch.items()}), total
+        arrays = [self.rows.arrays[name][places] for name in ("token_ids", "word_starts")]
+        random = np.random.default_rng([self.seed, number])
+        if self.unilm_every and number % self.unilm_every == self.unilm_every - 1:
+            batch, parts = self.splitting.split_batch(*arrays, lengths, random), 2  # logits at every token: two halves
+        else:
+            batch, parts = self.objective.masked_batch(*arrays, lengths, random), 1
+        return jax.device_put({n: array.reshape(parts, -1, *array.shape[1:]) for n, array in batch.items()}), total
 
     def close(self) -> None:
         self.pool.shutdown(cancel_futures=True)
@@ -255,6 +270,8 @@ class Train:
     temperature: float = 1.0
     """distil: of the probabilities"""
     mask_rate: float = 0.15
+    unilm_every: int = 0
+    """every so manieth step learns UNILM's splits, for a model with its masks; 0: none"""
     power: float = 0.5
     """a domain's share goes with its size to this power"""
     precision: str = "bfloat16"
@@ -299,7 +316,7 @@ class Train:
             self._add({"phase": "the large model", "tokens": 0, "held_out": scores.of(teacher)()})
         own = self._objective(self._tokenizer.vocab, objective.seq_length)
         order = training_order(rows, self.power, self.seed)
-        batches = Batches(rows, own, order, self.batch_size, self.seed, self.threads)
+        batches = Batches(rows, own, order, self.batch_size, self.seed, self.threads, self.unilm_every)
         try:
             with StopRequested() as stop:
                 self._train(self._phases(teacher), batches, stop)
@@ -361,19 +378,20 @@ class Train:
             replaced = schedule((share - begin) / (phase.end - begin)) if phase.replacing else None
             batch, tokens = next(batches)
             if replaced is not None:
-                batch["rate"] = np.asarray([replaced], "float32")
-            first = phase.name not in self._firsts
+                batch["rate"] = np.full(len(batch["token_ids"]), replaced, "float32")
+            kind = "unilm" if "segment_ids" in batch else "masked"
+            first = (program := f"{phase.name}, {kind}") not in self._firsts
             if first:
                 began = time.monotonic()
                 with clock.paused():
                     state, metrics = step(with_rate(state, optimizer, rate), batch)
                     jax.block_until_ready(metrics)
-                self._firsts[phase.name] = round(time.monotonic() - began, 2)
+                self._firsts[program] = round(time.monotonic() - began, 2)
             else:
                 state, metrics = step(with_rate(state, optimizer, rate), batch)
             self._steps += 1
             clock.done += tokens
-            waiting.append((metrics, 0 if first else tokens))
+            waiting.append((kind, metrics, 0 if first else tokens))
             if len(waiting) > RUNNING:  # looks at a step while later ones run
                 window.add(*waiting.popleft())
             if window.steps >= self.log_steps:
@@ -462,30 +480,30 @@ class Window:
 
     def _restart(self) -> None:
         self.steps, self._tokens, self._began = 0, 0, self._clock.trained
-        self._sums = dict.fromkeys(("loss", "accuracy", "targets", "bad"), 0.0)
+        self._bad, self._sums = 0, {kind: np.zeros(3) for kind in ("masked", "unilm")}
 
-    def add(self, metrics: dict[str, jax.Array], tokens: int) -> None:
+    def add(self, kind: str, metrics: dict[str, jax.Array], tokens: int) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self.steps, self._tokens = self.steps + 1, self._tokens + tokens
         if values["bad"]:
-            self._sums["bad"] += 1
+            self._bad += 1
             return
-        self._sums["targets"] += values["targets"]
-        for name in ("loss", "accuracy"):
-            self._sums[name] += values[name] * values["targets"]
+        self._sums[kind] += values["targets"] * np.array([values["loss"], values["accuracy"], 1.0])
 
     def close(self, rate: float, replaced: float | None) -> dict[str, float]:
-        if self._sums["bad"] == self.steps:
+        if self._bad == self.steps:
             raise DivergedError("all of {steps} steps are not finite; lower {field:learning_rate}.", steps=self.steps)
-        seconds, targets = self._clock.trained - self._began, self._sums["targets"]
-        line = {
-            "loss": round(self._sums["loss"] / targets, 4),
-            "accuracy": round(self._sums["accuracy"] / targets, 4),
+        seconds = self._clock.trained - self._began
+        line: dict[str, float] = {}
+        for prefix, (loss, hits, targets) in zip(("", "unilm_"), self._sums.values(), strict=True):
+            if targets:
+                line |= {f"{prefix}loss": round(loss / targets, 4), f"{prefix}accuracy": round(hits / targets, 4)}
+        line |= {
             "learning_rate": float(f"{rate:.3g}"),
             "tokens_per_second": round(self._tokens / max(seconds, 1e-9), 1),
         }
         line |= {} if replaced is None else {"replacement_rate": round(replaced, 3)}
-        line |= {"bad_steps": int(self._sums["bad"])} if self._sums["bad"] else {}
+        line |= {"bad_steps": self._bad} if self._bad else {}
         self._restart()
         return line
 

@@ -1,4 +1,4 @@
-"""Masks whole words in many rows at once, with arrays instead of a loop over rows.
+"""Masks whole words in many rows at once, or splits them, with arrays instead of a loop over rows.
 
 Legend: L tokens of all rows one after the other, W their words, B rows, T width of the arrays, M targets a row.
 """
@@ -62,3 +62,36 @@ def choose_words(
     rows = rows_L[places]
     before_B = np.searchsorted(rows, np.arange(count))
     return ChosenTokens(places, rows, np.arange(len(places)) - before_B[rows])
+
+
+def split_rows(
+    token_ids_L: np.ndarray,
+    word_starts_L: np.ndarray,
+    lengths_B: np.ndarray,
+    seq_length: int,
+    sep_id: int,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every row cut in two before a random word, with [SEP] after the first part; a full row loses its last token.
+
+    Returns:
+        ids `(B, T)`, padded with 0; the place `(B,)` of the [SEP] put in; the lengths `(B,)` then.
+    """
+    count, width = len(lengths_B), seq_length
+    rows_L = np.repeat(np.arange(count), lengths_B)
+    columns_L = np.arange(len(rows_L)) - (np.cumsum(lengths_B) - lengths_B)[rows_L]
+    full_L = (lengths_B == width)[rows_L]
+    kept_L = ~(full_L & (columns_L == width - 2))
+    columns_L -= full_L & (columns_L == width - 1)
+    lengths_B = lengths_B - (lengths_B == width)
+    ids_BT, starts_BT = np.zeros((count, width), "int32"), np.zeros((count, width), "bool")
+    ids_BT[rows_L[kept_L], columns_L[kept_L]] = token_ids_L[kept_L]
+    starts_BT[rows_L[kept_L], columns_L[kept_L]] = word_starts_L[kept_L]
+    columns = np.arange(width)
+    starts_BT &= (columns >= 2) & (columns < lengths_B[:, None] - 1)  # each part has a word at least
+    draws_BT = np.where(starts_BT, random.random((count, width)), -1.0)
+    splits_B = np.where(starts_BT.any(1), draws_BT.argmax(1), lengths_B - 1)
+    source_BT = columns - (columns > splits_B[:, None])
+    shown_BT = np.take_along_axis(ids_BT, source_BT, axis=1)
+    shown_BT[np.arange(count), splits_B] = sep_id
+    return shown_BT, splits_B, lengths_B + 1

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nlptasks.errors import UserError
-from nlptasks.pretraining.masking import choose_words
+from nlptasks.pretraining.masking import choose_words, split_rows
 from nlptasks.pretraining.shards import Row
 from nlptasks.text.batches import round_up
 from nlptasks.text.vocab import SPECIAL_TOKENS
@@ -151,6 +151,32 @@ class Objective:
             example[name] = np.zeros((count, width), "float32" if array.dtype.kind == "f" else "int32")
             example[name][found.rows, found.numbers] = array
         return example
+
+    def split_batch(
+        self,
+        token_ids_L: np.ndarray,
+        word_starts_L: np.ndarray,
+        lengths_B: np.ndarray,
+        random: np.random.Generator,
+    ) -> Example:
+        """The same for "unilm"."""
+        assert self.name == "unilm"
+        assert not self.isolate_documents
+        pad, sep = self._ids["pad"], self._ids["sep"]
+        shown, splits, lengths = split_rows(token_ids_L, word_starts_L, lengths_B, self.seq_length, sep, random)
+        columns = np.arange(self.seq_length)
+        real, after = columns < lengths[:, None], columns > splits[:, None]
+        shown[~real] = pad
+        positions = np.minimum(splits[:, None] + columns, self.seq_length - 2)
+        counted = columns < (lengths - 1 - splits)[:, None]
+        ids = np.take_along_axis(shown, positions + 1, axis=1)
+        return {
+            "token_ids": shown,
+            "segment_ids": (real & after).astype("int32"),
+            "target_positions": np.where(counted, positions, 0).astype("int32"),
+            "target_ids": np.where(counted, ids, 0).astype("int32"),
+            "target_weights": counted.astype("float32"),
+        }
 
     def _changed(self, ids: np.ndarray, places: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The ids with those at the chosen places masked, changed or kept."""

@@ -212,3 +212,28 @@ def test_masked_batch_restores_its_rows_and_masks_as_one_row_is_masked():
     assert chosen / (lengths.sum() - 2 * len(rows)) == pytest.approx(0.15, abs=0.012)
     assert masked / chosen == pytest.approx(0.8, abs=0.02)
     assert kept / chosen == pytest.approx(0.1 + 0.1 / (V - 5), abs=0.02)
+
+
+def test_split_batch_splits_every_row_as_one_row_is_split():
+    rows, made = random_rows(300, T, V), objective("unilm")
+    rows[3].word_starts[2:] = False  # no word to split before
+    ids, starts, lengths = flat(rows)
+    batch = made.split_batch(ids, starts, lengths, np.random.default_rng(3))
+    one = made.example(rows[0], np.random.default_rng(3))
+    assert {n: (a.dtype, a.shape[1:]) for n, a in batch.items()} == {n: (a.dtype, a.shape) for n, a in one.items()}
+    splits = []
+    for number, row in enumerate(rows):
+        example = {name: array[number] for name, array in batch.items()}
+        positions, _ = targets_of(example)
+        split = int(positions[0])
+        splits.append(split / len(row.token_ids))
+        assert split == len(row.token_ids) - 1 - (len(row.token_ids) == T) or row.word_starts[split]
+
+        class At:
+            def choice(self, places, split=split):
+                assert split in places
+                return split
+
+        alone = made.example(row, At())
+        assert all((example[name] == array).all() for name, array in alone.items())
+    assert np.std(splits) > 0.2
