@@ -122,6 +122,12 @@ def test_a_time_limit_ends_the_run_with_a_rate_near_zero(files, tmp_path):
     assert rates[-1] < 0.2 * max(rates)
 
 
+def test_time_limit_may_count_everything(files, tmp_path):
+    result, _ = train(files, tmp_path, "layers", tokens=None, seconds=2.0, count_all=True)
+    assert result["seconds"] >= 2
+    assert result["wall_seconds"] - result["seconds"] < 0.5
+
+
 def test_first_part_of_theseus_changes_new_layers_alone_and_ends_as_they_are_alone(files, tmp_path, monkeypatch):
     held = {}
     phases = Train._phases
