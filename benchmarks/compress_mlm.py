@@ -318,7 +318,8 @@ class Train:
         self._score = scores.of(self._student)
         write_text(self.output / LOG, "")
         if self.score_model:
-            self._add({"phase": "the large model", "tokens": 0, "held_out": scores.of(teacher)()})
+            self._told["large_model_held_out"] = scores.of(teacher)()
+            self._add({"phase": "the large model", "tokens": 0, "held_out": self._told["large_model_held_out"]})
         own = self._objective(self._tokenizer.vocab, objective.seq_length)
         order = training_order(rows, self.power, self.seed)
         batches = Batches(rows, own, order, self.batch_size, self.seed, self.threads, self.unilm_every)
@@ -401,7 +402,7 @@ class Train:
             if len(waiting) > RUNNING:  # looks at a step while later ones run
                 window.add(*waiting.popleft())
             if window.steps >= self.log_steps:
-                self._add(self._place(phase.name) | window.close(rate, replaced))
+                self._add(self._place(phase.name, len(waiting)) | window.close(rate, replaced))
             if int(clock.share * self.scorings) > scored and clock.share < 1:
                 scored = int(clock.share * self.scorings)
                 jax.block_until_ready(state)
@@ -414,9 +415,10 @@ class Train:
             self._add(self._place(phase.name) | window.close(rate, replaced))
         keep_state(phase.model, state)
 
-    def _place(self, phase: str) -> dict[str, Any]:
+    def _place(self, phase: str, running: int = 0) -> dict[str, Any]:
+        """Where the run is; of the steps begun, `running` are not known to be done."""
         seconds = round(self._clock.trained, 2)
-        return {"phase": phase, "step": self._steps, "tokens": self._clock.done, "seconds": seconds}
+        return {"phase": phase, "step": self._steps - running, "tokens": self._clock.done, "seconds": seconds}
 
     def _record(self, phase: str) -> None:
         """Scores the small model and writes it."""
