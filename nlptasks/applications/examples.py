@@ -1,5 +1,7 @@
 """Batches of examples, for training and for prediction."""
 
+import contextlib
+import contextvars
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +12,34 @@ from nlptasks.text.batches import length_sorted_batches, pad, round_up
 
 WIDTH = 16
 """widths of arrays are multiples of this"""
+
+_width: contextvars.ContextVar[int] = contextvars.ContextVar("width", default=WIDTH)
+
+
+@contextlib.contextmanager
+def padded_to(multiple: int) -> Iterator[None]:
+    """Inside this block classifiers, labelers and conditional generators read and train on fewer widths of arrays.
+
+    Each width is a program of its own, which XLA compiles for half a minute on a GPU, while padding costs little there.
+
+        with padded_to(128):  # with a `seq_length` of 256: two programs to train, two to predict
+            classifier.predict(texts)
+
+    Args:
+        multiple: widths are multiples of this many tokens, or the `seq_length` where that is less.
+    """
+    if multiple < 1:
+        raise ValueError(f"multiple must be at least 1. Received: multiple={multiple}.")
+    token = _width.set(multiple)
+    try:
+        yield
+    finally:
+        _width.reset(token)
+
+
+def padded_width(longest: int, limit: int) -> int:
+    """The width of the arrays of a batch: that of its longest example rounded up, at most `limit`."""
+    return round_up(longest, _width.get(), limit)
 
 
 class ShuffledBatches:
@@ -36,7 +66,7 @@ class ShuffledBatches:
 
 def padded_inputs(encodings: Sequence, count: int, limit: int, pad_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Token ids and segment ids `(count, T)` of encodings, T rounded up, at most `limit`."""
-    width = round_up(max(len(e) for e in encodings), WIDTH, limit)
+    width = padded_width(max(len(e) for e in encodings), limit)
     token_ids = pad([e.token_ids for e in encodings], width, count, pad_id)
     return token_ids, pad([e.segment_ids for e in encodings], width, count)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
-from nlptasks.applications.examples import WIDTH, ShuffledBatches
+from nlptasks.applications.examples import ShuffledBatches, padded_width
 from nlptasks.text import TextTokenizer
-from nlptasks.text.batches import pad, round_up
+from nlptasks.text.batches import pad
 from nlptasks.text.sentences import sentence_ends
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def lm_arrays(
 ) -> ConditionalBatch:
     """A batch without conditions, of texts behind prefixes that are read and not predicted."""
     rows = [np.concatenate([prefix, text]) for prefix, text in zip(prefixes, texts, strict=True)]
-    width = round_up(max(map(len, rows)) - 1, WIDTH, limit)
+    width = padded_width(max(map(len, rows)) - 1, limit)
     batch = ConditionalBatch(
         token_ids=pad([row[:-1] for row in rows], width, count, pad_id),
         target_ids=pad([row[1:] for row in rows], width, count),

@@ -10,9 +10,8 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from nlptasks.applications.examples import ShuffledBatches, padded_inputs
+from nlptasks.applications.examples import ShuffledBatches, padded_inputs, padded_width
 from nlptasks.text import Encoding, TextTokenizer
-from nlptasks.text.batches import round_up
 from nlptasks.text.entities import Entity, EntityText
 from nlptasks.text.sentences import sentence_ends
 
@@ -196,7 +195,8 @@ class LabelingExamples(ShuffledBatches):
             tags[row, : len(self.tags[index])] = self.tags[index]
             for first, last, type_id in self.spans[index]:
                 grouped[row][type_id].append(first * length + last)
-        most = round_up(max(len(ids) for row in grouped for ids in row), 4)
+        # entities of a type are padded with the width: 4 at 16 tokens
+        most = padded_width(4 * max(len(ids) for row in grouped for ids in row), 4 * length) // 4
         spans = np.full((batch_size, self.num_types, most), -1, "int32")
         for row, by_type in enumerate(grouped):
             for type_id, ids in enumerate(by_type):
