@@ -7,6 +7,12 @@ Both are fitted to the same training lines; the best epoch, or the strength of t
 every tenth line of the training file, and the development file is read once, for the score. LCQMC has a development
 file only: every fifth pair of it is the test, and pairs that share a sentence with a test pair are not trained on.
 A run that is interrupted keeps the scores it has: give the same --work again.
+
+    NLPTASKS_DATA=... python benchmarks/classification.py --checkpoint DIR --only iflytek --output iflytek.json
+
+fine-tunes a pretrained checkpoint instead (see finetuning.py): all training lines, fixed epochs, the last one scored;
+of several learning rates the best on the held-out tenth. `--more-pairs` trains LCQMC's model on pairs of other data
+sets first, without those that share a sentence with a test pair.
 """
 
 import argparse
@@ -24,6 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, chosen_rate, held_out, limited, percent
 
 from nlptasks.files import write_text
 from nlptasks.metrics.classification import score_labels
@@ -78,6 +85,25 @@ TASKS = {
     ),
 }
 HEADS = ("crf", "global-pointer", "efficient-global-pointer")
+MORE_PAIRS = ("similarity/afqmc_train.tsv", "similarity/bq_dev.tsv", "similarity/oppo_dev.tsv")
+
+
+class Tuning(NamedTuple):
+    """How a checkpoint is fine-tuned on a data set where the command line does not say."""
+
+    epochs: int
+    rates: tuple[float, ...]
+    batch_size: int
+    seq_length: int
+
+
+TUNING = {
+    "chnsenticorp": Tuning(4, (1e-4,), 32, 192),
+    "iflytek": Tuning(12, (1e-4, 2e-4), 32, 256),
+    "lcqmc": Tuning(5, (1e-4, 2e-4), 32, 64),
+    "cluener": Tuning(8, (1e-4, 2e-4), 32, 64),
+}
+MORE_TUNING = Plan(2, 1e-4, 64)
 
 
 def split(task: Task, data: Path, folder: Path) -> dict[str, Path]:
@@ -132,7 +158,7 @@ def classification_baseline(name: str, files: dict[str, Path]) -> dict:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.svm import LinearSVC
 
-    pair = "--second-text" in TASKS[name].columns
+    pair = "--second-text-column" in TASKS[name].columns
     names = {"chnsenticorp": ("label", "text"), "iflytek": None, "lcqmc": ("text", "second", "label")}[name]
     columns = Columns(second_text="second" if pair else None, names=names)
     parts = {part: read_labeled(path, columns) for part, path in files.items()}
@@ -273,16 +299,174 @@ def hardware() -> str:
     return f"{os.cpu_count()} cores ({model}), no GPU; {packages}."
 
 
+def from_checkpoint(name: str, options: argparse.Namespace, data: Path, folder: Path) -> None:
+    """Fine-tunes the checkpoint on a data set with each seed and writes the scores on the test lines."""
+    from nlptasks.applications.examples import padded_to
+
+    default = TUNING[name]
+    length = options.max_length or default.seq_length
+    plan = Plan(options.epochs or default.epochs, 0.0, options.batch_size or default.batch_size)
+    kind = CheckpointLabeler if name == "cluener" else CheckpointClassifier
+    files = split(TASKS[name], data, folder)
+    task = kind(TASKS[name], files, options, length)
+    title = f"{name}, other pairs first" if options.more_pairs else name
+    title = f"{name}, {options.head}" if name == "cluener" else title
+    record = Record(options.output, task=title, checkpoint=str(options.checkpoint), plan=plan._asdict(), length=length)
+    trainer = None
+
+    def trained(texts: list, seed: int, rate: float) -> dict:
+        nonlocal trainer
+        made = task.make(seed)
+        if trainer is None:
+            trainer = Trainer(made)
+        else:
+            trainer.become(made)
+        told = {}
+        if options.more_pairs:
+            told = {"first": trainer.run(task.examples(trainer.application, task.more, seed), MORE_TUNING)}
+        ran = trainer.run(task.examples(trainer.application, texts, seed), plan._replace(learning_rate=rate))
+        return ran | told
+
+    def tried(rate: float) -> float:
+        most, least = held_out(task.training)
+        trained(most, options.seeds[0], rate)
+        return percent(task.items(trainer.application, least))
+
+    with padded_to(options.pad_to or length):
+        rate, tries = chosen_rate(options.learning_rate or default.rates, tried)
+        record.write(rates_on_held_out=tries)
+        for seed in options.seeds:
+            ran = trained(task.training, seed, rate)
+            items = task.items(trainer.application, task.test)
+            record.add(title, seed, percent(items), items, group=name, rate=rate, **ran)
+
+
+class CheckpointClassifier:
+    """A data set of texts or pairs, and classifiers on a checkpoint."""
+
+    def __init__(self, task: Task, files: dict[str, Path], options: argparse.Namespace, length: int) -> None:
+        from nlptasks.text import open_tokenizer
+        from nlptasks.text.labeled import sort_labels
+
+        names = {"label": ("label", "text"), "a": ("text", "second", "label")}
+        self.pair = "--second-text-column" in task.columns
+        columns = Columns(
+            second_text="second" if self.pair else None, names=names[task.columns[1]] if task.columns else None
+        )
+        self.options, self.length = options, length
+        training = _in_order(*(read_labeled(files[part], columns) for part in ("train", "valid")))
+        self.training = limited(training, options.limit)
+        self.test = limited(read_labeled(files["test"], columns), options.limit)
+        self.labels = sort_labels(label for text in self.training for label in text.labels)
+        self.tokenizer = open_tokenizer(options.checkpoint)
+        self.more = self._more(columns, read_labeled(files["test"], columns)) if options.more_pairs else []
+
+    def _more(self, columns: Columns, test: list) -> list:
+        """Pairs of other data sets that share no sentence with a test pair, by the loose match."""
+        from no_leakage import key
+
+        tested = {key(part) for text in test for part in text.parts}
+        data = Path(os.environ["NLPTASKS_DATA"])
+        pairs = [text for name in MORE_PAIRS for text in read_labeled(data / name, columns)]
+        kept = [text for text in pairs if not tested & {key(part) for part in text.parts}]
+        print(f"{len(kept)} of {len(pairs)} other pairs share no sentence with a test pair", flush=True)
+        return limited(kept, self.options.limit)
+
+    def make(self, seed: int):
+        """A classifier on the checkpoint with a fresh head."""
+        from nlptasks.applications.classification.classifier import Classifier, classification_model
+
+        encoder = checkpoint_encoder(self.options, seed, self.tokenizer.pad_id)
+        model = classification_model(encoder, len(self.labels), DROPOUT)
+        return Classifier(model, self.tokenizer, self.labels, self.length, False, self.pair, "mean")
+
+    def examples(self, classifier, texts: list, seed: int):
+        """The texts as training examples."""
+        from nlptasks.applications.classification.classifier import ClassificationExamples
+
+        return ClassificationExamples(classifier, [t.text_or_pair for t in texts], [t.labels for t in texts], seed)
+
+    def items(self, classifier, texts: list) -> list[int]:
+        """1 for every text whose label is found."""
+        found = classifier.predict([text.text_or_pair for text in texts])
+        return [int(one.labels == text.labels) for one, text in zip(found, texts, strict=True)]
+
+
+class CheckpointLabeler:
+    """A data set of texts with entities, and labelers on a checkpoint."""
+
+    def __init__(self, task: Task, files: dict[str, Path], options: argparse.Namespace, length: int) -> None:
+        from nlptasks.applications.labeling.training import entity_types
+        from nlptasks.text import open_tokenizer
+
+        self.options, self.length = options, length
+        training = _in_order(*(read_entities(files[part]) for part in ("train", "valid")))
+        self.training, self.test = (limited(texts, options.limit) for texts in (training, read_entities(files["test"])))
+        self.types = entity_types(self.training)
+        self.tokenizer = open_tokenizer(options.checkpoint)
+
+    def make(self, seed: int):
+        """A labeler on the checkpoint with a fresh head."""
+        from nlptasks.applications.labeling.labeler import Labeler, labeling_model
+
+        encoder = checkpoint_encoder(self.options, seed, self.tokenizer.pad_id)
+        # the transitions of a CRF learn too slowly at the rate of a pretrained encoder
+        model = labeling_model(encoder, self.options.head, len(self.types), DROPOUT, crf_lr_multiplier=100.0)
+        return Labeler(model, self.tokenizer, self.types, self.options.head, self.length)
+
+    def examples(self, labeler, texts: list, seed: int):
+        """The texts as training examples."""
+        from nlptasks.applications.labeling.samples import LabelingExamples
+
+        flat = self.options.head == "crf"
+        return LabelingExamples(self.tokenizer, self.length, texts, self.types, flat, seed)
+
+    def items(self, labeler, texts: list) -> list[list[int]]:
+        """Of every text how many entities are right, found and wanted."""
+        from nlptasks.applications.labeling.training import span_keys
+
+        rows = []
+        for text, found in zip(texts, labeler.predict([text.text for text in texts]), strict=True):
+            gold, mine = set(span_keys(text.entities)), set(span_keys(found))
+            rows.append([len(gold & mine), len(mine), len(gold)])
+        return rows
+
+
+def checkpoint_encoder(options: argparse.Namespace, seed: int, pad_id: int):
+    """The encoder of the checkpoint without heads, after a start with the seed and the precision of the run."""
+    from nlptasks.applications.encoder_head import HEAD
+    from nlptasks.loading import build_transformer_model
+    from nlptasks.train.run import start_run
+
+    start_run(seed, options.precision)
+    path, rates = options.checkpoint, {"dropout": DROPOUT, "attention_dropout": DROPOUT}
+    return build_transformer_model(path, path, application="encoder", skip=(HEAD,), pad_id=pad_id, **rates)
+
+
+def _in_order(most: list, least: list) -> list:
+    """The training lines as `split` found them: every tenth, the first one too, is one of `least`."""
+    rest, tenths = iter(most), iter(least)
+    return [next(tenths) if i % 10 == 0 else next(rest) for i in range(len(most) + len(least))]
+
+
 def main() -> None:
     """Measures what is not measured yet and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="Markdown file with the tables")
+    parser.add_argument("--head", choices=HEADS, default="global-pointer", help="of CLUENER's model on a checkpoint")
+    parser.add_argument("--more-pairs", action="store_true", help="LCQMC from a checkpoint: other pairs first")
+    add_arguments(parser)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark_classification"), help="folder of the runs")
     parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS), help="some of the data sets")
     options = parser.parse_args()
     folder = os.environ.get("NLPTASKS_DATA")
     if not folder:
         parser.error("NLPTASKS_DATA is not set: it names a folder of public data sets, see data/README.md")
+    if options.checkpoint is not None:
+        if len(options.only) != 1 or (options.more_pairs and options.only != ["lcqmc"]):
+            parser.error("--checkpoint goes with one data set: name it with --only; --more-pairs with lcqmc.")
+        from_checkpoint(options.only[0], options, Path(folder), options.work.resolve() / options.only[0])
+        return
     lines = [
         "# Scores of classifiers and labelers",
         "",

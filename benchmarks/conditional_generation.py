@@ -8,16 +8,28 @@ models get the same budget: conditional norms, label tokens before the text, no 
 classifiers of character n-grams, trained on the training texts; what they say of held-out real texts stands beside.
 Models and results are kept in `--work`, and what is there is not done again. Without `--bert4keras` (see
 benchmarks/conditional_speed.py) speed is left out. Needs the extra `benchmarks`.
+
+    NLPTASKS_DATA=... python benchmarks/conditional_generation.py --checkpoint DIR --work runs/pretrained \\
+        --output generation.json
+    NLPTASKS_DATA=... python benchmarks/conditional_generation.py --work runs/pretrained --judge generation.json
+
+trains the model with conditional norms from a pretrained checkpoint instead (see finetuning.py; `--checkpoint none`: as
+above), and writes perplexities and generated texts, which the second command judges, maybe on another machine. The
+checkpoint is cut to the vocabulary of the models above, so that perplexities compare. What a vocabulary does not know
+is charged in the nats a character: ln of all characters of Unicode for each one.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
+from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, limited
 
 ROOT = Path(__file__).parent.parent
 DATA = "classification/online_shopping_10_cats.tsv"
@@ -267,21 +279,173 @@ def speed_lines(speed: dict) -> list[str]:
     ]
 
 
+# From a checkpoint
+
+TUNING, LENGTH, MIN_COUNT, LABEL_SIZE = Plan(5, 3e-4, 64), 64, 3, 128
+SCRATCH_SIZES = {"hidden_size": 192, "num_layers": 3, "num_heads": 6, "ffn_size": 768, "dropout": DROPOUT}
+UNKNOWN_COST = math.log(sum(unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co") for code in range(0x110000)))
+
+
+def cut_vocabulary(checkpoint: Path, texts: list[str], folder: Path) -> None:
+    """Writes the checkpoint with the vocabulary that a model from random weights has: the characters of the texts. One
+    that the checkpoint does not know starts as its unknown token.
+    """
+    from nlptasks.checkpoints.huggingface import save_directory
+    from nlptasks.loading import build_transformer_model
+    from nlptasks.text import Tokenizer, build_character_vocab, open_tokenizer
+
+    old, new = open_tokenizer(checkpoint), build_character_vocab(texts, MIN_COUNT)
+    kept = [old.vocab.get(token, old.unk_id) for token in new]
+    print(f"vocabulary of {len(new)}, {kept.count(old.unk_id) - 1} of them unknown to the checkpoint", flush=True)
+    model = build_transformer_model(checkpoint, checkpoint, with_mlm="linear", keep_tokens=kept, pad_id=0)
+    save_directory(model, folder)
+    Tokenizer(new).save(folder)
+
+
+def make_writer(kind: str, tokenizer, columns: dict[str, tuple[str, ...]], checkpoint: Path | None, options):
+    """A generator on the cut checkpoint, or from random weights."""
+    from nlptasks.applications.conditional.conditions import Conditions
+    from nlptasks.applications.conditional.generator import ConditionalGenerator, conditional_model
+    from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
+    from nlptasks.loading import build_transformer_model
+    from nlptasks.train.run import start_run
+
+    start_run(options.seeds[0], options.precision)
+    conditions = Conditions(labels=columns, conditioning=kind, label_size=LABEL_SIZE, combine="sum")
+    norms = {"layer_norm_cond_size": conditions.size}
+    length = options.max_length or LENGTH
+    if checkpoint is None:
+        config = scratch_config(tokenizer.vocab_size, length, *SCRATCH_SIZES.values(), attention="causal")
+        model = transformer_from_scratch(config.replace(**norms), with_mlm="linear")
+    else:
+        norms |= {"dropout": DROPOUT, "attention_dropout": DROPOUT}
+        model = build_transformer_model(checkpoint, checkpoint, application="lm", with_mlm="linear", **norms)
+    return ConditionalGenerator(conditional_model(model, conditions), tokenizer, conditions, length)
+
+
+def nats_per_character(writer, texts: list[str], conditions: list[dict]) -> dict[str, float]:
+    """Nats of the texts, each [UNK] charged for every character under it, by the characters that were read."""
+    scores, lengths = writer.score(texts, conditions, batch_size=64)
+    nats, characters, unknown = -float(scores.sum()), 0, 0
+    encoded, _ = writer.encode(texts)
+    for text, ids, whole in zip(texts, encoded, writer.tokenizer.encode_batch(texts), strict=True):
+        count = len(ids) - (ids[-1] == writer.tokenizer.sep_id)  # of tokens, without [SEP]
+        offsets = whole.offsets[1 : 1 + count]
+        characters += len("".join(text[: int(offsets[-1][1])].split()))
+        unknown += sum(
+            int(end - start)
+            for (start, end), i in zip(offsets, ids[:count], strict=True)
+            if i == writer.tokenizer.unk_id
+        )
+    return {
+        "perplexity": math.exp(nats / lengths.sum()),
+        "tokens": int(lengths.sum()),
+        "characters": characters,
+        "unknown_characters": unknown,
+        "nats_a_character": (nats + unknown * UNKNOWN_COST) / characters,
+    }
+
+
+def from_checkpoint(options: argparse.Namespace, files: dict[str, Path]) -> None:
+    """Trains a generator, and writes its likelihoods and texts."""
+    from nlptasks.applications.conditional.evaluation import gaps
+    from nlptasks.applications.conditional.samples import ConditionalExamples
+    from nlptasks.applications.examples import padded_to
+    from nlptasks.text import Tokenizer, build_character_vocab
+    from nlptasks.text.conditioned import ConditionedText
+    from nlptasks.text.labeled import sort_labels
+
+    rows = {name: limited(read(path), options.limit) for name, path in files.items()}
+    texts = {
+        name: [ConditionedText(text, {"category": c, "sentiment": s}, None, name) for c, s, text in part]
+        for name, part in rows.items()
+    }
+    found = zip(*((category, sentiment) for category, sentiment, _ in read(files["train"])), strict=True)
+    columns = dict(zip(("category", "sentiment"), map(sort_labels, found), strict=True))
+    training = [text.text for text in texts["train"]]
+    cut = None
+    if options.checkpoint == Path("none"):
+        tokenizer = Tokenizer(build_character_vocab(training, MIN_COUNT))
+    else:
+        cut = options.work / "cut"
+        cut_vocabulary(options.checkpoint, training, cut)
+        tokenizer = Tokenizer(cut / "vocab.txt")
+    length = options.max_length or LENGTH
+    rate = (options.learning_rate or [1e-3 if cut is None else TUNING.learning_rate])[0]
+    plan = Plan(options.epochs or TUNING.epochs, rate, options.batch_size or TUNING.batch_size)
+    about = {"plan": plan._asdict(), "length": length, "vocabulary": tokenizer.vocab_size}
+    record = Record(options.output, task="conditional generation", checkpoint=str(options.checkpoint), **about)
+    with padded_to(options.pad_to or length):
+        seed = options.seeds[0]
+        writer = make_writer("norm", tokenizer, columns, cut, options)
+        given = [text.labels for text in texts["train"]]
+        examples = ConditionalExamples(writer, training, writer.conditions.rows(given), 0.1, seed)
+        ran = Trainer(writer).run(examples, plan)
+        scores = {
+            part: nats_per_character(writer, [t.text for t in texts[part]], [t.labels for t in texts[part]])
+            for part in HELD_OUT
+        }
+        scores["test"]["gaps"] = gaps(writer, texts["test"])
+        record.add("conditional norms", seed, scores["test"]["perplexity"], [], **ran, **scores)
+        pairs = [{"category": c, "sentiment": s} for c in columns["category"] for s in SENTIMENTS]
+        for guidance in (1.0, 1.5):
+            found = writer.generate_batch(pairs, options.each, top_p=TOP_P, seed=0, max_length=MOST, guidance=guidance)
+            told = [
+                {"labels": of, "text": one.text, "complete": one.complete}
+                for of, written in zip(pairs, found, strict=True)
+                for one in written
+            ]
+            record.write(texts={**record.content.get("texts", {}), str(guidance): told})
+
+
+def print_judgement(path: Path, files: dict[str, Path]) -> None:
+    """Prints what the judges say of the texts in a file of `from_checkpoint`."""
+    from nlptasks.metrics.generation import CopyDetector
+    from nlptasks.text import Tokenizer, build_character_vocab
+
+    rows = {name: read(files[name]) for name in ("train", "test")}
+    tokenizer = Tokenizer(build_character_vocab([text for _, _, text in rows["train"]], MIN_COUNT))
+    real_texts = {}
+    for name, part in rows.items():  # as the models see them: cut, and through their tokens
+        encoded = tokenizer.encode_batch([text for _, _, text in part], None, LENGTH, with_offsets=False)
+        shown = [tokenizer.decode(one.token_ids[1:-1]) for one in encoded]
+        real_texts[name] = [
+            {"labels": {"category": c, "sentiment": s}, "text": text}
+            for (c, s, _), text in zip(part, shown, strict=True)
+        ]
+    judges = Judges(real_texts["train"])
+    detector = CopyDetector((row["text"] for row in real_texts["train"]), 8)
+    print(json.dumps({"held-out real texts": judges.accuracy(real_texts["test"])}))
+    for guidance, texts in json.loads(path.read_text(encoding="utf-8"))["texts"].items():
+        print(json.dumps({f"guidance {guidance}": properties(texts, detector, judges)}), flush=True)
+
+
 def main() -> None:
     """Trains, scores and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="models and results are kept there")
-    parser.add_argument("--output", type=Path, required=True, help="the record")
+    parser.add_argument("--output", type=Path, help="the record")
     parser.add_argument("--bert4keras", help="the Python of an environment with bert4keras")
+    add_arguments(parser)
+    parser.add_argument("--each", type=int, default=EACH, help="from a checkpoint: texts under each pair of labels")
+    parser.add_argument("--judge", type=Path, help="judge the texts of this file, written from a checkpoint")
     options = parser.parse_args()
+    if options.output is None and options.judge is None:
+        parser.error("--output is wanted.")
     sys.path.insert(0, str(ROOT))
+    work = options.work
+    work.mkdir(parents=True, exist_ok=True)
+    files = split(Path(os.environ["NLPTASKS_DATA"]) / DATA, work)
+    if options.judge is not None:
+        print_judgement(options.judge, files)
+        return
+    if options.checkpoint is not None:
+        from_checkpoint(options, files)
+        return
     from conditional_speed import measure
 
     from nlptasks.metrics.generation import CopyDetector
 
-    work = options.work
-    work.mkdir(parents=True, exist_ok=True)
-    files = split(Path(os.environ["NLPTASKS_DATA"]) / DATA, work)
     runs = trained(work, files)
     likelihoods = {
         k: kept(work / f"gaps_{k}.json", lambda run=run: gaps(run, files["test"])) for k, run in runs.items()

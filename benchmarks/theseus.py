@@ -5,9 +5,16 @@
 No pretrained checkpoint is at hand where this was written, so the predecessors are trained from random weights. All
 systems of a seed see the same lines. Test lines (the development file) are read once, for the score; the best epoch is
 chosen on every tenth training line. A run that is interrupted keeps what it has: give the same --work again.
+
+    NLPTASKS_DATA=... python benchmarks/theseus.py --checkpoint DIR --only iflytek --output theseus.json
+
+compresses a pretrained checkpoint of 12 layers to 6 instead (see finetuning.py), with the replacement and without:
+six layers that are fine-tuned directly, for as many steps as all stages together. All lines of the training file, fixed
+epochs, the last one scored; the lines of the three seeds differ in their order only.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -20,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, copy_values, limited, percent
 from record import surroundings
 
 from nlptasks.files import write_text
@@ -219,6 +227,159 @@ def accuracy_table(name: str, results: dict[str, list[dict]], files: dict[str, P
     return [*lines, ""]
 
 
+# From a checkpoint
+
+FINE_TUNED, COMPRESSED, DIRECT, FROM_PREDECESSOR = (
+    "predecessor",
+    "Theseus",
+    "first half of the checkpoint's layers, steps of all stages",
+    "first half of the predecessor's layers, steps of stages 2 and 3",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """How a checkpoint is compressed where the command line does not say."""
+
+    epochs: tuple[int, int, int] = (12, 10, 6)
+    learning_rate: float = 1e-4
+    replacement_rate: float = 2e-4  # of learning
+    batch_size: int = 32
+    seq_length: int = 128
+    rise_share: float = 0.8  # of the replacement, after which all layers are replaced
+
+
+class Compression:
+    """A data set, a checkpoint, and the programs that all seeds share."""
+
+    def __init__(self, task: Task, files: dict[str, Path], options: argparse.Namespace) -> None:
+        from nlptasks.text import open_tokenizer
+        from nlptasks.text.labeled import sort_labels
+
+        self.options, self.tuning = options, Tuning()
+        self.length = options.max_length or self.tuning.seq_length
+        self.size = options.batch_size or self.tuning.batch_size
+        self.epochs = options.stage_epochs or self.tuning.epochs
+        training = read_part(task, files["train"]) + read_part(task, files["valid"])
+        self.training, self.test = (limited(t, options.limit) for t in (training, read_part(task, files["test"])))
+        self.labels = sort_labels(label for text in self.training for label in text.labels)
+        self.tokenizer = open_tokenizer(options.checkpoint)
+        self.whole = self.half = self.mixed = None
+
+    def fresh(self, seed: int):
+        """A classifier on the checkpoint."""
+        from nlptasks.applications.classification.classifier import Classifier, classification_model
+        from nlptasks.loading import build_transformer_model
+        from nlptasks.train.run import start_run
+
+        start_run(seed, self.options.precision)
+        path, rates = self.options.checkpoint, {"dropout": DROPOUT, "attention_dropout": DROPOUT}
+        encoder = build_transformer_model(path, path, skip=("head.",), pad_id=self.tokenizer.pad_id, **rates)
+        model = classification_model(encoder, len(self.labels), DROPOUT)
+        return Classifier(model, self.tokenizer, self.labels, self.length, pooling="mean")
+
+    def successor(self, classifier, seed: int):
+        """Half of its layers."""
+        from nlptasks.applications.compression.theseus import make_successor
+        from nlptasks.train.run import start_run
+
+        start_run(seed, self.options.precision)
+        return make_successor(classifier, classifier.model.transformer.config.num_layers // 2, self.options.init)
+
+    def run(self, trainer: Trainer, epochs: int, seed: int, rate: float | None = None) -> dict:
+        """Trains what the trainer holds."""
+        from nlptasks.applications.classification.classifier import ClassificationExamples
+
+        texts, labels = [text.text for text in self.training], [text.labels for text in self.training]
+        examples = ClassificationExamples(self.whole.application, texts, labels, seed)
+        if trainer is self.mixed:
+            from nlptasks.applications.compression.stages import RatedExamples
+
+            schedule = argparse.Namespace(schedule="linear", rate=0.5, rise_share=self.tuning.rise_share)
+            examples = RatedExamples(examples, schedule, epochs, self.size)
+        rate = rate or (self.options.learning_rate or [self.tuning.learning_rate])[0]
+        return trainer.run(examples, Plan(epochs, rate, self.size))
+
+    def items(self, classifier) -> list[int]:
+        """1 for every test text whose label is found."""
+        found = classifier.predict([text.text for text in self.test])
+        return [int(one.labels == text.labels) for one, text in zip(found, self.test, strict=True)]
+
+    def seed(self, seed: int, record: Record) -> None:
+        """All systems of a seed."""
+        first, second, third = self.epochs
+        self.start_predecessor(seed)
+        ran = self.run(self.whole, first, seed)
+        self.add(record, FINE_TUNED, seed, self.whole.application, ran)
+        old = self.whole.application
+
+        self.start_replacement(self.successor(old, seed), seed)
+        ran = self.run(self.mixed, second, seed + 100, self.tuning.replacement_rate)
+        record.write(replaced={**record.content.get("replaced", {}), str(seed): ran})
+        last = self.run(self.half, third, seed + 200)
+        self.add(record, COMPRESSED, seed, self.half.application, last)
+
+        self.half.become(self.successor(old, seed))
+        ran = self.run(self.half, second + third, seed + 100)
+        self.add(record, FROM_PREDECESSOR, seed, self.half.application, ran)
+
+        self.half.become(self.successor(self.fresh(seed), seed))
+        ran = self.run(self.half, first + second + third, seed)
+        self.add(record, DIRECT, seed, self.half.application, ran)
+
+    def start_predecessor(self, seed: int) -> None:
+        """The checkpoint with a fresh head."""
+        made = self.fresh(seed)
+        if self.whole is None:
+            self.whole = Trainer(made)
+        else:
+            self.whole.application.model.trainable = True  # the replacement has frozen it
+            self.whole.become(made)
+
+    def start_replacement(self, successor, seed: int) -> None:
+        """The predecessor as it is now, and a successor, as one model; `half` trains the successor alone."""
+        import nlptasks.applications.compression.theseus as library
+        from nlptasks.applications.compression.stages import Replacement
+
+        old = self.whole.application
+        if self.half is None:
+            self.half = Trainer(successor)
+        else:
+            self.half.become(successor)
+        # a branch that is skipped waits for the GPU to tell which: two branches of half a small model cost less
+        library.run_one = computed_both
+        model = library.Theseus(old.model, self.half.application.model, seed=seed)
+        if self.mixed is None:
+            self.mixed = Trainer(Replacement(model, old, self.half.application))
+            return
+        copy_values(self.mixed.application.model, model)
+
+    def add(self, record: Record, system: str, seed: int, classifier, ran: dict) -> None:
+        """Scores a system and writes it down."""
+        items = self.items(classifier)
+        record.add(
+            system,
+            seed,
+            percent(items),
+            items,
+            group="Theseus",
+            layers=classifier.model.transformer.config.num_layers,
+            **ran,
+        )
+
+
+def from_checkpoint(name: str, options: argparse.Namespace, data: Path, folder: Path) -> None:
+    """Compresses the checkpoint on a data set with each seed and writes the scores on the test lines."""
+    from nlptasks.applications.examples import padded_to
+
+    compression = Compression(TASKS[name], split(TASKS[name], data, folder), options)
+    about = {"epochs": compression.epochs, "batch_size": compression.size, "length": compression.length}
+    record = Record(options.output, task=f"Theseus, {name}", checkpoint=str(options.checkpoint), **about)
+    with padded_to(options.pad_to or compression.length):
+        for seed in options.seeds:
+            compression.seed(seed, record)
+
+
 def random_classifier(layers: int, hidden: int, heads: int, vocab: int, length: int):
     """A classifier of these sizes from random weights."""
     from nlptasks.applications.classification.classifier import Classifier, classification_model
@@ -390,11 +551,20 @@ def main() -> None:
     parser.add_argument("--finished", action="store_true", help="tables of the accuracies that are there; no training")
     parser.add_argument("--part", choices=SPEED, help="one speed measurement, in this process and backend")
     parser.add_argument("--seconds", type=float, default=60, help="of each speed measurement, about")
+    add_arguments(parser)
+    parser.add_argument("--stage-epochs", type=int, nargs=3, help="from a checkpoint: epochs of the three stages")
+    parser.add_argument("--init", choices=("first", "even"), default="first", help="layers of the successor's start")
     options = parser.parse_args()
     if options.part:
         write_text(options.output, "\n".join(speed(options.part, options.seconds)) + "\n")
         return
     work = options.work.resolve()
+    if options.checkpoint is not None:
+        if len(options.only) != 1 or options.only[0] not in TASKS or not os.environ.get("NLPTASKS_DATA"):
+            parser.error("--checkpoint goes with one data set, named with --only, in the folder NLPTASKS_DATA.")
+        name = options.only[0]
+        from_checkpoint(name, options, Path(os.environ["NLPTASKS_DATA"]), work / name)
+        return
     lines = [
         "# What BERT-of-Theseus keeps and saves",
         "",
