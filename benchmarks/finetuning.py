@@ -10,7 +10,7 @@ seeds, which train on all the lines. The scored file is read for nothing else.
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,19 +69,19 @@ class Trainer:
             variable.assign(value)
         counts = [examples.num_batches(epoch, plan.batch_size) for epoch in range(plan.epochs)]
         rates = schedule(plan.learning_rate, sum(counts))
-        started, tokens, losses = time.monotonic(), 0, []
+        started, tokens, loss = time.monotonic(), 0, 0.0
         for epoch in range(plan.epochs):
-            losses = []
+            total = 0.0
             for batch in examples.batches(epoch, plan.batch_size):
                 arrays = examples.arrays(batch, plan.batch_size)
                 tokens += arrays["token_ids"].size
                 self.optimizer.learning_rate.assign(next(rates))
-                losses.append(self.step(arrays))
-            losses = [float(np.mean([float(loss) for loss in losses]))]
-            if not np.isfinite(losses[0]):
+                total = total + self.step(arrays)  # on the device: reading a loss would wait for it
+            loss = float(total) / counts[epoch]
+            if not np.isfinite(loss):
                 raise SystemExit(f"the loss is no number in epoch {epoch + 1}, with {plan}")
         seconds = time.monotonic() - started
-        return {"loss": losses[0], "steps": sum(counts), "tokens": tokens, "seconds": round(seconds, 1)}
+        return {"loss": loss, "steps": sum(counts), "tokens": tokens, "seconds": round(seconds, 1)}
 
     def become(self, other: Any, more: Sequence[Any] = ()) -> None:
         """Takes over the values of another application of the same structure, its seeds included."""
@@ -90,7 +90,7 @@ class Trainer:
             copy_values(mine, its)
 
 
-def schedule(peak: float, total: int) -> Iterable[float]:
+def schedule(peak: float, total: int) -> Iterator[float]:
     """The rate of each step: up over a tenth of them, then down to 0, as `WarmupLinearDecay`."""
     warmup = int(total * WARMUP)
     for step in range(total):

@@ -9,7 +9,8 @@
 A job writes its JSON after every run of a seed; at the limit those that go on are stopped, and what they have written
 counts. FOLDER receives results.json (what all jobs wrote), logs.txt (the ends of all logs), and the generated texts.
 `report` prints tables of means, ranges and bootstrap intervals. `--extra FILE` names a JSON list of further jobs, each
-{"name", "command", "minutes"}, with {characters}, {pieces}, {data}, {output} and {work} filled in.
+{"name", "command", "minutes"}, with {characters}, {pieces}, {data}, {output} and {work} filled in; "place" says before
+which of the others it starts (0: the first), "trial" what a trial adds.
 
 `--trial` adds what makes every job end within seconds on a CPU. Without a `--pieces` or `--characters` the jobs that
 need it are left out, and named.
@@ -174,7 +175,7 @@ def run(options: argparse.Namespace) -> None:
     work.mkdir(parents=True, exist_ok=True)
     data = unpacked(options.data or Path(os.environ["NLPTASKS_DATA"]), work)
     given = {name: getattr(options, name) for name in ("characters", "pieces")}
-    jobs = [*JOBS, *extra_jobs(options.extra)]
+    jobs = with_extra(JOBS, options.extra)
     jobs = [job for job in jobs if not options.only or job.name in options.only]
     without = [job.name for job in jobs if job.checkpoint and given[job.checkpoint] is None]
     waiting = [job for job in jobs if job.name not in without]
@@ -237,9 +238,12 @@ def stop(running: list[Running]) -> None:
             one.process.wait()
 
 
-def extra_jobs(path: Path | None) -> list[Job]:
-    """Jobs of a JSON file."""
-    return [Job(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path else []
+def with_extra(jobs: list[Job], path: Path | None) -> list[Job]:
+    """The jobs and those of a JSON file at their places."""
+    found = list(jobs)
+    for row in reversed(json.loads(path.read_text(encoding="utf-8")) if path else []):
+        found.insert(row.pop("place", len(jobs)), Job(**row))
+    return found
 
 
 def collect(options: argparse.Namespace, jobs: list[Job], times: dict[str, dict], work: Path) -> None:
@@ -290,6 +294,8 @@ def tables(results: dict) -> list[str]:
         if items[0] and len({len(of) for of in items}) == 1:
             low_high = "{:.2f} to {:.2f}".format(*interval(items))
         seconds, tokens = (statistics.mean(one.get(key, 0) for one in found) for key in ("seconds", "tokens"))
+        if told := [f"{one['test']['nats_a_character']:.4f} nats a character" for one in found if "test" in one]:
+            low_high = ", ".join(told)
         spread = f"{statistics.mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})"
         lines.append(f"| {system} | {len(found)} | {spread} | {low_high} | {seconds:.0f} | {tokens:,.0f} |")
     return [*lines, "", *differences(runs)]
