@@ -30,7 +30,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, chosen_rate, held_out, limited, percent
+from finetuning import (
+    DROPOUT,
+    Plan,
+    Record,
+    Trainer,
+    add_arguments,
+    checkpoint_encoder,
+    chosen_rate,
+    held_out,
+    limited,
+    percent,
+    without_test,
+)
 
 from nlptasks.files import write_text
 from nlptasks.metrics.classification import score_labels
@@ -103,7 +115,7 @@ TUNING = {
     "lcqmc": Tuning(5, (1e-4, 2e-4), 32, 64),
     "cluener": Tuning(8, (1e-4, 2e-4), 32, 64),
 }
-MORE_TUNING = Plan(2, 1e-4, 64)
+MORE_EPOCHS, MORE_RATE = 2, 1e-4
 
 
 def split(task: Task, data: Path, folder: Path) -> dict[str, Path]:
@@ -323,7 +335,8 @@ def from_checkpoint(name: str, options: argparse.Namespace, data: Path, folder: 
             trainer.become(made)
         told = {}
         if options.more_pairs:
-            told = {"first": trainer.run(task.examples(trainer.application, task.more, seed), MORE_TUNING)}
+            first = plan._replace(epochs=MORE_EPOCHS, learning_rate=MORE_RATE)  # as large a batch: the same program
+            told = {"first": trainer.run(task.examples(trainer.application, task.more, seed), first)}
         ran = trainer.run(task.examples(trainer.application, texts, seed), plan._replace(learning_rate=rate))
         return ran | told
 
@@ -355,22 +368,16 @@ class CheckpointClassifier:
         )
         self.options, self.length = options, length
         training = _in_order(*(read_labeled(files[part], columns) for part in ("train", "valid")))
-        self.training = limited(training, options.limit)
-        self.test = limited(read_labeled(files["test"], columns), options.limit)
+        test = read_labeled(files["test"], columns)
+        self.training = limited(without_test(training, test, _parts), options.limit)
+        self.test = limited(test, options.limit)
         self.labels = sort_labels(label for text in self.training for label in text.labels)
         self.tokenizer = open_tokenizer(options.checkpoint)
-        self.more = self._more(columns, read_labeled(files["test"], columns)) if options.more_pairs else []
-
-    def _more(self, columns: Columns, test: list) -> list:
-        """Pairs of other data sets that share no sentence with a test pair, by the loose match."""
-        from no_leakage import key
-
-        tested = {key(part) for text in test for part in text.parts}
-        data = Path(os.environ["NLPTASKS_DATA"])
-        pairs = [text for name in MORE_PAIRS for text in read_labeled(data / name, columns)]
-        kept = [text for text in pairs if not tested & {key(part) for part in text.parts}]
-        print(f"{len(kept)} of {len(pairs)} other pairs share no sentence with a test pair", flush=True)
-        return limited(kept, self.options.limit)
+        self.more = []
+        if options.more_pairs:
+            data = Path(os.environ["NLPTASKS_DATA"])
+            more = [text for name in MORE_PAIRS for text in read_labeled(data / name, columns)]
+            self.more = limited(without_test(more, test, _parts), options.limit)
 
     def make(self, seed: int):
         """A classifier on the checkpoint with a fresh head."""
@@ -401,7 +408,9 @@ class CheckpointLabeler:
 
         self.options, self.length = options, length
         training = _in_order(*(read_entities(files[part]) for part in ("train", "valid")))
-        self.training, self.test = (limited(texts, options.limit) for texts in (training, read_entities(files["test"])))
+        test = read_entities(files["test"])
+        self.training = limited(without_test(training, test, lambda text: (text.text,)), options.limit)
+        self.test = limited(test, options.limit)
         self.types = entity_types(self.training)
         self.tokenizer = open_tokenizer(options.checkpoint)
 
@@ -432,15 +441,9 @@ class CheckpointLabeler:
         return rows
 
 
-def checkpoint_encoder(options: argparse.Namespace, seed: int, pad_id: int):
-    """The encoder of the checkpoint without heads, after a start with the seed and the precision of the run."""
-    from nlptasks.applications.encoder_head import HEAD
-    from nlptasks.loading import build_transformer_model
-    from nlptasks.train.run import start_run
-
-    start_run(seed, options.precision)
-    path, rates = options.checkpoint, {"dropout": DROPOUT, "attention_dropout": DROPOUT}
-    return build_transformer_model(path, path, application="encoder", skip=(HEAD,), pad_id=pad_id, **rates)
+def _parts(text) -> tuple[str, ...]:
+    """A text, or both of a pair."""
+    return tuple(text.parts)
 
 
 def _in_order(most: list, least: list) -> list:

@@ -29,7 +29,7 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
-from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, limited
+from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, limited, without_test
 
 ROOT = Path(__file__).parent.parent
 DATA = "classification/online_shopping_10_cats.tsv"
@@ -318,8 +318,9 @@ def make_writer(kind: str, tokenizer, columns: dict[str, tuple[str, ...]], check
         config = scratch_config(tokenizer.vocab_size, length, *SCRATCH_SIZES.values(), attention="causal")
         model = transformer_from_scratch(config.replace(**norms), with_mlm="linear")
     else:
-        norms |= {"dropout": DROPOUT, "attention_dropout": DROPOUT}
+        norms |= {"dropout": DROPOUT, "attention_dropout": 0.0 if options.fused_attention else DROPOUT}
         model = build_transformer_model(checkpoint, checkpoint, application="lm", with_mlm="linear", **norms)
+        model.fused_attention = options.fused_attention
     return ConditionalGenerator(conditional_model(model, conditions), tokenizer, conditions, length)
 
 
@@ -360,6 +361,7 @@ def from_checkpoint(options: argparse.Namespace, files: dict[str, Path]) -> None
         name: [ConditionedText(text, {"category": c, "sentiment": s}, None, name) for c, s, text in part]
         for name, part in rows.items()
     }
+    texts["train"] = without_test(texts["train"], texts["valid"] + texts["test"], lambda text: (text.text,))
     found = zip(*((category, sentiment) for category, sentiment, _ in read(files["train"])), strict=True)
     columns = dict(zip(("category", "sentiment"), map(sort_labels, found), strict=True))
     training = [text.text for text in texts["train"]]

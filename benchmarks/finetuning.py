@@ -34,7 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-length", type=int, help="tokens that are read of a text")
     group.add_argument("--pad-to", type=int, help="widths are multiples of this; default: --max-length, one program")
     group.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    group.add_argument(
+        "--fused-attention", action="store_true", help="no dropout of attention, whose scores a GPU then never keeps"
+    )
     group.add_argument("--limit", type=int, help="the most lines of every file, for a trial")
+
+
+def checkpoint_encoder(options: argparse.Namespace, seed: int, pad_id: int) -> Any:
+    """The encoder of the checkpoint without heads, after a start with the seed and the precision of the run."""
+    from nlptasks.applications.encoder_head import HEAD
+    from nlptasks.loading import build_transformer_model
+    from nlptasks.train.run import start_run
+
+    start_run(seed, options.precision)
+    path = options.checkpoint
+    rates = {"dropout": DROPOUT, "attention_dropout": 0.0 if options.fused_attention else DROPOUT}
+    model = build_transformer_model(path, path, application="encoder", skip=(HEAD,), pad_id=pad_id, **rates)
+    model.fused_attention = options.fused_attention
+    return model
 
 
 class Plan(NamedTuple):
@@ -134,6 +151,16 @@ class Record:
 def limited(rows: list, limit: int | None) -> list:
     """So many of the rows, from the whole of the file."""
     return rows[:: max(1, len(rows) // limit)][:limit] if limit else rows
+
+
+def without_test(training: list, test: list, parts: Callable[[Any], Sequence[str]]) -> list:
+    """The training texts of which no part equals one of a test text by the loose match of no_leakage.py."""
+    from no_leakage import key
+
+    tested = {key(part) for text in test for part in parts(text)} - {0}
+    kept = [text for text in training if not tested & {key(part) for part in parts(text)}]
+    print(f"{len(kept)} of {len(training)} training texts: the others stand in the test texts", flush=True)
+    return kept
 
 
 def held_out(lines: Sequence[Any]) -> tuple[list, list]:

@@ -94,7 +94,7 @@ JOBS = [  # the important ones first
     classification("iflytek", "pieces", 1.5),
     classification("lcqmc", "pieces", 0.5),
     classification("cluener", "characters", 1),
-    classification("lcqmc", "pieces", 1, "--more-pairs --learning-rate 1e-4", "lcqmc_more_pieces"),
+    classification("lcqmc", "pieces", 1, "--more-pairs --batch-size 64 --learning-rate 1e-4", "lcqmc_more_pieces"),
     theseus(1),
     generation("generation", "{characters}"),
     theseus(2),

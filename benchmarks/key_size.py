@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, limited, percent
+from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, limited, percent, without_test
 from record import surroundings
 
 ROOT = Path(__file__).parent.parent
@@ -235,6 +235,8 @@ class Grown:
         columns = Columns(names=("label", "text"))
         self.sentiment = [limited(read_labeled(data / name, columns), options.limit) for name in sentiment]
         self.entities = [limited(read_entities(data / name), options.limit) for name in entities]
+        for parts in (self.sentiment, self.entities):
+            parts[0] = without_test(*parts, lambda text: (text.text,))
         texts = [text.text for text in (*self.sentiment[0], *self.entities[0])]
         encoded = self.tokenizer.encode_batch(texts, None, LENGTH, with_offsets=False)
         self.rows = [np.asarray(e.token_ids, "int32") for e in encoded if len(e) > 4]

@@ -27,7 +27,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from finetuning import DROPOUT, Plan, Record, Trainer, add_arguments, copy_values, limited, percent
+from finetuning import (
+    DROPOUT,
+    Plan,
+    Record,
+    Trainer,
+    add_arguments,
+    checkpoint_encoder,
+    copy_values,
+    limited,
+    percent,
+    without_test,
+)
 from record import surroundings
 
 from nlptasks.files import write_text
@@ -261,7 +272,9 @@ class Compression:
         self.size = options.batch_size or self.tuning.batch_size
         self.epochs = options.stage_epochs or self.tuning.epochs
         training = read_part(task, files["train"]) + read_part(task, files["valid"])
-        self.training, self.test = (limited(t, options.limit) for t in (training, read_part(task, files["test"])))
+        test = read_part(task, files["test"])
+        self.training = limited(without_test(training, test, lambda text: (text.text,)), options.limit)
+        self.test = limited(test, options.limit)
         self.labels = sort_labels(label for text in self.training for label in text.labels)
         self.tokenizer = open_tokenizer(options.checkpoint)
         self.whole = self.half = self.mixed = None
@@ -269,12 +282,8 @@ class Compression:
     def fresh(self, seed: int):
         """A classifier on the checkpoint."""
         from nlptasks.applications.classification.classifier import Classifier, classification_model
-        from nlptasks.loading import build_transformer_model
-        from nlptasks.train.run import start_run
 
-        start_run(seed, self.options.precision)
-        path, rates = self.options.checkpoint, {"dropout": DROPOUT, "attention_dropout": DROPOUT}
-        encoder = build_transformer_model(path, path, skip=("head.",), pad_id=self.tokenizer.pad_id, **rates)
+        encoder = checkpoint_encoder(self.options, seed, self.tokenizer.pad_id)
         model = classification_model(encoder, len(self.labels), DROPOUT)
         return Classifier(model, self.tokenizer, self.labels, self.length, pooling="mean")
 
@@ -284,7 +293,10 @@ class Compression:
         from nlptasks.train.run import start_run
 
         start_run(seed, self.options.precision)
-        return make_successor(classifier, classifier.model.transformer.config.num_layers // 2, self.options.init)
+        count = classifier.model.transformer.config.num_layers // 2
+        successor = make_successor(classifier, count, self.options.init)
+        successor.model.transformer.fused_attention = self.options.fused_attention
+        return successor
 
     def run(self, trainer: Trainer, epochs: int, seed: int, rate: float | None = None) -> dict:
         """Trains what the trainer holds."""
