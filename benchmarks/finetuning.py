@@ -20,7 +20,7 @@ from record import surroundings
 from nlptasks.files import write_text
 
 WARMUP, CLIP_NORM, DROPOUT = 0.1, 1.0, 0.1
-RESAMPLES = 10_000
+RESAMPLES = 4000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -183,22 +183,24 @@ def chosen_rate(rates: Sequence[float], score: Callable[[float], float]) -> tupl
 def percent(items: Sequence) -> float:
     """Accuracy of 1s and 0s, or F1 of counts (right, found, wanted)."""
     counts = np.asarray(items, "float64")
-    if counts.ndim == 1:
-        return 100 * float(counts.mean())
-    right, found, wanted = counts.sum(axis=0)
-    return 200 * right / max(1.0, found + wanted)
+    return float(_percent_of_sums(counts.sum(axis=0), len(counts)))
+
+
+def _percent_of_sums(sums: np.ndarray, count: int) -> np.ndarray:
+    """Scores of sums over `count` items; the last axis is that of the three counts, if there are such."""
+    if sums.ndim and sums.shape[-1] == 3:
+        right, found, wanted = np.moveaxis(sums, -1, 0)
+        return 200 * right / np.maximum(1.0, found + wanted)
+    return 100 * sums / count
 
 
 def interval(runs: Sequence[Sequence], others: Sequence[Sequence] | None = None, seed: int = 0) -> tuple[float, float]:
     """95 percent of the mean score of runs, or of its difference to other runs on the same items: a bootstrap that
     draws items, each with what all runs made of it.
     """
-    sums = np.mean(np.asarray(runs, "float64"), axis=0)
-    parts = [sums] if others is None else [sums, np.mean(np.asarray(others, "float64"), axis=0)]
-    random, found = np.random.default_rng(seed), []
-    for _ in range(RESAMPLES if len(sums) < 3000 else RESAMPLES // 5):
-        drawn = random.integers(0, len(sums), len(sums))
-        scores = [percent(part[drawn]) for part in parts]
-        found.append(scores[0] - (scores[1] if others is not None else 0.0))
-    low, high = np.percentile(found, (2.5, 97.5))
+    parts = [np.mean(np.asarray(one, "float64"), axis=0) for one in (runs, others) if one is not None]
+    count = len(parts[0])
+    drawn = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+    scores = [_percent_of_sums(part[drawn].sum(axis=1), count) for part in parts]
+    low, high = np.percentile(scores[0] if others is None else scores[0] - scores[1], (2.5, 97.5))
     return float(low), float(high)

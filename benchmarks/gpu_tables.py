@@ -49,6 +49,7 @@ class Job(NamedTuple):
         minutes: about how long it needs alone on an H100.
         trial: what is added for a trial.
         checkpoint: the option that it needs, if any.
+        delay: seconds before which it does not start, so that it finds the programs that another has compiled.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Job(NamedTuple):
     minutes: float
     trial: str = ""
     checkpoint: str = ""
+    delay: float = 0.0
 
 
 _TUNED = "--limit 32 --max-length 24 --epochs 1 --batch-size 8 --seeds 1 2"
@@ -72,7 +74,7 @@ def classification(data: str, checkpoint: str, minutes: float, more: str = "", n
 def theseus(seed: int) -> Job:
     """A seed of the compression."""
     command = "benchmarks/theseus.py --only iflytek --checkpoint {pieces} --work {work} " + _PRECISE
-    return Job(f"theseus_{seed}", f"{command} --seeds {seed}", 1.5, _THESEUS_TRIAL, "pieces")
+    return Job(f"theseus_{seed}", f"{command} --seeds {seed}", 1.5, _THESEUS_TRIAL, "pieces", 80.0 * (seed > 1))
 
 
 def key_size(number: int, variant: str) -> Job:
@@ -201,8 +203,10 @@ def run(options: argparse.Namespace) -> None:
                 print(f"{time.monotonic() - began:5.0f} s  {one.job.name}: {times[one.job.name]}", flush=True)
         if told or time.monotonic() - began > options.seconds:
             break
-        while waiting and len(running) < options.at_once:
-            running.append(start(waiting.pop(0), options, given, data, work, environment))
+        ready = [job for job in waiting if options.trial or job.delay <= time.monotonic() - began]
+        for job in ready[: max(0, options.at_once - len(running))]:
+            waiting.remove(job)
+            running.append(start(job, options, given, data, work, environment))
         time.sleep(0.2)
     times |= {job.name: {"status": "not started"} for job in waiting}
     for one in running:
