@@ -418,8 +418,12 @@ def print_judgement(path: Path, files: dict[str, Path]) -> None:
     judges = Judges(real_texts["train"])
     detector = CopyDetector((row["text"] for row in real_texts["train"]), 8)
     print(json.dumps({"held-out real texts": judges.accuracy(real_texts["test"])}))
-    for guidance, texts in json.loads(path.read_text(encoding="utf-8"))["texts"].items():
-        print(json.dumps({f"guidance {guidance}": properties(texts, detector, judges)}), flush=True)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    by_job = {"": content["texts"]} if "texts" in content else content  # as gpu_tables.py collects them
+    for job, found in by_job.items():
+        for guidance, texts in found.items():
+            told = {f"{job} guidance {guidance}".strip(): properties(texts, detector, judges)}
+            print(json.dumps(told), flush=True)
 
 
 def main() -> None:
