@@ -402,6 +402,7 @@ def from_checkpoint(options: argparse.Namespace, files: dict[str, Path]) -> None
 
 def print_judgement(path: Path, files: dict[str, Path]) -> None:
     """Prints what the judges say of the texts in a file of `from_checkpoint`."""
+    from nlptasks.applications.conditional.samples import cut_texts
     from nlptasks.metrics.generation import CopyDetector
     from nlptasks.text import Tokenizer, build_character_vocab
 
@@ -409,8 +410,8 @@ def print_judgement(path: Path, files: dict[str, Path]) -> None:
     tokenizer = Tokenizer(build_character_vocab([text for _, _, text in rows["train"]], MIN_COUNT))
     real_texts = {}
     for name, part in rows.items():  # as the models see them: cut, and through their tokens
-        encoded = tokenizer.encode_batch([text for _, _, text in part], None, LENGTH, with_offsets=False)
-        shown = [tokenizer.decode(one.token_ids[1:-1]) for one in encoded]
+        encoded, _ = cut_texts(tokenizer, [text for _, _, text in part], LENGTH - 1)
+        shown = [tokenizer.decode(ids[ids != tokenizer.sep_id]) for ids in encoded]
         real_texts[name] = [
             {"labels": {"category": c, "sentiment": s}, "text": text}
             for (c, s, _), text in zip(part, shown, strict=True)
