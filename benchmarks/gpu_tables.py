@@ -177,7 +177,11 @@ def run(options: argparse.Namespace) -> None:
     work.mkdir(parents=True, exist_ok=True)
     data = unpacked(options.data or Path(os.environ["NLPTASKS_DATA"]), work)
     given = {name: getattr(options, name) for name in ("characters", "pieces")}
-    jobs = with_extra(JOBS, options.extra)
+    own = [
+        job if job.name.startswith("key_size") else job._replace(command=f"{job.command} --fused-attention")
+        for job in JOBS
+    ]
+    jobs = with_extra(own if options.fused_attention else JOBS, options.extra)
     jobs = [job for job in jobs if not options.only or job.name in options.only]
     without = [job.name for job in jobs if job.checkpoint and given[job.checkpoint] is None]
     waiting = [job for job in jobs if job.name not in without]
@@ -347,6 +351,9 @@ def main() -> None:
     verb.add_argument("--at-once", type=int, default=10, help="the most jobs at a time")
     verb.add_argument("--only", nargs="*", help="names of jobs")
     verb.add_argument("--extra", type=Path, help="JSON file of further jobs")
+    verb.add_argument(
+        "--fused-attention", action="store_true", help="jobs here but key_size drop no attention, and compute it fused"
+    )
     verb.add_argument("--trial", action="store_true", help="few lines and steps, to see every job end")
     verb = verbs.add_parser("report", help="print tables of what `run` collected")
     verb.add_argument("--results", type=Path, required=True)

@@ -361,6 +361,8 @@ def main() -> None:
         sys.exit("NLPTASKS_DATA is not set: the folder with classification/ and sequence_labeling/ (data/README.md).")
     sys.path.insert(0, str(ROOT))
     if options.checkpoint is not None:
+        if options.fused_attention:
+            parser.error("talking heads cannot be fused, and variants must be alike: leave --fused-attention out.")
         from_checkpoint(options, Path(os.environ["NLPTASKS_DATA"]))
         return
     data, results_path = Path(os.environ["NLPTASKS_DATA"]), options.work / "results.json"
