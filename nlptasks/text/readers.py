@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nlptasks.files import PathLike, open_text, parse_json, read_lines, write_text
@@ -37,10 +37,12 @@ class Passage:
     Attributes:
         text: the passage.
         answer: the answer that it gives, "" for none.
+        start: where the answer begins in the text according to the file, which may be wrong; None if it does not say.
     """
 
     text: str
     answer: str
+    start: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -197,20 +199,22 @@ def _parse_paragraph(paragraph: Any, where: str) -> Iterator[tuple[Question, str
         question = _get(entry, "query_text" if prefix else "question", str, place)
         if not question.strip():  # CMRC2018 was published with one, and its scorer counts it
             logger.warning("%s: the question %r is empty.", place, question_id)
-        answers: dict[str, None] = {}
+        starts: dict[str, int | None] = {}  # of each answer, in their order
         for number, answer in enumerate(_get(entry, "answers", list, place) if "answers" in entry else [], 1):
-            text = answer if isinstance(answer, str) else _answer_text(answer, f"{place}, answer {number}")
+            text, start = (answer, None) if isinstance(answer, str) else _answer(answer, f"{place}, answer {number}")
             if text:
-                answers[text] = None
+                starts.setdefault(text, start)
         if entry.get("is_impossible") is True:
-            answers = {}
-        yield Question(question_id, question, (Passage(context, next(iter(answers), "")),), tuple(answers)), place
+            starts = {}
+        first, start = next(iter(starts.items()), ("", None))
+        yield Question(question_id, question, (Passage(context, first, start),), tuple(starts)), place
 
 
-def _answer_text(answer: Any, where: str) -> str:
+def _answer(answer: Any, where: str) -> tuple[str, int | None]:
     if not isinstance(answer, dict):
         raise ValueError(f"{where}: expected a string or {{text}}. Received: {_JSON_NAMES[type(answer)]}.")
-    return _get(answer, "text", str, where)
+    start = answer.get("answer_start")
+    return _get(answer, "text", str, where), start if isinstance(start, int) else None
 
 
 def _keys(item: Mapping[str, Any]) -> str:

@@ -819,8 +819,8 @@ MISTAKES = {
     ),
     "stride that goes nowhere": (training_with("--stride", "0"), r"--stride must lie in 1 to \d+.*Received: 0\."),
     "unknown method": (
-        training_with("--method", "span"),
-        r"--method must be one of seq2seq, mlm\. Received: 'span'\.",
+        training_with("--method", "copy"),
+        r"--method must be one of seq2seq, mlm, span\. Received: 'copy'\.",
     ),
     "practice for masked tokens": (
         training_with("--method", "mlm", "--practice-share", "0.2"),
@@ -847,7 +847,7 @@ MISTAKES = {
     ),
     "model of another method": (
         model_of_another_method,
-        r"run: method must be one of seq2seq, mlm and fit the model's attention .*Received: 'mlm', and a model with",
+        r"run: method must be one of .*, span and fit the model's attention .*Received: 'mlm', and a model with",
     ),
     "picture is a folder": (picture_is_a_folder, r"expected a file to write. Received: a folder; name a file inside"),
     "too few questions to split": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlptasks.applications.distilling import DistillingOptions, model_settings, require_own_options
-from nlptasks.applications.reading.training import scores_of
+from nlptasks.applications.reading.training import make_examples, scores_of
 from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.errors import UserError
 from nlptasks.text import open_tokenizer, read_questions
@@ -14,6 +14,7 @@ from nlptasks.train.options import require_share
 if TYPE_CHECKING:
     from nlptasks.applications.reading.reader import Reader
     from nlptasks.applications.reading.samples import ReadingExamples
+    from nlptasks.applications.reading.span_samples import SpanExamples
 
 
 class DistillableReader:
@@ -59,12 +60,9 @@ class DistillableReader:
         model = build_transformer_model(path, path, application="unilm", with_mlm="linear", skip=skip, **config)
         return Reader(model, tokenizer, ReadingLengths(**self.settings))
 
-    def examples(self, application: Reader, seed: int) -> ReadingExamples:
+    def examples(self, application: Reader, seed: int) -> ReadingExamples | SpanExamples:
         """The training questions."""
-        from nlptasks.applications.reading.samples import ReadingExamples
-
-        ratio, method = self.options.negative_ratio, application.method
-        return ReadingExamples(self.training, application.tokenizer, application.lengths, ratio, seed, method)
+        return make_examples(application, self.training, self.options.negative_ratio, seed)
 
     def scores(self, application: Reader) -> dict[str, float]:
         """CMRC's exact match and F1 of the validation questions, in percent."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import cast
 
 import numpy as np
 from keras import ops
 
+from nlptasks.applications.encoder_head import EncoderWithHead
 from nlptasks.applications.reading.reader import Answer, Evidence, Reader
-from nlptasks.applications.reading.windows import encode_rows, normalize, offsets_of
+from nlptasks.applications.reading.span import first_of_text, row_arrays
+from nlptasks.applications.reading.windows import SpanLengths, encode_rows, normalize, offsets_of
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:50em;margin:2em auto;line-height:1.8}"
@@ -29,16 +32,21 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
     found = []
     for evidence in answer.evidence:
         row = row_at[evidence.passage, evidence.window]
-        source = row.source
-        if reader.method == "seq2seq":
-            behind, first = ids, len(source) - 1
+        source, transformer = row.source, reader.model
+        if isinstance(transformer, EncoderWithHead):  # the tokens of the answer stand in the passage themselves
+            token_ids, segment_ids, _ = row_arrays([row], 1, cast(SpanLengths, reader.lengths), reader.tokenizer)
+            transformer, text_at = transformer.transformer, first_of_text(row, reader.tokenizer)
+            starts, ends = offsets_of(row).T
+            answering = text_at + np.flatnonzero((starts >= (evidence.start or 0)) & (ends <= (evidence.end or 0)))
         else:
-            behind, first = np.full(reader.lengths.answer_length, reader.tokenizer.mask_id), len(source)
-        token_ids = np.array([[*source, *behind]], "int32")
-        segment_ids = (np.arange(token_ids.shape[1]) >= len(source)).astype("int32")[None]
-        maps = reader.model.encode(token_ids, segment_ids, with_maps=True)[1]
+            seq2seq = reader.method == "seq2seq"
+            masks = np.full(reader.lengths.answer_length, reader.tokenizer.mask_id)
+            token_ids = np.array([[*source, *(ids if seq2seq else masks)]], "int32")
+            segment_ids = (np.arange(token_ids.shape[1]) >= len(source)).astype("int32")[None]
+            text_at, answering = 1, len(source) - seq2seq + np.arange(max(1, len(ids)))
+        maps = transformer.encode(token_ids, segment_ids, with_maps=True)[1]
         looked_TS = np.mean([ops.convert_to_numpy(ops.cast(m, "float32"))[0].mean(axis=0) for m in maps], axis=0)
-        token_weights = looked_TS[first : first + max(1, len(ids)), 1 : 1 + len(row.text)].mean(axis=0)
+        token_weights = looked_TS[answering, text_at : text_at + len(row.text)].mean(axis=0)
         weights = np.zeros(len(passages[evidence.passage]), "float32")
         for (start, end), weight in zip(offsets_of(row), token_weights, strict=True):
             weights[start:end] = weight

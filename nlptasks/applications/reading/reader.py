@@ -1,23 +1,25 @@
 """Reading comprehension: passages and a question in, an answer with its evidence out.
 
-It follows bert4keras' `task_reading_comprehension_by_seq2seq` and `..._by_mlm`; docs/reading.md describes the recipe.
+It follows bert4keras' `task_reading_comprehension_by_seq2seq` and `..._by_mlm`, or reads SQuAD as BERT does ("span");
+docs/reading.md describes the recipes.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from nlptasks.applications.encoder_head import check_vocabulary
+from nlptasks.applications.encoder_head import EncoderWithHead, check_vocabulary
 from nlptasks.applications.reading.masked import MaskedAnswerDecoder
+from nlptasks.applications.reading.span import SpanBatch, SpanDecoder, span_layers, span_loss
 from nlptasks.applications.reading.training import METHODS, MODES, ReaderOptions, train_reader
 from nlptasks.applications.reading.voting import AnswerDecoder, DecodedAnswer
-from nlptasks.applications.reading.windows import ReadingLengths, Row, encode_rows, offsets_of
+from nlptasks.applications.reading.windows import ReadingLengths, Row, SpanLengths, encode_rows, offsets_of
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_loss
-from nlptasks.applications.storage import load_transformer, read_settings, save_application
+from nlptasks.applications.storage import load_application, load_transformer, read_settings, save_application
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.text import Question, TextTokenizer
@@ -25,6 +27,8 @@ from nlptasks.train.experiment import run_folder
 
 Asked = tuple[str, Sequence[str]]
 """a question and the passages to answer it from"""
+_BATCHES = 16
+"""batches of windows of which a reader by spans finds the answers at once"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Answer:
     Attributes:
         text: the answer; "" if no passage answers.
         score: for "seq2seq" the sum over the tokens of log(vote) (see `voting.vote`), for "mlm" the log of the
-            answer's vote (see `masked.MaskedAnswerDecoder`); comparable between answers to the same question.
+            answer's vote (see `masked.MaskedAnswerDecoder`); comparable between answers to the same question. For
+            "span" the logits of the best span minus those of no answer (see `span.best_spans`).
         evidence: the passages that support the answer, the most probable one first.
     """
 
@@ -70,10 +75,12 @@ class Reader:
 
     Args:
         model: a Transformer with the masked-LM head; `attention` is "unilm" for "seq2seq", "bidirectional" for "mlm".
+            For "span" from `span.span_model`.
         tokenizer: has the vocabulary of the model.
-        lengths: the most tokens of passage, question and answer; None: the defaults.
+        lengths: the most tokens of passage, question and answer; None: the defaults. For "span" `SpanLengths`.
         method: "seq2seq" writes one token at a time, and all passages vote on each; "mlm" predicts whole answers at
-            masked positions, and the passages vote on the answers.
+            masked positions, and the passages vote on the answers; "span" points at the best one of all spans.
+        threshold: "span": the score that an answer must exceed; None: every question is answered.
 
     Raises:
         UserError: model, tokenizer, lengths and method do not fit together.
@@ -83,32 +90,52 @@ class Reader:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Transformer | EncoderWithHead,
         tokenizer: TextTokenizer,
-        lengths: ReadingLengths | None = None,
+        lengths: ReadingLengths | SpanLengths | None = None,
         method: str = "seq2seq",
+        threshold: float | None = None,
     ):
-        self.model, self.tokenizer, self.method = model, tokenizer, method
-        self.lengths = lengths or ReadingLengths()
-        if METHODS.get(method) != model.config.attention:
+        config = model.config if isinstance(model, Transformer) else model.transformer.config
+        if METHODS.get(method) != config.attention:
             raise UserError(
                 "{field:method} must be one of {methods} and fit the model's attention ({attentions}). Received: "
                 "{method!r}, and a model with attention {attention!r}.",
                 methods=", ".join(METHODS),
                 attentions=", ".join(f"{name}: {attention}" for name, attention in METHODS.items()),
                 method=method,
-                attention=model.config.attention,
+                attention=config.attention,
             )
-        check_vocabulary(model, tokenizer)
-        if self.lengths.total > model.config.position_reach:
+        self.model, self.tokenizer, self.method, self.threshold = model, tokenizer, method, threshold
+        self.lengths = lengths or (SpanLengths() if method == "span" else ReadingLengths())
+        transformer = model if isinstance(model, Transformer) else model.transformer
+        check_vocabulary(transformer, tokenizer)
+        if self.lengths.total > config.position_reach:
             raise UserError(
-                "{field:passage_length} + {field:question_length} + {field:answer_length} = {total} is more than the "
-                "model's {most} positions; make one of them smaller.",
+                "{field:window_length} = {total} is more than the model's {most} positions; make it smaller."
+                if isinstance(self.lengths, SpanLengths)
+                else "{field:passage_length} + {field:question_length} + {field:answer_length} = {total} is more than "
+                "the model's {most} positions; make one of them smaller.",
                 total=self.lengths.total,
-                most=model.config.position_reach,
+                most=config.position_reach,
             )
-        seq2seq = method == "seq2seq"
-        self._decoder = AnswerDecoder(model, tokenizer.sep_id) if seq2seq else MaskedAnswerDecoder(model, tokenizer)
+        self._decoder = self._made_decoder()
+
+    def _made_decoder(self) -> AnswerDecoder | MaskedAnswerDecoder | SpanDecoder:
+        model, lengths = self.model, self.lengths
+        if isinstance(model, EncoderWithHead) and isinstance(lengths, SpanLengths) and self.method == "span":
+            return SpanDecoder(model, self.tokenizer, lengths)
+        if isinstance(model, Transformer) and isinstance(lengths, ReadingLengths) and self.method != "span":
+            if self.method == "seq2seq":
+                return AnswerDecoder(model, self.tokenizer.sep_id)
+            return MaskedAnswerDecoder(model, self.tokenizer)
+        raise UserError(
+            "{field:method} span takes a model of span_model and SpanLengths, the others a Transformer and "
+            "ReadingLengths. Received: {method!r}, {model} and {lengths}.",
+            method=self.method,
+            model=type(model).__name__,
+            lengths=type(lengths).__name__,
+        )
 
     def answer(self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1) -> Answer:
         """Answers one question.
@@ -166,8 +193,9 @@ class Reader:
             if isinstance(passages, str) or not len(passages):
                 raise UserError("question {index} needs a list of at least one passage.", index=index)
         answers: dict[int, Answer] = {}
-        for group in progress(self._groups(questions, rows)):
-            found = self._answer_group([questions[i] for i in group], mode, beam_size)
+        together = rows * _BATCHES if self.method == "span" else rows
+        for group in progress(self._groups(questions, together)):
+            found = self._answer_group([questions[i] for i in group], mode, beam_size, rows)
             answers |= zip(group, found, strict=True)
         return [answers[index] for index in range(len(questions))]
 
@@ -187,9 +215,12 @@ class Reader:
             room -= count
         return groups
 
-    def _answer_group(self, questions: Sequence[Asked], mode: str, beam_size: int) -> Iterator[Answer]:
-        rows = encode_rows(self.tokenizer, self.lengths, questions)
-        decoded = self._decoder.decode(rows, self.lengths.answer_length, beam_size, mode == "extractive")
+    def _answer_group(self, questions: Sequence[Asked], mode: str, beam_size: int, size: int) -> Iterator[Answer]:
+        rows, extractive = encode_rows(self.tokenizer, self.lengths, questions), mode == "extractive"
+        if isinstance(self._decoder, SpanDecoder):
+            decoded = self._decoder.decode(rows, size, beam_size, extractive, self.threshold)
+        else:
+            decoded = self._decoder.decode(rows, self.lengths.answer_length, beam_size, extractive)
         for found, (_, passages) in zip(decoded, questions, strict=True):
             yield self._answer(found, passages, rows, mode)
 
@@ -197,7 +228,7 @@ class Reader:
         evidence = []
         for index, log_probability in found.log_probabilities.items():
             row = rows[index]
-            start, end = _find(found.tokens, row)
+            start, end = _place(found.places[index], row) if index in found.places else _find(found.tokens, row)
             evidence.append(Evidence(row.passage, row.window, float(np.exp(log_probability)), start, end))
         evidence.sort(key=lambda e: -e.probability)
         text = self.tokenizer.decode(found.tokens)
@@ -206,13 +237,24 @@ class Reader:
             text = passages[located.passage][located.start : located.end] if located else ""
         return Answer(text, found.score, tuple(evidence))
 
-    def loss(self, batch: TargetBatch, training: bool = True, encode: Callable | None = None) -> Any:
-        """Mean cross-entropy of the batch's target tokens, in nats; `encode` as in `target_loss`."""
-        return target_loss(self.model, batch, training, encode)
+    def loss(self, batch: TargetBatch | SpanBatch, training: bool = True, encode: Callable | None = None) -> Any:
+        """Mean cross-entropy of the batch's target tokens, or of its windows (see `span.span_loss`), in nats.
+
+        Args:
+            encode: as in `target_loss`.
+        """
+        if isinstance(self.model, EncoderWithHead):
+            return span_loss(self.model, cast(SpanBatch, batch), training, encode)
+        return target_loss(self.model, cast(TargetBatch, batch), training, encode)
 
     def on_transformer(self, transformer: Transformer) -> "Reader":
-        """Returns this reader on another transformer."""
-        return Reader(transformer, self.tokenizer, self.lengths, self.method)
+        """Returns this reader on another transformer of the same hidden size; a head is copied."""
+        model = self.model
+        if isinstance(model, EncoderWithHead):
+            model = model.on_transformer(transformer, span_layers(transformer.config))
+        else:
+            model = transformer
+        return Reader(model, self.tokenizer, self.lengths, self.method, self.threshold)
 
     @classmethod
     def train(
@@ -249,6 +291,8 @@ class Reader:
     def save(self, directory: str | Path) -> None:
         """Writes a directory that `nlptasks.load` opens: config, weights, vocabulary."""
         settings = {"task": self.task, "method": self.method} | dataclasses.asdict(self.lengths)
+        if self.method == "span":
+            settings["threshold"] = self.threshold
         save_application(self.model, self.tokenizer, directory, settings)
 
     @classmethod
@@ -259,12 +303,23 @@ class Reader:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
         """
         settings = read_settings(directory, cls.task, "reading")
-        model, tokenizer = load_transformer(directory, with_mlm="linear")
+        method, threshold = settings.pop("method", "seq2seq"), settings.pop("threshold", None)
+        model: Transformer | EncoderWithHead
+        if method == "span":
+            model, tokenizer = load_application(directory, span_layers)
+        else:
+            model, tokenizer = load_transformer(directory, with_mlm="linear")
         try:
-            method = settings.pop("method", "seq2seq")
-            return cls(model, tokenizer, ReadingLengths(**settings), method)
+            lengths = SpanLengths(**settings) if method == "span" else ReadingLengths(**settings)
+            return cls(model, tokenizer, lengths, method, threshold)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{directory}: {error}") from None
+
+
+def _place(tokens: slice, row: Row) -> tuple[int, int]:
+    """Where tokens of a row's text lie in its passage."""
+    offsets = offsets_of(row)[tokens]
+    return int(offsets[0][0]), int(offsets[-1][1])
 
 
 def _find(tokens: Sequence[int], row: Row) -> tuple[int | None, int | None]:

@@ -36,15 +36,16 @@ def find_answer(answers: Iterable[str], passage: str) -> str | None:
 
     Both are normalized in the same way, and compared without case if lower-casing keeps their length.
     """
-    text = _comparable(normalize(passage))
+    text = comparable(normalize(passage))
     for answer in answers:
         parts = [normalize(part) for part in answer.split(" ") if part]
-        if parts and all(_comparable(part) in text for part in parts):
+        if parts and all(comparable(part) in text for part in parts):
             return ",".join(parts)
     return None
 
 
-def _comparable(text: str) -> str:
+def comparable(text: str) -> str:
+    """The text as answers are compared: in lower case if that keeps its length."""
     lowered = text.lower()
     return lowered if len(lowered) == len(text) else text
 
@@ -166,12 +167,12 @@ class ReadingExamples:
         if not answer:
             return end
         starts, ends = offsets_of(window)[1:-1].T
-        text, first = _comparable(text), int(starts[0])
-        start = text.find(_comparable(answer), first)
+        text, first = comparable(text), int(starts[0])
+        start = text.find(comparable(answer), first)
         parts = [answer] if start >= 0 else answer.split(",")  # parts of an answer that stand apart
         found = []
         for part in parts:
-            start = text.find(_comparable(part), first)
+            start = text.find(comparable(part), first)
             found.append(window.token_ids[1:-1][(starts < start + len(part)) & (ends > start)])
         comma = self._tokenizer.encode(",").token_ids[-2:-1]
         ids = np.concatenate([piece for one in found for piece in (comma, one)][1:])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nlptasks.applications.options import EncoderTraining
-from nlptasks.applications.reading.windows import ReadingLengths, normalize
+from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths, normalize
 from nlptasks.errors import UserError
-from nlptasks.metrics.reading import score_reading
+from nlptasks.metrics.reading import cmrc_question_score, score_reading
 from nlptasks.text import Question, TextTokenizer, Tokenizer
 from nlptasks.text.vocab import SPECIAL_TOKENS, simplify_vocab
 from nlptasks.train import progress
@@ -22,8 +25,10 @@ if TYPE_CHECKING:
     import keras
 
     from nlptasks.applications.reading.reader import Reader
+    from nlptasks.applications.reading.samples import ReadingExamples
+    from nlptasks.applications.reading.span_samples import SpanExamples
 
-METHODS = {"seq2seq": "unilm", "mlm": "bidirectional"}
+METHODS = {"seq2seq": "unilm", "mlm": "bidirectional", "span": "bidirectional"}
 """how an answer is predicted: the attention that the model needs"""
 MODES = ("extractive", "generative")
 
@@ -44,17 +49,21 @@ class ReaderOptions(EncoderTraining):
     simplify_vocab: bool = False
     """drop tokens of the checkpoint's vocabulary that never occur in Chinese text (13,585 of 21,128 remain)"""
     passage_length: int = 256
-    """the most tokens of [CLS] passage [SEP]"""
+    """seq2seq, mlm: the most tokens of [CLS] passage [SEP]"""
+    window_length: int = 384
+    """span: the most tokens of [CLS] question [SEP] window [SEP]"""
     question_length: int = 64
     """the most tokens of question [SEP]"""
-    answer_length: int = 32
-    """the most tokens of answer [SEP]"""
+    answer_length: int | None = None
+    """the most tokens of answer [SEP], default: 32; span: of an answer, default: 128"""
     stride: int | None = None
-    """read longer passages in windows that start this many tokens apart; default: longer passages are cut"""
+    """read longer passages in windows that start this many tokens apart; default: longer passages are cut; span: 128"""
+    width_multiple: int = 128
+    """span: pad windows to a multiple of this; as much as the window length makes one shape, which compiles once"""
     method: str = "seq2seq"
-    """seq2seq: write the answer token by token; mlm: predict the whole answer at once, at masked positions"""
+    """seq2seq: write the answer token by token; mlm: predict it at once, at masked positions; span: point at its ends"""
     negative_ratio: float | None = None
-    """how often a passage without an answer is drawn; default: passages are drawn uniformly"""
+    """how often a passage without an answer is drawn, default: uniformly; span: share of windows without an answer"""
     practice_share: float = 0.0
     """from scratch: share of the run, at its start, in which the model practices finding and copying text"""
     valid_limit: int | None = None
@@ -66,7 +75,8 @@ class ReaderOptions(EncoderTraining):
         require_at_least(self, 1, "valid_limit")
         require_share(self, "practice_share", *(["negative_ratio"] if self.negative_ratio is not None else []))
         require_one_of(self, method=tuple(METHODS))
-        self.lengths()
+        lengths = self.lengths()
+        self.answer_length, self.stride = lengths.answer_length, lengths.stride  # recorded as what they stand for
         if self.practice_share and self.method != "seq2seq":
             raise UserError(
                 "{field:practice_share} goes with {field:method} seq2seq. Received: {method}.", method=self.method
@@ -74,18 +84,18 @@ class ReaderOptions(EncoderTraining):
         if self.simplify_vocab and self.from_scratch:
             raise UserError("{field:simplify_vocab} goes with {field:checkpoint} DIR, whose vocabulary it cuts.")
 
-    def lengths(self) -> ReadingLengths:
+    def lengths(self) -> ReadingLengths | SpanLengths:
         """Most tokens of each part of a sample.
 
         Raises:
             UserError: a part has no room for text.
         """
-        return ReadingLengths(
-            passage_length=self.passage_length,
-            question_length=self.question_length,
-            answer_length=self.answer_length,
-            stride=self.stride,
-        )
+        names = ("answer_length", "stride")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.method == "span":
+            sizes = {"window_length": self.window_length, "width_multiple": self.width_multiple}
+            return SpanLengths(question_length=self.question_length, **sizes, **given)
+        return ReadingLengths(passage_length=self.passage_length, question_length=self.question_length, **given)
 
 
 def train_reader(options: ReaderOptions, training: Sequence[Question], validation: Sequence[Question]) -> None:
@@ -100,31 +110,51 @@ def train_reader(options: ReaderOptions, training: Sequence[Question], validatio
 
     from nlptasks.applications.encoder import make_transformer
     from nlptasks.applications.reading.reader import Reader
-    from nlptasks.applications.reading.samples import ReadingExamples
+    from nlptasks.applications.reading.span import span_model
     from nlptasks.train.experiment import Experiment
     from nlptasks.train.run import start_run
 
     start_run(options.seed, options.precision, options.mesh)
     lengths = options.lengths()
     tokenizer, kept = _tokenizer(options, training)
-    model = make_transformer(
+    transformer = make_transformer(
         options,
         tokenizer,
         lengths.total,
         application="unilm" if options.method == "seq2seq" else "encoder",
-        with_mlm="linear",
+        with_mlm=False if options.method == "span" else "linear",
         equal_keys=True,
         **kept,
     )
+    model = span_model(transformer, options.dropout) if options.method == "span" else transformer
     reader = Reader(model, tokenizer, lengths, options.method)
     practice_epochs = options.practice_share * options.epochs
-    examples = ReadingExamples(
-        training, tokenizer, lengths, options.negative_ratio, options.seed, options.method, practice_epochs
-    )
+    examples = make_examples(reader, training, options.negative_ratio, options.seed, practice_epochs)
     progress.say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
-    progress.say(f"{len(examples)} questions; answers by passage: {examples.counts}")
+    what = "windows" if options.method == "span" else "questions"
+    progress.say(f"{len(examples)} {what}; answers by passage: {examples.counts}")
     optimizer = _optimizer(options, len(examples))
-    Experiment(options, reader, examples, lambda: scores_of(reader, validation), "cmrc_f1", optimizer=optimizer).run()
+    validate = functools.partial(fitted_scores if options.method == "span" else scores_of, reader, validation)
+    more = {"answers": dataclasses.asdict(examples.counts)}
+    Experiment(options, reader, examples, validate, "cmrc_f1", optimizer=optimizer, more=more).run()
+
+
+def make_examples(
+    reader: Reader,
+    questions: Sequence[Question],
+    negative_ratio: float | None = None,
+    seed: int = 0,
+    practice_epochs: float = 0.0,
+) -> ReadingExamples | SpanExamples:
+    """The training examples of a reader; see those classes."""
+    from nlptasks.applications.reading.samples import ReadingExamples
+    from nlptasks.applications.reading.span_samples import SpanExamples
+
+    lengths = reader.lengths
+    if isinstance(lengths, SpanLengths):
+        return SpanExamples(questions, reader.tokenizer, lengths, negative_ratio, seed)
+    method = reader.method
+    return ReadingExamples(questions, reader.tokenizer, lengths, negative_ratio, seed, method, practice_epochs)
 
 
 def _check_questions(training: Sequence[Question], validation: Sequence[Question]) -> None:
@@ -184,15 +214,54 @@ def answers_of(
     Args:
         mode, beam_size, progress: as in `Reader.predict`.
     """
-    asked = [question for question in questions if question.question.strip()]
-    given = [(question.question, [passage.text for passage in question.passages]) for question in asked]
+    asked, given = _asked(questions)
     answers = reader.predict(given, mode, beam_size, progress=progress)
     found = {question.id: answer.text for question, answer in zip(asked, answers, strict=True)}
     return {question.id: found.get(question.id, "") for question in questions}
 
 
+def _asked(questions: Sequence[Question]) -> tuple[list[Question], list[tuple[str, list[str]]]]:
+    """The questions that are not blank, also as `Reader.predict` takes them."""
+    asked = [question for question in questions if question.question.strip()]
+    return asked, [(question.question, [passage.text for passage in question.passages]) for question in asked]
+
+
 def scores_of(reader: Reader, questions: Sequence[Question]) -> dict[str, float]:
     """CMRC's exact match and F1 in percent, by name, of all questions and of those that have an answer."""
-    scores = score_reading(questions, answers_of(reader, questions))
+    return _shown_scores(questions, answers_of(reader, questions))
+
+
+def _shown_scores(questions: Sequence[Question], answers: Mapping[str, str]) -> dict[str, float]:
+    scores = score_reading(questions, answers)
     found = {name: scores["all"][name] for name in ("cmrc_em", "cmrc_f1")}
     return found | {f"answerable_{name}": scores["answerable"][name] for name in ("cmrc_em", "cmrc_f1")}
+
+
+def fitted_scores(reader: Reader, questions: Sequence[Question]) -> dict[str, float]:
+    """The scores of a reader by spans whose threshold is made the best one for these questions."""
+    asked, given = _asked(questions)
+    reader.threshold = None
+    answers = reader.predict(given)
+    reader.threshold = threshold = best_threshold(asked, [(answer.text, answer.score) for answer in answers])
+    texts = {q.id: a.text for q, a in zip(asked, answers, strict=True) if threshold is None or a.score > threshold}
+    return _shown_scores(questions, {question.id: texts.get(question.id, "") for question in questions})
+
+
+def best_threshold(questions: Sequence[Question], answers: Sequence[tuple[str, float]]) -> float | None:
+    """The score above which to answer, for the best CMRC F1 on `questions`; None: always.
+
+    It lies half way between two scores; of equally good ones the lowest is taken.
+
+    Args:
+        answers: for each question the best answer and its score.
+    """
+    gains = []
+    for question, (text, score) in zip(questions, answers, strict=True):
+        answerable = any(answer.strip() for answer in question.answers)
+        gains.append((score, cmrc_question_score(text, question.answers)[1] if answerable else -1.0))
+    gains.sort(reverse=True)
+    totals = [0.0, *itertools.accumulate(gain for _, gain in gains)]
+    count = max(range(len(totals)), key=lambda n: (totals[n], n))
+    if count == len(gains):
+        return None
+    return gains[0][0] if count == 0 else (gains[count - 1][0] + gains[count][0]) / 2

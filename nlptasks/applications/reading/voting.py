@@ -3,7 +3,8 @@
 Legend: Q questions, R rows (one a window of a passage), P passages, K beams, S positions of a passage, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,11 +27,13 @@ class DecodedAnswer(NamedTuple):
         tokens: its ids, without the end token.
         score: the score from the search or the vote.
         log_probabilities: index of each remaining row -> log p of the answer given that row alone.
+        places: index of a row -> which tokens of its text the answer is, where it is a place and not any equal tokens.
     """
 
     tokens: list[int]
     score: float
     log_probabilities: dict[int, float]
+    places: Mapping[int, slice] = MappingProxyType({})
 
 
 def vote(probability_RKV: Any, owner_R: Any, count: int) -> Any:
