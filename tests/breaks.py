@@ -486,6 +486,34 @@ BREAKS = (
         "[*range(0, count - room, stride)]",
         ("tests/applications/reading/test_windows.py",),
     ),
+    Break(
+        "reading by spans: windows compare without the logits of [CLS]",
+        "nlptasks/applications/reading/span.py",
+        "top_R - start_RT[:, 0] - end_RT[:, 0], top_R - partition_R",
+        "top_R, top_R - partition_R",
+        ("tests/applications/reading/test_span.py",),
+    ),
+    Break(
+        "reading by spans: windows compare by their softmaxes",
+        "nlptasks/applications/reading/span.py",
+        "top_R - start_RT[:, 0] - end_RT[:, 0], top_R - partition_R",
+        "top_R - partition_R, top_R - partition_R",
+        ("tests/applications/reading/test_span.py",),
+    ),
+    Break(
+        "reading by spans: an answer may begin in the question",
+        "nlptasks/applications/reading/span.py",
+        "ops.logical_and(inside_RT[:, :, None], inside_RT[:, None, :])",
+        "ops.logical_or(inside_RT[:, :, None], inside_RT[:, None, :])",
+        ("tests/applications/reading/test_span.py",),
+    ),
+    Break(
+        "reading by spans: one occurrence of an answer counts",
+        "nlptasks/applications/reading/span_samples.py",
+        "counted[r, : len(spans)] = True",
+        "counted[r, 0] = True",
+        ("tests/applications/reading/test_span.py",),
+    ),
     # pretraining
     Break(
         "pretraining: a whole word is not masked as one",

@@ -61,7 +61,7 @@ class ReaderOptions(EncoderTraining):
     width_multiple: int = 128
     """span: pad windows to a multiple of this; as much as the window length makes one shape, which compiles once"""
     method: str = "seq2seq"
-    """seq2seq: write the answer token by token; mlm: predict it at once, at masked positions; span: point at its ends"""
+    """seq2seq: write the answer token by token; mlm: predict it at once, at masked positions; span: point at it"""
     negative_ratio: float | None = None
     """how often a passage without an answer is drawn, default: uniformly; span: share of windows without an answer"""
     practice_share: float = 0.0
