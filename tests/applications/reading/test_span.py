@@ -233,6 +233,7 @@ def test_a_saved_reader_answers_the_same_from_many_windows(tmp_path):
     for (_, passages), answer in zip(asked, whole, strict=True):
         for e in answer.evidence:
             assert answer.text == passages[e.passage][e.start : e.end]
+    assert again.on_transformer(some.model.transformer).predict(asked) == whole  # its head is copied
     [weights] = answer_attention(again, *asked[0], whole[0])
     assert 0 < weights.max() <= 1
     assert f"<p>{whole[0].text}</p>" in draw_answer(again, *asked[0], whole[0])
