@@ -365,13 +365,13 @@ def gold(folder: Path, most: int | None) -> tuple[dict[str, list[list[str]]], di
     from nlptasks.text.segmented import read_segmented
 
     def read(name: str) -> list[list[str]]:
-        return read_segmented(next(p for p in (folder / name, folder / f"{name}.gz") if p.is_file()))
+        path = folder / name
+        return read_segmented(path if path.is_file() else folder / f"{name}.gz")
 
     training, held_out = {}, {}
     for standard, (name, nth) in FILES.items():
         lines = list(enumerate(read(name), 1))
-        own = [words for i, words in lines if i % nth] if nth > 1 else read("cnc_train.txt")
-        training[standard] = own[:most]
+        training[standard] = ([words for i, words in lines if i % nth] if nth > 1 else read("cnc_train.txt"))[:most]
         held_out[standard] = [words for i, words in lines if i % nth == 0 and MASK not in words][:most]
     return training, held_out
 
@@ -525,7 +525,7 @@ class Run:
     output: Path
     seconds: float
     """of the whole command"""
-    reserve: float = 25.0
+    reserve: float = 30.0
     """of these, for the last scores"""
     label_until: float = 0.5
     """when teaching and labelling end at the latest, as a share of the time; rows without labels are left out"""
@@ -933,7 +933,7 @@ def as_stored(rows: Any, levels: int, share: Any) -> Any:
     from jax import numpy as jnp
 
     most = jnp.abs(rows).max(axis=-1, keepdims=True)
-    scale = jnp.maximum(most / levels, 1e-6).astype("float16").astype("float32")
+    scale = jnp.maximum(jnp.maximum(most / levels, 1e-6).astype("float16").astype("float32"), 1e-6)
     rounded = jnp.clip(jnp.round(rows / scale), -levels, levels) * scale
     return rows + share * jax.lax.stop_gradient(rounded - rows)
 
