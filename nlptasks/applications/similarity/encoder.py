@@ -12,6 +12,7 @@ import numpy as np
 
 from nlptasks.applications.similarity.gru import CONFIG, TASK, GruModel
 from nlptasks.applications.similarity.index import Match, SentenceIndex
+from nlptasks.applications.similarity.ngram import NgramModel
 from nlptasks.applications.similarity.training import HYBRID_WEIGHT, SimilarityOptions, train_encoder
 from nlptasks.files import read_json_object
 from nlptasks.text.groups import groups_of
@@ -21,7 +22,7 @@ CHUNK = 20_000
 
 
 class VectorModel(Protocol):
-    """A model that turns texts into vectors: a GRU on NumPy, or a Transformer."""
+    """A model that turns texts into vectors: a GRU or a table of characters and runs on NumPy, or a Transformer."""
 
     encoder: str
     vector_size: int
@@ -245,13 +246,17 @@ class SentenceEncoder:
             model: VectorModel
             if settings["encoder"] == "gru":
                 model = GruModel.from_directory(directory, settings)
+            elif settings["encoder"] == "ngrams":
+                model = NgramModel.from_directory(directory, settings)
             elif settings["encoder"] == "transformer":
                 # Keras, which a GRU does without
                 from nlptasks.applications.similarity.transformer import TransformerModel
 
                 model = TransformerModel.from_directory(directory, settings)
             else:
-                raise ValueError(f"{path}: encoder must be gru or transformer. Received: {settings['encoder']!r}.")
+                raise ValueError(
+                    f"{path}: encoder must be gru, ngrams or transformer. Received: {settings['encoder']!r}."
+                )
             return cls(model, float(settings["hybrid_weight"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: lacks or misstates {error}; copy the model again.") from None

@@ -266,7 +266,7 @@ def test_a_model_directory_that_does_not_fit_is_one_line(tmp_path):
             nlptasks.load(tmp_path)
     weights.write_bytes(whole)
     for old, new, text in (
-        ('"gru"', '"lstm"', "encoder must be gru or transformer. Received: 'lstm'"),
+        ('"gru"', '"lstm"', "encoder must be gru, ngrams or transformer. Received: 'lstm'"),
         ('"seq_length"', '"length"', "lacks or misstates 'seq_length'"),
     ):
         config.write_text(settings.replace(old, new), encoding="utf-8")
