@@ -30,8 +30,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-
 import numpy as np
 
 from nlptasks.files import atomic_path, write_text
@@ -536,6 +534,7 @@ class Train:
 
     def run(self) -> None:
         self.started = time.monotonic()
+        os.environ.setdefault("KERAS_BACKEND", "jax")
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         self.output.mkdir(parents=True, exist_ok=True)
         from tokenizers import Tokenizer

@@ -95,7 +95,10 @@ class NgramModel:
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
         """
         path = directory / WEIGHTS
-        characters = (directory / VOCAB).read_text(encoding="utf-8").split("\n")[:-1]
+        try:
+            characters = (directory / VOCAB).read_text(encoding="utf-8").split("\n")[:-1]
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{directory / VOCAB}: no such file; copy the model again.") from None
         try:
             arrays = load_file(path)
         except FileNotFoundError:
@@ -109,8 +112,12 @@ class NgramModel:
             for name in [name for name in arrays if name + SCALE in arrays]:
                 levels, block = (FOUR_BITS, BLOCK) if name == "table" else (EIGHT_BITS, None)
                 arrays[name] = unpack_rows(arrays[name], arrays.pop(name + SCALE), levels, block=block)
-            return cls(vocab, arrays, str(settings["pooling"]), int(settings["seq_length"]))
         except KeyError as error:
             raise ValueError(f"{path}: lacks {error}; copy the model again.") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        pooling, seq_length = str(settings["pooling"]), int(settings["seq_length"])
+        try:
+            return cls(vocab, arrays, pooling, seq_length)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
