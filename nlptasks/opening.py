@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from nlptasks.backend.packages import naming_packages
+from nlptasks.bundled import bundled_models
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
 from nlptasks.train.contracts import Application, Distillable
 
-BUNDLED = {name: Path(__file__).parent / "bundled" / name for name in ("segmenter", "similarity")}
+BUNDLED = bundled_models()
 """the models that come with the package"""
 _APPLICATIONS = {
     "reading_comprehension": ("nlptasks.applications.reading.reader", "Reader"),
@@ -72,7 +73,7 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
     if task not in _APPLICATIONS:
         raise UserError(
             "{path}: holds no application of this library (task {task!r}; known: {known}). Load a bare network with "
-            "nlptasks.build_transformer_model.",
+            "nlptasks.build_transformer_model, or nlptasks.MaskFiller to fill masks.",
             path=path,
             task=task,
             known=", ".join(_APPLICATIONS),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlptasks.applications.options import SCRATCH, FileColumns
+from nlptasks.bundled import MINI, pretrained_path
 from nlptasks.errors import UserError
 from nlptasks.train.options import require_at_least
 from nlptasks.train.progress import say
@@ -26,8 +27,9 @@ class DistillingOptions(FileColumns):
     """training files, in the formats of the task's own train command"""
     valid: Path
     """validation file; it decides the best epoch of the first and the last stage"""
-    checkpoint: str = SCRATCH
-    """pretrained BERT to fine-tune first, a directory with config, weights and tokenizer"""
+    checkpoint: str | None = None
+    """pretrained Transformer to fine-tune first: mini (comes with the package), or a directory with config, weights and
+    tokenizer (./mini for one of that name); default: mini, unless a predecessor is given"""
     skip_weights: tuple[str, ...] = ()
     """prefixes of weight names that may be missing from the checkpoint or be left over, as the message names them"""
     predecessor: Path | None = None
@@ -60,10 +62,20 @@ class DistillingOptions(FileColumns):
         """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "valid_limit")
-        if (self.checkpoint == SCRATCH) == (self.predecessor is None):
+        if self.predecessor is None and self.checkpoint == SCRATCH:
+            raise UserError(
+                "random weights are nothing to compress: give {field:checkpoint} DIR (to fine-tune first) or "
+                "{field:predecessor} RUN_DIR."
+            )
+        if self.predecessor is not None and self.checkpoint not in (None, SCRATCH):
             raise UserError("give either {field:checkpoint} DIR (to fine-tune first) or {field:predecessor} RUN_DIR.")
         if not 0 <= self.dropout < 1:
             raise UserError("{field:dropout} must lie in [0, 1). Received: {value}.", value=self.dropout)
+
+    @property
+    def source(self) -> Path:
+        """The pretrained Transformer that is fine-tuned first, unless a predecessor is given."""
+        return pretrained_path(self.checkpoint or MINI)
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileColumns))
@@ -151,6 +163,6 @@ def encoder_of_checkpoint(options: DistillingOptions, pad_id: int) -> "Transform
     from nlptasks.applications.encoder_head import HEAD
     from nlptasks.loading import build_transformer_model
 
-    path, rate = options.checkpoint, options.dropout
+    path, rate = options.source, options.dropout
     rates: dict[str, Any] = {"dropout": rate, "attention_dropout": rate}
     return build_transformer_model(path, path, skip=(HEAD, *options.skip_weights), pad_id=pad_id, **rates)

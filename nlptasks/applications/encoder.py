@@ -14,10 +14,10 @@ from nlptasks.text import TextTokenizer, Tokenizer, build_character_vocab, open_
 def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> TextTokenizer:
     """The checkpoint's tokenizer; from scratch, one of the given vocabulary or of the characters of `texts`."""
     if not options.from_scratch:
-        return open_tokenizer(options.checkpoint)
+        return open_tokenizer(options.source)
     if options.vocab is not None:
         return Tokenizer(options.vocab)
-    return Tokenizer(build_character_vocab(texts, options.min_count))
+    return Tokenizer(build_character_vocab(texts, options.sizes()["min_count"]))
 
 
 def make_transformer(
@@ -42,10 +42,12 @@ def make_transformer(
     made: dict[str, Any] = {"with_mlm": with_mlm, "recompute": options.recompute}
     if not options.from_scratch:
         skip = (*((HEAD,) if application == "encoder" and not with_mlm else ()), *options.skip_weights)
-        path = options.checkpoint
+        path = options.source
         dropouts: dict[str, Any] = {"dropout": options.dropout, "attention_dropout": options.dropout}
         made |= dropouts | {"application": application, "skip": skip}
         return build_transformer_model(path, path, pad_id=tokenizer.pad_id, **made, **more)
-    sizes = (options.hidden_size, options.num_layers, options.num_heads, options.ffn_size, options.dropout)
-    config = scratch_config(tokenizer.vocab_size, max_positions, *sizes, attention=APPLICATIONS[application])
+    sizes = {name: size for name, size in options.sizes().items() if name != "min_count"}
+    config = scratch_config(
+        tokenizer.vocab_size, max_positions, dropout=options.dropout, attention=APPLICATIONS[application], **sizes
+    )
     return transformer_from_scratch(config.replace(pad_id=tokenizer.pad_id, **more), equal_keys=equal_keys, **made)

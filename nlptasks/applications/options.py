@@ -1,8 +1,11 @@
 """Options that several applications share, checked when they are made. Imports no backend."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+from nlptasks.bundled import MINI, pretrained_names, pretrained_path
 from nlptasks.checkpoints.layout import packages_of
 from nlptasks.errors import UserError
 from nlptasks.files import require_writable
@@ -13,44 +16,119 @@ SCRATCH = "none"
 """value of `checkpoint` for random weights"""
 
 
-@dataclass(kw_only=True)
-class EncoderTraining(TransformerTraining):
-    """A training run of a Transformer that starts from a checkpoint, or from random weights and these sizes."""
+def packages_of_checkpoint(checkpoint: str | None) -> tuple[str, ...]:
+    """The modules that reading the weights takes beside Keras; `checkpoint` as the option of that name."""
+    return () if checkpoint in (None, SCRATCH, *pretrained_names()) else packages_of(checkpoint)
 
-    checkpoint: str = SCRATCH
-    """pretrained BERT to start from, a directory with config, weights and tokenizer; none: train from scratch"""
+
+@dataclass(kw_only=True)
+class FromCheckpoint(TransformerTraining):
+    """A training run of a Transformer that starts from a checkpoint, or from random weights of given sizes.
+
+    Where no checkpoint is named, an option that only random weights have (one of `SCRATCH_DEFAULTS`, or a vocabulary)
+    asks for them; without one, the run starts from the pretrained model that comes with the package.
+    """
+
+    SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = {}
+    """options that only random weights have, and their values where they are not given"""
+
+    checkpoint: str | None = None
+    """pretrained Transformer to start from: mini (comes with the package), or a directory with config, weights and
+    tokenizer (./mini for one of that name); none: random weights; default: mini, or none where an option that says
+    from scratch is given"""
     skip_weights: tuple[str, ...] = ()
     """prefixes of weight names that may be missing from the checkpoint or be left over, as the message names them"""
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The recorded options of a run, under today's names; one that names no checkpoint is of random weights."""
+        found = super().from_record(values)
+        found["checkpoint"] = found.get("checkpoint") or SCRATCH
+        return found | cls._sizes_of(found, found["checkpoint"] == SCRATCH)
+
+    @classmethod
+    def _sizes_of(cls, values: Mapping[str, Any], from_scratch: bool) -> dict[str, int | None]:
+        """The options that only random weights have as a record holds them."""
+        given = {name: values.get(name) for name in cls.SCRATCH_DEFAULTS}
+        if not from_scratch:
+            return dict.fromkeys(given)
+        return {name: cls.SCRATCH_DEFAULTS[name] if value is None else value for name, value in given.items()}
+
+    def settle(self, former: Mapping[str, Any] | None) -> None:
+        """Decides what the run starts from: as the one that goes on; else by the rule above."""
+        super().settle(former)
+        if self.checkpoint is None:
+            self.checkpoint = SCRATCH if self.from_scratch else MINI if former is None else former["checkpoint"]
+        for name, value in self._sizes_of(vars(self), self.from_scratch).items():
+            setattr(self, name, value)
+        if not self.from_scratch:
+            pretrained_path(self.checkpoint)  # its weights are there, or nothing begins
+
+    def check(self) -> None:
+        """Refuses values that are out of range or contradict each other."""
+        super().check()
+        require_at_least(self, 1, *self.SCRATCH_DEFAULTS)
+        if not self.from_scratch and (given := self._scratch_options()):
+            raise UserError(
+                f"{{field:{given[0]}}} goes with random weights. Received: {{field:checkpoint}} {{checkpoint}}; leave "
+                "one of them out.",
+                checkpoint=self.checkpoint,
+            )
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return (*super().packages(), *packages_of_checkpoint(self.checkpoint))
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the model starts from random weights."""
+        return self.checkpoint == SCRATCH or (self.checkpoint is None and bool(self._scratch_options()))
+
+    @property
+    def source(self) -> Path:
+        """The pretrained Transformer that a run starts from, unless it starts from random weights."""
+        return pretrained_path(self.checkpoint or MINI)
+
+    def sizes(self) -> dict[str, int]:
+        """The options that only random weights have, where they are not given as they are then."""
+        return {name: size for name, size in self._sizes_of(vars(self), True).items() if size is not None}
+
+    def _scratch_options(self) -> list[str]:
+        return [name for name in ("vocab", *self.SCRATCH_DEFAULTS) if getattr(self, name, None) is not None]
+
+
+@dataclass(kw_only=True)
+class EncoderTraining(FromCheckpoint):
+    """A training run of a Transformer, with the usual sizes."""
+
+    SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = {
+        "min_count": 1,
+        "hidden_size": 128,
+        "num_layers": 2,
+        "num_heads": 4,
+        "ffn_size": 512,
+    }
+
     vocab: Path | None = None
     """from scratch: vocabulary file; default: the characters of the training texts"""
-    min_count: int = 1
-    """from scratch without a vocabulary file: leave out characters that occur less often than this"""
-    hidden_size: int = 128
-    """from scratch: width of the hidden states"""
-    num_layers: int = 2
-    """from scratch: number of layers"""
-    num_heads: int = 4
-    """from scratch: number of attention heads"""
-    ffn_size: int = 512
-    """from scratch: inner width of the feed-forward layers"""
+    min_count: int | None = None
+    """from scratch without a vocabulary file: leave out characters that occur less often than this; default: 1"""
+    hidden_size: int | None = None
+    """from scratch: width of the hidden states; default: 128"""
+    num_layers: int | None = None
+    """from scratch: number of layers; default: 2"""
+    num_heads: int | None = None
+    """from scratch: number of attention heads; default: 4"""
+    ffn_size: int | None = None
+    """from scratch: inner width of the feed-forward layers; default: 512"""
     dropout: float = 0.1
     """dropout rate"""
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
         super().check()
-        require_at_least(self, 1, "min_count", "hidden_size", "num_layers", "num_heads", "ffn_size")
         if not 0 <= self.dropout < 1:
             raise UserError("{field:dropout} must lie in [0, 1). Received: {value}.", value=self.dropout)
-
-    def packages(self) -> tuple[str, ...]:
-        """The modules without which the command does not begin."""
-        return (*super().packages(), *packages_of(self.checkpoint))
-
-    @property
-    def from_scratch(self) -> bool:
-        """Whether the model starts from random weights."""
-        return self.checkpoint == SCRATCH
 
 
 @dataclass(kw_only=True)

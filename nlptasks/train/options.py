@@ -121,6 +121,13 @@ class TrainingOptions(Options, OnKeras):
         """The recorded options of a run, under today's names."""
         return {cls.RENAMED.get(name, name): value for name, value in values.items()}
 
+    def settle(self, former: Mapping[str, Any] | None) -> None:
+        """Decides what was left open, so that the record says it; `open_run` calls this.
+
+        Args:
+            former: the record of the run that goes on, from `from_record`; None: the run is new.
+        """
+
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
         super().check()

@@ -15,7 +15,8 @@ OPTIONS, SCORES = "options.json", "scores.json"
 
 
 def open_run(options: TrainingOptions) -> None:
-    """Starts a run: refuses a folder that is not free, or options that differ from those of the interrupted run.
+    """Starts a run: refuses a folder that is not free, or options that differ from those of the interrupted run, and
+    settles what the options leave open.
 
     Nothing is written yet, so that a run that is refused later leaves nothing behind.
 
@@ -27,6 +28,7 @@ def open_run(options: TrainingOptions) -> None:
         if not (output / OPTIONS).is_file():
             raise UserError("{output}: no interrupted run here; leave {field:resume} out to start one.", output=output)
         former = options.from_record(read_options(output))
+        options.settle(former)
         require_same(former, jsonable(options), output, defaults=_defaults(options))
         return
     if (output / OPTIONS).is_file():
@@ -34,6 +36,7 @@ def open_run(options: TrainingOptions) -> None:
             "{output}: holds a run already; {field:resume} continues it, or give another {field:output}.", output=output
         )
     require_new_folder(output)
+    options.settle(None)
 
 
 def _defaults(options: TrainingOptions) -> dict[str, Any]:

@@ -80,6 +80,18 @@ def without_steps(patch: pytest.MonkeyPatch) -> list[Any]:
     return batches
 
 
+SIZES = ("--hidden-size", "--num-layers", "--num-heads", "--ffn-size", "--vector-size", "--min-count")
+
+
+def from_checkpoint(directory: Path, *arguments: object) -> list[object]:
+    """The arguments of a train command without the sizes that only random weights have, and with a checkpoint."""
+    kept: list[object] = []
+    for before, argument in zip((None, *arguments), arguments, strict=False):
+        if argument not in SIZES and before not in SIZES:
+            kept.append(argument)
+    return [*kept, "--checkpoint", directory]
+
+
 def run_files(more: tuple[str, ...] = ()) -> list[str]:
     """What a training run with an encoder leaves behind."""
     names = ["config.json", "curve.png", "log.json", "model.safetensors", "options.json", "resume.safetensors"]

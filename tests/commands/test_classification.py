@@ -11,7 +11,15 @@ import nlptasks.train.progress
 from nlptasks.applications.classification import commands
 from nlptasks.metrics.classification import score_labels
 from tests.applications.labeling.label_cases import BAD, GOOD
-from tests.commands.scripts import assert_refused, call, load_script, models_opened_once, run_files, without_steps
+from tests.commands.scripts import (
+    assert_refused,
+    call,
+    from_checkpoint,
+    load_script,
+    models_opened_once,
+    run_files,
+    without_steps,
+)
 
 script = load_script("text_classification")
 SMALL = ("--hidden-size", "22", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "29", "--seq-length", "19")
@@ -190,8 +198,7 @@ def test_several_labels_and_pairs_train_and_load(tmp_path, monkeypatch):
 def test_a_run_starts_from_the_encoder_of_a_checkpoint(run, files, tmp_path, monkeypatch):
     without_steps(monkeypatch)
     output = tmp_path / "run"
-    more = ("--checkpoint", run, "--epochs", "1")
-    result = call(script, *train_arguments(files, output, *more))
+    result = call(script, *from_checkpoint(run, *train_arguments(files, output, "--epochs", "1")))
     assert result.status == 0, result.err
     first, second = (load_file(path / "model.safetensors") for path in (run, output))
     name = "bert.encoder.layer.0.attention.self.query.weight"
@@ -233,7 +240,7 @@ def test_bad_options_and_labels_are_one_line_and_leave_nothing(run, files, tmp_p
         (train_arguments(files, output, "--train", gb), "gb.jsonl:2: expected UTF-8"),
         (train_arguments(files, output, "--pooling", "max"), "pooling must be one of"),
         (train_arguments(files, output, "--epochs", "0"), "--epochs must be at least 1"),
-        (train_arguments(files, output, "--checkpoint", tmp_path / "none"), "none"),
+        (from_checkpoint(tmp_path / "none", *train_arguments(files, output)), "none"),
         (train_arguments(files, run), "holds a run already"),
         (("evaluate", "--model", run, "--data", test, "--predictions", output), "the label 'fine' does not occur"),
         (("predict", "--model", run), "give either --texts TEXT... or --data FILE."),

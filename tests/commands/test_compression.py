@@ -164,7 +164,7 @@ def test_python_compresses_as_the_command_does(run, files):
     printed = [line.split() for line in result.out.splitlines()[1:]]
     shown = [[str(s.layers), f"{s.parameters:,}", f"{s.megabytes:.1f}", f"{s.score:.2f}"] for s in found.stages]
     assert shown == [row[1:] for row in printed]
-    with pytest.raises(ValueError, match=r"^give either checkpoint DIR"):
+    with pytest.raises(ValueError, match=r"^random weights are nothing to compress: give checkpoint DIR"):
         dataclasses.replace(options, checkpoint="none")
 
 
@@ -266,7 +266,7 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(run, files, tmp_path):
         (given(*ours, "--replacement-epochs", "0"), "--replacement-epochs must be at least 1"),
         (given(*ours, "--replacement-learning-rate", "0"), "--replacement-learning-rate must be positive"),
         (given(*ours, task="classify"), "--task must be one of classification, labeling, reading."),
-        (given(), "give either --checkpoint DIR (to fine-tune first) or --predecessor RUN_DIR."),
+        (given("--checkpoint", "none"), "give --checkpoint DIR (to fine-tune first) or --predecessor RUN_DIR."),
         (given(*ours, "--checkpoint", files / "classifier"), "give either --checkpoint DIR"),
         (given("--predecessor", tmp_path / "none"), "none"),
         (

@@ -13,7 +13,15 @@ import nlptasks.train.loop
 import nlptasks.train.progress
 from nlptasks.applications.conditional import commands
 from nlptasks.metrics.generation import likelihood_gap
-from tests.commands.scripts import assert_refused, call, load_script, models_opened_once, run_files, without_steps
+from tests.commands.scripts import (
+    assert_refused,
+    call,
+    from_checkpoint,
+    load_script,
+    models_opened_once,
+    run_files,
+    without_steps,
+)
 
 script = load_script("conditional_generation")
 SMALL = ("--hidden-size", "24", "--num-layers", "1", "--num-heads", "2", "--ffn-size", "31", "--seq-length", "16")
@@ -259,7 +267,7 @@ def test_a_run_starts_from_a_checkpoint_without_conditions(files, tmp_path, monk
     plain = tmp_path / "plain"
     assert call(script, *train_arguments(files, plain, "--conditioning", "none", "--epochs", "1")).status == 0
     output = tmp_path / "run"
-    result = call(script, *train_arguments(files, output, "--checkpoint", plain, "--epochs", "1"))
+    result = call(script, *from_checkpoint(plain, *train_arguments(files, output, "--epochs", "1")))
     assert result.status == 0, result.err
     texts = [line.split("\t")[2] for line in lines()[:3]]
     scores = [nlptasks.load(path).score(texts, [{}] * 3)[0] for path in (plain, output)]
@@ -308,7 +316,7 @@ def test_bad_options_are_one_line_and_leave_nothing(run, files, tmp_path):
         ),
         (train_arguments(files, output, "--label-dropout", "1"), "--label-dropout must lie in [0, 1)"),
         (train_arguments(files, output, "--epochs", "0"), "--epochs must be at least 1"),
-        (train_arguments(files, output, "--checkpoint", other), "x"),
+        (from_checkpoint(other, *train_arguments(files, output)), "x"),
         (train_arguments(files, run), "holds a run already"),
         (train_arguments(files, tmp_path), "a new run goes into a new or empty folder"),
         (train_arguments(files, output, "--valid-vectors", vectors), "--valid-vectors goes with --vectors and --valid"),

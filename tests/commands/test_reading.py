@@ -26,7 +26,7 @@ from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.metrics.reading import score_reading
 from nlptasks.text import Tokenizer, build_character_vocab, read_questions
 from tests.commands import scripts
-from tests.commands.scripts import ROOT, Result, load_script, run_files
+from tests.commands.scripts import ROOT, Result, from_checkpoint, load_script, run_files
 
 call = functools.partial(scripts.call, load_script("reading_comprehension"))
 LENGTHS = ("--passage-length", "64", "--question-length", "24", "--answer-length", "12")
@@ -532,7 +532,7 @@ def training_from(change):
     def case(folder, files, checkpoint, **_):
         directory = copied(checkpoint, folder / "checkpoint")
         change(directory)
-        return (*train_arguments(files, folder / "out"), "--checkpoint", directory)
+        return from_checkpoint(directory, *train_arguments(files, folder / "out"))
 
     return case
 
@@ -582,7 +582,7 @@ def output_is_below_a_file(folder, files, **_):
 
 
 def missing_checkpoint(folder, files, **_):
-    return (*train_arguments(files, folder / "out"), "--checkpoint", folder / "chinese_L-12")
+    return from_checkpoint(folder / "chinese_L-12", *train_arguments(files, folder / "out"))
 
 
 def model_is_no_directory(folder, files, **_):

@@ -13,7 +13,7 @@ import nlptasks.train.progress
 from tests.applications.segmentation.segmentation_cases import random_segmenter
 from tests.applications.similarity.similarity_cases import GROUPS, SENTENCES, random_encoder, write_groups
 from tests.commands import scripts
-from tests.commands.scripts import load_script, run_files, without_steps
+from tests.commands.scripts import from_checkpoint, load_script, run_files, without_steps
 
 call = functools.partial(scripts.call, load_script("sentence_similarity"))
 HOLD = ("--hold-out-every", "7")
@@ -102,7 +102,7 @@ def test_a_transformer_trains_with_the_options_of_every_training_and_finds_its_o
 
 def test_a_transformer_starts_from_a_checkpoint(transformer_arguments, transformer_run, tmp_path, monkeypatch):
     without_steps(monkeypatch)
-    done = call(*transformer_arguments, "--output", tmp_path / "r", "--checkpoint", transformer_run)
+    done = call(*from_checkpoint(transformer_run, *transformer_arguments, "--output", tmp_path / "r"))
     assert done.status == 0, done.err
     name = "bert.encoder.layer.0.attention.self.query.weight"
     one, two = (load_file(path / "model.safetensors")[name] for path in (transformer_run, tmp_path / "r"))

@@ -67,7 +67,7 @@ class DistillableClassifier:
         from nlptasks.applications.classification.classifier import Classifier, classification_model
         from nlptasks.text import open_tokenizer
 
-        tokenizer = open_tokenizer(self.options.checkpoint)
+        tokenizer = open_tokenizer(self.options.source)
         encoder = encoder_of_checkpoint(self.options, tokenizer.pad_id)
         model = classification_model(encoder, len(self.labels), self.options.dropout)
         pair = self.options.second_text_column is not None

@@ -36,7 +36,7 @@ def successor_source(options: CompressionOptions) -> list[int]:
     Raises:
         ValueError, FileNotFoundError: there is no predecessor, or its layers cannot be grouped so.
     """
-    path = config_file(Path(options.predecessor or options.checkpoint))
+    path = config_file(options.predecessor or options.source)
     num_layers = config_from_json(read_json_object(path), path).num_layers
     return initial_layers(num_layers, options.successor_layers, options.init)
 

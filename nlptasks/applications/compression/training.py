@@ -7,8 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from nlptasks.applications.compression.plan import INITS, MIXINGS, SCHEDULES
 from nlptasks.applications.distilling import DistillingOptions
-from nlptasks.applications.options import COLUMNS_RENAMED, SCRATCH
-from nlptasks.checkpoints.layout import packages_of
+from nlptasks.applications.options import COLUMNS_RENAMED, SCRATCH, packages_of_checkpoint
+from nlptasks.bundled import MINI
 from nlptasks.errors import UserError
 from nlptasks.opening import DISTILLABLE, distillable
 from nlptasks.train.options import (
@@ -72,9 +72,17 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
         found = super().from_record(values)
         return found | ({"checkpoint": SCRATCH} if found.get("checkpoint") is None else {})
 
+    def settle(self, former: Mapping[str, Any] | None) -> None:
+        """Decides what is fine-tuned first: as in the run that goes on; else the bundled model or nothing."""
+        super().settle(former)
+        if self.checkpoint is None:
+            self.checkpoint = SCRATCH if self.predecessor else MINI if former is None else former["checkpoint"]
+        if self.predecessor is None:
+            _ = self.source  # its weights are there, or nothing begins
+
     def packages(self) -> tuple[str, ...]:
         """The modules without which the command does not begin."""
-        return (*super().packages(), *packages_of(self.checkpoint))
+        return (*super().packages(), *packages_of_checkpoint(self.checkpoint))
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""

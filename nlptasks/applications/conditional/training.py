@@ -30,10 +30,12 @@ class GeneratorOptions(EncoderTraining):
     """Options of a conditional generator and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length", "hold_out": "hold_out_share"}
+    SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
 
     learning_rate: float = 1e-4
     """Adam's highest rate; 1e-4 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
-    num_layers: int = 3
+    num_layers: int | None = None
+    """from scratch: number of layers; default: 3"""
 
     hold_out_share: float = 0.02
     """without validation texts: share of the training texts to hold out, at most 2000 texts"""

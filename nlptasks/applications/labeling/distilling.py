@@ -55,7 +55,7 @@ class DistillableLabeler:
         from nlptasks.applications.labeling.labeler import Labeler, labeling_model
         from nlptasks.text import open_tokenizer
 
-        tokenizer = open_tokenizer(self.options.checkpoint)
+        tokenizer = open_tokenizer(self.options.source)
         encoder = encoder_of_checkpoint(self.options, tokenizer.pad_id)
         model = labeling_model(encoder, self.settings["head"], len(self.types), self.options.dropout)
         return Labeler(model, tokenizer, self.types, **self.settings)

@@ -54,7 +54,7 @@ class DistillableReader:
         from nlptasks.applications.reading.reader import Reader
         from nlptasks.loading import build_transformer_model
 
-        path, rate, skip = self.options.checkpoint, self.options.dropout, self.options.skip_weights
+        path, rate, skip = self.options.source, self.options.dropout, self.options.skip_weights
         tokenizer = open_tokenizer(path)
         config: dict[str, Any] = {"dropout": rate, "attention_dropout": rate, "pad_id": tokenizer.pad_id}
         model = build_transformer_model(path, path, application="unilm", with_mlm="linear", skip=skip, **config)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from nlptasks.applications.options import EncoderTraining
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths, normalize
@@ -37,14 +37,16 @@ MODES = ("extractive", "generative")
 class ReaderOptions(EncoderTraining):
     """Options of a reader and its training."""
 
+    SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
+
     epochs: int = 8
     """number of passes over the training data"""
     learning_rate: float = 1e-5
     """Adam's highest rate; 1e-5 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
     vocab: Path | None = None
     """from scratch: vocabulary file; default: the characters of the training questions"""
-    num_layers: int = 3
-    """from scratch: number of layers"""
+    num_layers: int | None = None
+    """from scratch: number of layers; default: 3"""
 
     simplify_vocab: bool = False
     """drop tokens of the checkpoint's vocabulary that never occur in Chinese text (13,585 of 21,128 remain)"""
@@ -65,7 +67,7 @@ class ReaderOptions(EncoderTraining):
     negative_ratio: float | None = None
     """how often a passage without an answer is drawn, default: uniformly; span: share of windows without an answer"""
     practice_share: float = 0.0
-    """from scratch: share of the run, at its start, in which the model practices finding and copying text"""
+    """share of the run, at its start, in which the model practices finding and copying text; for random weights"""
     valid_limit: int | None = None
     """the most validation questions to score after an epoch"""
 

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nlptasks.applications.options import SCRATCH, EncoderTraining
+from nlptasks.applications.options import SCRATCH, EncoderTraining, FromCheckpoint
 from nlptasks.applications.similarity.gru import GruModel
 from nlptasks.applications.similarity.gru_runtime import GRU_POOLINGS
 from nlptasks.applications.similarity.loss import GroupLoss
 from nlptasks.applications.similarity.samples import GroupExamples, check_noise
 from nlptasks.applications.similarity.scoring import score_encoder
-from nlptasks.checkpoints.layout import packages_of
 from nlptasks.errors import UserError
 from nlptasks.text.characters import CharacterVocab
 from nlptasks.text.groups import Groups
 from nlptasks.train import progress
 from nlptasks.train.contracts import Examples
-from nlptasks.train.options import TransformerTraining, require_at_least, require_one_of, require_share
+from nlptasks.train.options import require_at_least, require_one_of, require_share
 from nlptasks.train.record import open_run
 
 if TYPE_CHECKING:
@@ -37,34 +36,35 @@ HYBRID_WEIGHT = 0.7
 
 
 @dataclass(kw_only=True)
-class SimilarityOptions(TransformerTraining):
+class SimilarityOptions(FromCheckpoint):
     """Options of a sentence encoder and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"hold_out": "hold_out_every"}
+    SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = {"min_count": 2, "vector_size": 128, "num_layers": 3}
 
     hold_out_every: int = 10
     """without validation groups: every nth training group is held out for validation"""
 
     encoder: str = "gru"
     """the encoder: gru or transformer"""
-    checkpoint: str = SCRATCH
-    """transformer: pretrained BERT to start from, a directory with config, weights and tokenizer; none: from scratch"""
-    skip_weights: tuple[str, ...] = ()
-    """prefixes of weight names that may be missing from the checkpoint or be left over, as the message names them"""
+    checkpoint: str | None = None
+    """transformer: pretrained one to start from: mini (comes with the package), or a directory with config, weights and
+    tokenizer (./mini for one of that name); none: random weights; default: mini, or none where an option that says
+    from scratch is given"""
     pooling: str | None = None
     """gru: last, the last state (default), or mean of all states; transformer: mean (default) or first ([CLS])"""
     seq_length: int = 64
     """the most characters (gru) or tokens (transformer, counting [CLS] and [SEP]) that are read of a sentence"""
-    min_count: int = 2
-    """characters that occur less often are read as unknown"""
+    min_count: int | None = None
+    """gru, transformer from scratch: characters that occur less often are read as unknown; default: 2"""
     embedding_size: int = 128
     """gru: size of the embedding of a character"""
-    vector_size: int = 128
-    """gru: size of a vector; transformer from scratch: hidden size, a multiple of 4"""
+    vector_size: int | None = None
+    """gru: size of a vector; transformer from scratch: hidden size, a multiple of 4; default: 128"""
     mean_weight: float = 0.0
     """gru: weight of the mean of the character embeddings in the final vector; 0: only the GRU"""
-    num_layers: int = 3
-    """transformer from scratch: number of layers"""
+    num_layers: int | None = None
+    """transformer from scratch: number of layers; default: 3"""
     dropout: float = 0.1
     """dropout rate"""
     token_drop: float = 0.1
@@ -102,16 +102,17 @@ class SimilarityOptions(TransformerTraining):
         found = super().from_record(values)
         return found | ({"pooling": "first"} if found.get("pooling") == "cls" else {})
 
-    def packages(self) -> tuple[str, ...]:
-        """The modules without which the command does not begin."""
-        return (*super().packages(), *packages_of(self.checkpoint))
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the encoder starts from random weights; a GRU always does."""
+        return self.encoder == "gru" or super().from_scratch
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
         super().check()
         require_one_of(self, encoder=("gru", "transformer"))
         require_one_of(self, pooling=GRU_POOLINGS if self.encoder == "gru" else POOLINGS)
-        require_at_least(self, 1, "min_count", "embedding_size", "vector_size", "num_layers")
+        require_at_least(self, 1, "embedding_size")
         require_at_least(self, 1 if self.encoder == "gru" else 3, "seq_length")
         require_share(self, "mean_weight", "hybrid_weight")
         if not 0 <= self.dropout < 1:
@@ -124,7 +125,7 @@ class SimilarityOptions(TransformerTraining):
     def _check_encoder(self) -> None:
         """Refuses options that the encoder cannot honor."""
         if self.encoder == "gru":
-            if self.checkpoint != SCRATCH:
+            if self.checkpoint not in (None, SCRATCH):
                 raise UserError("{field:checkpoint} is a Transformer's; it goes with {field:encoder} transformer.")
             if self.fgm is not None:
                 raise UserError(
@@ -142,7 +143,7 @@ class SimilarityOptions(TransformerTraining):
             return
         if self.mean_weight:
             raise UserError("{field:mean_weight} is a GRU's; it goes with {field:encoder} gru.")
-        if self.checkpoint == SCRATCH and self.vector_size % NUM_HEADS:
+        if self.from_scratch and self.sizes()["vector_size"] % NUM_HEADS:
             raise UserError(
                 "{field:vector_size} of a Transformer must be a multiple of {heads}, its heads. Received: {value}.",
                 heads=NUM_HEADS,
@@ -179,17 +180,17 @@ class SimilarityOptions(TransformerTraining):
 
     def transformer(self) -> EncoderTraining:
         """The options of the Transformer, as other applications have them."""
+        sizes: dict[str, Any] = self.sizes() if self.from_scratch else {}
+        if sizes:
+            width = sizes.pop("vector_size")
+            sizes |= {"hidden_size": width, "num_heads": NUM_HEADS, "ffn_size": NUM_HEADS * width}
         return EncoderTraining(
             output=self.output,
             checkpoint=self.checkpoint,
             skip_weights=self.skip_weights,
-            min_count=self.min_count,
-            hidden_size=self.vector_size,
-            num_layers=self.num_layers,
-            num_heads=NUM_HEADS,
-            ffn_size=NUM_HEADS * self.vector_size,
             dropout=self.dropout,
             recompute=self.recompute,
+            **sizes,
         )
 
 
@@ -283,9 +284,10 @@ def _encoder(
             **noise,
         )
         return pooled, examples, lambda: SentenceEncoder(model, options.hybrid_weight)
-    vocab = CharacterVocab.build(training.sentences, options.min_count)
+    sizes = options.sizes()
+    vocab = CharacterVocab.build(training.sentences, sizes["min_count"])
     pooling = options.pooling or "last"
-    network = GruEncoder(len(vocab), options.embedding_size, options.vector_size, options.dropout, pooling)
+    network = GruEncoder(len(vocab), options.embedding_size, sizes["vector_size"], options.dropout, pooling)
     examples = GroupExamples(vocab.encode_batch(training.sentences, options.seq_length), training.labels, **noise)
 
     def make_encoder() -> SentenceEncoder:

@@ -1,0 +1,133 @@
+"""What a training run starts from: the bundled model, a directory, or random weights of given sizes; and its record."""
+
+import json
+
+import pytest
+from safetensors.numpy import load_file
+
+from nlptasks import bundled, command
+from nlptasks.applications.classification.training import ClassifierOptions
+from nlptasks.applications.compression.training import CompressionOptions
+from nlptasks.applications.reading.training import ReaderOptions
+from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
+from nlptasks.applications.similarity.training import SimilarityOptions
+from nlptasks.checkpoints.huggingface import save_directory
+from nlptasks.errors import UserError
+from nlptasks.text import Tokenizer, build_character_vocab
+from nlptasks.train.record import jsonable, open_run, write_options
+from tests.commands.scripts import call, load_script, without_steps
+
+TEXTS = ("房间很干净", "菜太咸了", "早饭好吃", "床又窄又硬")
+WEIGHT = "bert.encoder.layer.0.attention.self.query.weight"
+script = load_script("text_classification")
+
+
+@pytest.fixture
+def mini(tmp_path, monkeypatch):
+    """A small model under the name of the bundled one."""
+    folder = tmp_path / "bundled"
+    tokenizer = Tokenizer(build_character_vocab(TEXTS))
+    model = transformer_from_scratch(scratch_config(tokenizer.vocab_size, 23, 10, 1, 2, 13, 0.1), with_mlm="linear")
+    save_directory(model, folder / "mini", bits=8)
+    tokenizer.save(folder / "mini")
+    monkeypatch.setattr(bundled, "FOLDER", folder)
+    return folder / "mini"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("options", "checkpoint", "sizes"),
+    [
+        (ClassifierOptions(output="x"), "mini", (None, None)),
+        (ClassifierOptions(output="x", num_layers=5), "none", (128, 5)),
+        (ClassifierOptions(output="x", vocab="v.txt"), "none", (128, 2)),
+        (ClassifierOptions(output="x", checkpoint="none"), "none", (128, 2)),
+        (ClassifierOptions(output="x", checkpoint="./mini"), "./mini", (None, None)),
+        (ReaderOptions(output="x", checkpoint="none"), "none", (128, 3)),
+        (ReaderOptions(output="x", simplify_vocab=True), "mini", (None, None)),
+        (SimilarityOptions(output="x"), "none", (128, 3)),
+        (SimilarityOptions(output="x", encoder="transformer"), "mini", (None, None)),
+        (SimilarityOptions(output="x", encoder="transformer", vector_size=8), "none", (8, 3)),
+    ],
+)
+def test_a_run_starts_from_the_bundled_model_unless_random_weights_are_asked_for(options, checkpoint, sizes, mini):
+    options.settle(None)
+    width = "vector_size" if hasattr(options, "vector_size") else "hidden_size"
+    assert (options.checkpoint, options.from_scratch) == (checkpoint, checkpoint == "none")
+    assert (getattr(options, width), options.num_layers) == sizes
+    options.check()  # what was filled in is no contradiction
+    assert options.from_record(jsonable(options)) == jsonable(options)
+
+
+@pytest.mark.once
+def test_a_compression_starts_from_the_bundled_model_or_its_predecessor(mini):
+    files = {"train": ("a",), "valid": "b", "output": "x", "task": "labeling", "successor_layers": 1}
+    for more, checkpoint in (({}, "mini"), ({"predecessor": "runs/ner"}, "none")):
+        options = CompressionOptions(**files, **more)
+        options.settle(None)
+        assert options.checkpoint == checkpoint
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("checkpoint", ["mini", "runs/bert"])
+@pytest.mark.parametrize("option", ["hidden_size", "min_count", "vocab"])
+def test_a_size_of_random_weights_beside_a_checkpoint_is_refused(option, checkpoint):
+    said = f"^{option} goes with random weights. Received: checkpoint {checkpoint}; leave one of them out"
+    with pytest.raises(UserError, match=said):
+        ClassifierOptions(output="x", checkpoint=checkpoint, **{option: 7})
+
+
+@pytest.mark.once
+def test_a_missing_bundled_model_is_one_line_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
+    (tmp_path / "mini").mkdir()
+    for checkpoint in (None, "mini"):
+        options = ClassifierOptions(output=tmp_path / "run", checkpoint=checkpoint)
+        said = r"^mini: this installation lacks the pretrained model .*checkpoint none for random weights\.$"
+        with pytest.raises(UserError, match=said):
+            open_run(options)
+    assert not (tmp_path / "run").exists()
+    open_run(ClassifierOptions(output=tmp_path / "run", num_layers=1))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("recorded", [{}, {"checkpoint": None}, {"checkpoint": "none", "hidden_size": 128}])
+def test_an_older_run_without_a_checkpoint_goes_on_with_random_weights(recorded, tmp_path):
+    write_options(tmp_path, {"seed": 5, "learning_rate": 1e-2} | recorded)
+    given = {"output": tmp_path, "resume": True, "seed": 5, "learning_rate": 1e-2}
+    for options in (ClassifierOptions(**given), ClassifierOptions(**given, checkpoint="none")):
+        open_run(options)
+        assert (options.checkpoint, options.hidden_size, options.num_layers) == ("none", 128, 2)
+    with pytest.raises(UserError, match=r"was started with checkpoint='none', now checkpoint='\./mini';"):
+        open_run(ClassifierOptions(**given, checkpoint="./mini"))
+    with pytest.raises(UserError, match="was started with hidden_size=128, now hidden_size=7;"):
+        open_run(ClassifierOptions(**given, hidden_size=7))
+
+
+@pytest.mark.once
+def test_an_older_run_from_a_checkpoint_goes_on_though_it_recorded_sizes(tmp_path):
+    write_options(tmp_path, {"checkpoint": "runs/bert", "hidden_size": 128, "num_layers": 2})
+    open_run(ClassifierOptions(output=tmp_path, resume=True, checkpoint="runs/bert"))
+    with pytest.raises(UserError, match="was started with checkpoint='runs/bert', now checkpoint='none';"):
+        open_run(ClassifierOptions(output=tmp_path, resume=True, hidden_size=128))
+
+
+@pytest.mark.once
+def test_training_starts_from_the_weights_of_the_name_and_goes_on_from_them(mini, tmp_path, monkeypatch):
+    without_steps(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": text, "label": "good" if i % 2 else "bad"} for i, text in enumerate(TEXTS)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = ("train", "--train", "a.jsonl", "--valid", "a.jsonl", "--seq-length", "9", "--epochs", "1")
+    done = call(script, *given, "--output", "run")
+    assert done.status == 0, done.err
+    assert json.loads((tmp_path / "run" / "options.json").read_text())["checkpoint"] == "mini"
+    bare = command.parse(["classification", *given, "--output", "run"])
+    assert bare.checkpoint is None
+    start = load_file(tmp_path / "run" / "model.safetensors")[WEIGHT]
+    assert start.shape == (10, 10)
+    assert call(script, *given, "--output", "run", "--resume", "--checkpoint", "mini").status == 0
+    refused = call(script, *given, "--output", "run", "--resume", "--hidden-size", "10")
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert "was started with checkpoint='mini', now checkpoint='none';" in refused.err
+    assert call(script, *given, "--output", "other", "--checkpoint", "./mini").err.startswith("error: mini: no such ")
