@@ -17,11 +17,12 @@ APPLICATIONS = {
     "classification": ("nlptasks.applications.classification.commands", "labels of texts and of pairs of texts"),
     "labeling": ("nlptasks.applications.labeling.commands", "entities of texts"),
     "conditional": ("nlptasks.applications.conditional.commands", "texts written under labels or vectors"),
+    "filling": ("nlptasks.applications.filling.commands", "likely tokens for the masks of a text"),
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
 }
 """first word of the command line -> the module of its commands, and a description"""
-SHORT_FORMS = {"segment": ("segmentation", "segment")}
+SHORT_FORMS = {"segment": ("segmentation", "segment"), "fill": ("filling", "fill")}
 """short forms: first words that stand for two words"""
 
 

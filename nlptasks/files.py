@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,39 @@ def read_line_blocks(path: PathLike | io.BufferedReader, size: int = 1 << 18) ->
             raise _damaged(name, error) from None
     if rest:
         yield b"".join(rest)
+
+
+def read_text_blocks(name: str) -> Iterator[bytes]:
+    """Read whole lines of UTF-8 as they arrive, many at a time, without a byte order mark.
+
+    Args:
+        name: a file, or - for standard input.
+
+    Yields:
+        Blocks as `read_line_blocks`; those before a line that is not UTF-8 come out before the error.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_text`.
+    """
+    source: str | io.BufferedReader = cast(io.BufferedReader, sys.stdin.buffer) if name == "-" else name
+    shown = "standard input" if name == "-" else name
+    line_number, byte_offset = 1, 0
+    for block in read_line_blocks(source):
+        if not byte_offset and block.startswith(BOM):
+            block, byte_offset = block.removeprefix(BOM), len(BOM)
+            if not block:
+                continue
+        try:
+            block.decode("utf-8")
+        except UnicodeDecodeError as error:
+            good = block.rfind(b"\n", 0, error.start) + 1
+            if good:
+                yield block[:good]
+            line_number += block.count(b"\n", 0, error.start)
+            raise not_utf8(shown, line_number, block[error.start], byte_offset + error.start) from None
+        yield block
+        line_number += block.count(b"\n")
+        byte_offset += len(block)
 
 
 def _damaged(path: PathLike, error: Exception) -> ValueError:

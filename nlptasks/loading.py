@@ -1,5 +1,6 @@
 """Opens a bare network: `build_transformer_model`. `nlptasks.load` opens an application that is ready to use."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nlptasks.checkpoints.weights import MLM_HEAD, assign_weights, unshared
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 
+logger = logging.getLogger(__name__)
 _CONFIGS = (CONFIG, "bert_config.json", "albert_config.json")
 _WEIGHTS = (".safetensors", ".index", ".meta")
 APPLICATIONS = {"encoder": "bidirectional", "lm": "causal", "unilm": "unilm"}
@@ -90,7 +92,9 @@ def build_transformer_model(
     transformer.build()
     if checkpoint_path is not None:
         unshare = model == "albert_unshared"
-        load_weights(transformer, checkpoint_path, keep_tokens=keep_tokens, skip=skip, unshare=unshare)
+        lacks_head = load_weights(transformer, checkpoint_path, keep_tokens=keep_tokens, skip=skip, unshare=unshare)
+        if lacks_head:
+            logger.warning("%s: has no masked-LM head: fresh weights", checkpoint_path)
     return transformer
 
 
@@ -100,11 +104,14 @@ def load_weights(
     keep_tokens: Sequence[int] | None = None,
     skip: Iterable[str] = (),
     unshare: bool = False,
-) -> None:
+) -> bool:
     """Loads a checkpoint of any known format strictly; see `build_transformer_model`.
 
     Args:
         unshare: copies the shared layer of an ALBERT checkpoint into every layer of the model.
+
+    Returns:
+        Whether the model has a masked-LM head and the checkpoint has none; the head then stays as it starts.
     """
     path = Path(checkpoint_path)
     config = transformer.config.replace(shared_layers=True) if unshare else transformer.config
@@ -122,9 +129,10 @@ def load_weights(
         )
     if unshare:
         arrays = unshared(arrays, config.num_layers)
-    assign_weights(
+    started = assign_weights(
         transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip, fresh=(MLM_HEAD,)
     )
+    return bool(started)
 
 
 def config_file(path: Path) -> Path:

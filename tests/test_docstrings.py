@@ -18,6 +18,7 @@ README_METHODS = {
     "ConditionalGenerator": ("generate", "score", "train"),
     "Generator": ("generate", "stream"),
     "Labeler": ("label", "train"),
+    "MaskFiller": ("fill", "open"),
     "Reader": ("answer", "train"),
     "Segmenter": ("segment", "train"),
     "SentenceEncoder": ("add", "encode", "most_similar", "similarity", "train"),

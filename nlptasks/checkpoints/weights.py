@@ -108,7 +108,7 @@ def assign_weights(
     keep_tokens: Sequence[int] | None = None,
     skip: Iterable[str] = (),
     fresh: Iterable[str] = (),
-) -> None:
+) -> list[str]:
     """Loads `arrays` into `model`; either every weight fits or none is changed.
 
     Heads of other tasks and slots of optimizers in `arrays` are left over; one line of the log counts them.
@@ -119,7 +119,10 @@ def assign_weights(
         transposed: dense kernels come as (out, in), as Hugging Face stores them.
         keep_tokens: rows of the vocabulary to keep, in their new order.
         skip: name prefixes that may be missing or left over.
-        fresh: name prefixes of heads that stay as they start where the file has nothing of them; the log says so.
+        fresh: name prefixes of heads that stay as they start where the file has nothing of them.
+
+    Returns:
+        Those of `fresh` that did.
 
     Raises:
         ValueError: lists what the model wanted and did not find, what was left over, and what has another shape.
@@ -164,11 +167,7 @@ def assign_weights(
         logger.warning(
             "%s: %d weights of other tasks or of an optimizer left over (%s)", source, count, _short(foreign, 2)
         )
-    if started:
-        logger.warning("%s: has no %s: fresh weights", source, ", ".join(_CALLED.get(head, head) for head in started))
-
-
-_CALLED = {MLM_HEAD: "masked-LM head"}
+    return started
 
 
 def _lacks(arrays: Mapping[str, np.ndarray], missing: Iterable[str], head: str) -> bool:

@@ -43,6 +43,7 @@ REQUIRED = {
     "conditional train": "--train a --label-columns l --output out",
     "conditional evaluate": "--model m --data a",
     "conditional generate": "--model m --output out",
+    "filling fill": "里[MASK]",
     "compression train": "--task labeling --train a --valid b --checkpoint c --successor-layers 1 --output out",
     "pretraining shards": "--input a --vocab v --output out",
     "pretraining train": "--shards s --output out",

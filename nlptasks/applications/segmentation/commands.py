@@ -9,7 +9,6 @@ recipe and its scores, docs/scoring.md how they are counted.
 """
 
 import functools
-import io
 import itertools
 import json
 import os
@@ -18,7 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import tyro
 
@@ -30,7 +29,7 @@ from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.training import SegmenterOptions, Sentences, train_segmenter
 from nlptasks.console import say
 from nlptasks.errors import UserError
-from nlptasks.files import BOM, not_utf8, read_line_blocks, write_text
+from nlptasks.files import read_text_blocks, write_text
 from nlptasks.metrics.segmentation import score_segmentation
 from nlptasks.opening import load
 from nlptasks.text.segmented import read_segmented
@@ -185,7 +184,7 @@ class Segment(Options):
         form = forms.get((self.tags, self.json), lines.TAGGED_JSON)
         make_writer = functools.cache(functools.partial(_make_writer, self.model, self.standard, self.user_dict, form))
         make_writer()  # what is wrong with the arguments shows before anything is read
-        blocks: Iterator[bytes] = itertools.chain.from_iterable(map(_checked_blocks, self.files or ("-",)))
+        blocks: Iterator[bytes] = itertools.chain.from_iterable(map(read_text_blocks, self.files or ("-",)))
         if self.text is not None:
             blocks = iter([f"{self.text}\n".encode()])
         for block in lines.write_all(make_writer, blocks, self.processes):
@@ -198,29 +197,6 @@ class Segment(Options):
 
 def _make_writer(model: str, standard: str | None, user_dict: Path | None, form: str) -> lines.LineWriter:
     return lines.LineWriter(_segmenter(model, standard, user_dict), form)
-
-
-def _checked_blocks(name: str) -> Iterator[bytes]:
-    """The lines of a file in blocks; those before a line that is not UTF-8 come out before the error."""
-    source: str | io.BufferedReader = cast(io.BufferedReader, sys.stdin.buffer) if name == "-" else name
-    shown = "standard input" if name == "-" else name
-    line_number, byte_offset = 1, 0
-    for block in read_line_blocks(source):
-        if not byte_offset and block.startswith(BOM):
-            block, byte_offset = block.removeprefix(BOM), len(BOM)
-            if not block:
-                continue
-        try:
-            block.decode("utf-8")
-        except UnicodeDecodeError as error:
-            good = block.rfind(b"\n", 0, error.start) + 1
-            if good:
-                yield block[:good]
-            line_number += block.count(b"\n", 0, error.start)
-            raise not_utf8(shown, line_number, block[error.start], byte_offset + error.start) from None
-        yield block
-        line_number += block.count(b"\n")
-        byte_offset += len(block)
 
 
 def _segmenter(model: str, standard: str | None, user_dict: Path | None) -> Segmenter:

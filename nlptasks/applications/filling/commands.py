@@ -1,0 +1,86 @@
+"""Filling masks: the most probable tokens at the masks of a text, with their probabilities.
+
+    nlptasks fill "今天天气[MASK]好"
+    nlptasks fill --model DIR --top 3 --json < texts.txt
+
+The model is the pretrained one that comes with the package, or any other one with its masked-LM head.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from nlptasks.applications.options import packages_of_checkpoint
+from nlptasks.bundled import MINI, pretrained_path
+from nlptasks.files import read_text_blocks
+from nlptasks.train.options import OnKeras, Options, require_at_least
+
+if TYPE_CHECKING:
+    from nlptasks.applications.filling.filler import FilledMask
+
+
+@dataclass(kw_only=True)
+class Fill(Options, OnKeras):
+    """Find the most probable tokens for each [MASK] of a text, with their probabilities.
+
+    Below each text a line for each token: the number of the mask, the token and its probability, separated by tabs.
+    """
+
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """texts with masks, spelled [MASK] or as the model's own mask token; none: the lines of standard input"""
+    model: str = MINI
+    """mini: the pretrained model that comes with the package; or a directory with config, weights and tokenizer (./mini
+    for one of that name)"""
+    top: int = 5
+    """the most tokens of each mask"""
+    json: bool = False
+    """print one JSON object per text: the text, and for each mask its place and its candidates"""
+
+    def check(self) -> None:
+        """Refuses values that are out of range."""
+        super().check()
+        require_at_least(self, 1, "top")
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return (*super().packages(), *packages_of_checkpoint(self.model))
+
+    def run(self) -> None:
+        """Prints what is found, of lines as they come."""
+        pretrained_path(self.model)  # a missing model shows before Keras is imported
+        from nlptasks.applications.filling.filler import MaskFiller
+
+        filler = MaskFiller.open(self.model)
+        given = [{f"text {number}": text for number, text in enumerate(self.texts, 1)}]
+        for texts in given if self.texts else _lines():
+            masked = filler.encode(list(texts.values()), list(texts))
+            for text, masks in zip(texts.values(), filler.fill_encoded(masked, self.top), strict=True):
+                print(_json(text, masks) if self.json else _table(text, masks))
+            sys.stdout.flush()
+
+
+def _lines() -> Iterator[dict[str, str]]:
+    """The lines of standard input that are not blank, by their places, as many at a time as there are."""
+    number = 1
+    for block in read_text_blocks("-"):
+        lines = [line.removesuffix("\r") for line in block.decode("utf-8").removesuffix("\n").split("\n")]
+        yield {f"standard input:{i}": line for i, line in enumerate(lines, number) if line.strip()}
+        number += len(lines)
+
+
+def _json(text: str, masks: Iterable["FilledMask"]) -> str:
+    row: dict[str, Any] = {"text": text, "masks": [dataclasses.asdict(mask) for mask in masks]}
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _table(text: str, masks: Iterable["FilledMask"]) -> str:
+    found = [(number, one) for number, mask in enumerate(masks, 1) for one in mask.candidates]
+    return "\n".join([text, *(f"  {number}\t{one.token}\t{one.probability:.4f}" for number, one in found)])
+
+
+COMMANDS = {"fill": Fill}
