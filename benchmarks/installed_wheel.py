@@ -90,6 +90,8 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
     (f"classification train --train labeled.jsonl --valid labeled.jsonl --output classifier {TINY}", nothing),
     ("classification evaluate --model classifier --data labeled.jsonl --json", last_json),
     ("classification predict --model classifier --texts 沈月说很好 --json", last_json),
+    ("classification train --train labeled.jsonl --valid labeled.jsonl --output adapted --epochs 1", nothing),
+    ("fill 今天天气[MASK]好 --json", last_json),
     (f"labeling train --train entities.jsonl --valid entities.jsonl --output labeler {TINY}", nothing),
     ("labeling evaluate --model labeler --data entities.jsonl --json", last_json),
     ("labeling predict --model labeler --texts 沈月来了 --json", last_json),

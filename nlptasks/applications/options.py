@@ -16,6 +16,10 @@ SCRATCH = "none"
 """value of `checkpoint` for random weights"""
 
 
+MINI_LEARNING_RATE = 1e-4
+"""Adam's highest rate, where it is not given, from a model of the package"""
+
+
 def packages_of_checkpoint(checkpoint: str | None) -> tuple[str, ...]:
     """The modules that reading the weights takes beside Keras; `checkpoint` as the option of that name."""
     return () if checkpoint in (None, SCRATCH, *pretrained_names()) else packages_of(checkpoint)
@@ -31,7 +35,12 @@ class FromCheckpoint(TransformerTraining):
 
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = {}
     """options that only random weights have, and their values where they are not given"""
+    LEARNING_RATE: ClassVar[float] = 2e-5
+    """Adam's highest rate where it is not given, except from a model of the package: those are small"""
 
+    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
+    """Adam's highest rate; default: 1e-4 from mini, else 2e-5, which suits a BERT-base checkpoint; 5e-4 to 1e-3 suits a
+    small model from scratch"""
     checkpoint: str | None = None
     """pretrained Transformer to start from: mini (comes with the package), or a directory with config, weights and
     tokenizer (./mini for one of that name); none: random weights; default: mini, or none where an option that says
@@ -61,6 +70,10 @@ class FromCheckpoint(TransformerTraining):
             self.checkpoint = SCRATCH if self.from_scratch else MINI if former is None else former["checkpoint"]
         for name, value in self._sizes_of(vars(self), self.from_scratch).items():
             setattr(self, name, value)
+        if self.learning_rate is None and former is not None:
+            self.learning_rate = former.get("learning_rate")
+        if self.learning_rate is None:
+            self.learning_rate = MINI_LEARNING_RATE if self.checkpoint in pretrained_names() else self.LEARNING_RATE
         if not self.from_scratch:
             pretrained_path(self.checkpoint)  # its weights are there, or nothing begins
 

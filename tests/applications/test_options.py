@@ -36,25 +36,27 @@ def mini(tmp_path, monkeypatch):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("options", "checkpoint", "sizes"),
+    ("options", "checkpoint", "sizes", "rate"),
     [
-        (ClassifierOptions(output="x"), "mini", (None, None)),
-        (ClassifierOptions(output="x", num_layers=5), "none", (128, 5)),
-        (ClassifierOptions(output="x", vocab="v.txt"), "none", (128, 2)),
-        (ClassifierOptions(output="x", checkpoint="none"), "none", (128, 2)),
-        (ClassifierOptions(output="x", checkpoint="./mini"), "./mini", (None, None)),
-        (ReaderOptions(output="x", checkpoint="none"), "none", (128, 3)),
-        (ReaderOptions(output="x", simplify_vocab=True), "mini", (None, None)),
-        (SimilarityOptions(output="x"), "none", (128, 3)),
-        (SimilarityOptions(output="x", encoder="transformer"), "mini", (None, None)),
-        (SimilarityOptions(output="x", encoder="transformer", vector_size=8), "none", (8, 3)),
+        (ClassifierOptions(output="x"), "mini", (None, None), 1e-4),
+        (ClassifierOptions(output="x", num_layers=5), "none", (128, 5), 2e-5),
+        (ClassifierOptions(output="x", vocab="v.txt"), "none", (128, 2), 2e-5),
+        (ClassifierOptions(output="x", checkpoint="none"), "none", (128, 2), 2e-5),
+        (ClassifierOptions(output="x", checkpoint="./mini"), "./mini", (None, None), 2e-5),
+        (ReaderOptions(output="x", checkpoint="none"), "none", (128, 3), 1e-5),
+        (ReaderOptions(output="x", simplify_vocab=True), "mini", (None, None), 1e-4),
+        (SimilarityOptions(output="x"), "none", (128, 3), 4e-3),
+        (SimilarityOptions(output="x", encoder="transformer"), "mini", (None, None), 1e-4),
+        (SimilarityOptions(output="x", encoder="transformer", vector_size=8), "none", (8, 3), 4e-3),
     ],
 )
-def test_a_run_starts_from_the_bundled_model_unless_random_weights_are_asked_for(options, checkpoint, sizes, mini):
+def test_a_run_starts_from_the_bundled_model_unless_random_weights_are_asked_for(
+    options, checkpoint, sizes, rate, mini
+):
     options.settle(None)
     width = "vector_size" if hasattr(options, "vector_size") else "hidden_size"
     assert (options.checkpoint, options.from_scratch) == (checkpoint, checkpoint == "none")
-    assert (getattr(options, width), options.num_layers) == sizes
+    assert (getattr(options, width), options.num_layers, options.learning_rate) == (*sizes, rate)
     options.check()  # what was filled in is no contradiction
     assert options.from_record(jsonable(options)) == jsonable(options)
 
@@ -106,8 +108,11 @@ def test_an_older_run_without_a_checkpoint_goes_on_with_random_weights(recorded,
 
 @pytest.mark.once
 def test_an_older_run_from_a_checkpoint_goes_on_though_it_recorded_sizes(tmp_path):
-    write_options(tmp_path, {"checkpoint": "runs/bert", "hidden_size": 128, "num_layers": 2})
-    open_run(ClassifierOptions(output=tmp_path, resume=True, checkpoint="runs/bert"))
+    record = {"checkpoint": "runs/bert", "hidden_size": 128, "num_layers": 2, "learning_rate": 3e-5}
+    write_options(tmp_path, record)
+    options = ClassifierOptions(output=tmp_path, resume=True, checkpoint="runs/bert")
+    open_run(options)
+    assert options.learning_rate == 3e-5  # what the default was then
     with pytest.raises(UserError, match="was started with checkpoint='runs/bert', now checkpoint='none';"):
         open_run(ClassifierOptions(output=tmp_path, resume=True, hidden_size=128))
 

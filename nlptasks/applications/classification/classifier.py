@@ -239,7 +239,7 @@ class Classifier:
         """Trains a classifier as `nlptasks classification train` does, and keeps the best epoch on `valid`.
 
             reviews, opinions = ["很好", "太差了"], ["positive", "negative"]
-            classifier = Classifier.train(reviews, opinions, valid=(reviews, opinions), epochs=20, learning_rate=5e-4)
+            classifier = Classifier.train(reviews, opinions, valid=(reviews, opinions), epochs=20)
             classifier.classify("很好").label
 
         Args:

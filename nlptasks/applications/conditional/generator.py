@@ -281,7 +281,7 @@ class ConditionalGenerator:
         """Trains a generator as `nlptasks conditional train` does; the epoch best in likelihood on `valid` is kept.
 
             texts, moods = ["很好。", "太差了。"] * 4, [{"mood": "good"}, {"mood": "bad"}] * 4
-            writer = ConditionalGenerator.train(texts, moods, epochs=20, learning_rate=1e-3)
+            writer = ConditionalGenerator.train(texts, moods, epochs=20)
             writer.generate({"mood": "good"}, count=3)
 
         Args:

@@ -31,9 +31,10 @@ class GeneratorOptions(EncoderTraining):
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length", "hold_out": "hold_out_share"}
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
+    LEARNING_RATE: ClassVar[float] = 1e-4
 
-    learning_rate: float = 1e-4
-    """Adam's highest rate; 1e-4 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
+    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
+    """Adam's highest rate; default: 1e-4, which suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
     num_layers: int | None = None
     """from scratch: number of layers; default: 3"""
 

@@ -186,7 +186,7 @@ class Labeler:
         """Trains a labeler as `nlptasks labeling train` does, and keeps the epoch with the best F1 on `valid`.
 
             texts, entities = ["沈月在南山", "方大海来了"], [[(0, 2, "name"), (3, 5, "place")], [(0, 3, "name")]]
-            labeler = Labeler.train(texts, entities, valid=(texts, entities), epochs=30, learning_rate=1e-3)
+            labeler = Labeler.train(texts, entities, valid=(texts, entities), epochs=30)
             labeler.label("沈月在南山")
 
         Args:

@@ -270,7 +270,7 @@ class Reader:
 
             passage = Passage("沈月住在山上。", answer="沈月")
             questions = [Question("1", "谁住在山上？", (passage,), answers=("沈月",))]
-            reader = Reader.train(questions, valid=questions, epochs=40, learning_rate=1e-3)
+            reader = Reader.train(questions, valid=questions, epochs=40)
             reader.answer("谁住在山上？", ["沈月住在山上。"]).text
 
         Args:

@@ -38,11 +38,13 @@ class ReaderOptions(EncoderTraining):
     """Options of a reader and its training."""
 
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
+    LEARNING_RATE: ClassVar[float] = 1e-5
 
     epochs: int = 8
     """number of passes over the training data"""
-    learning_rate: float = 1e-5
-    """Adam's highest rate; 1e-5 suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
+    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
+    """Adam's highest rate; default: 1e-4 from mini, else 1e-5, which suits a BERT-base checkpoint; 1e-3 suits a small
+    model from scratch"""
     vocab: Path | None = None
     """from scratch: vocabulary file; default: the characters of the training questions"""
     num_layers: int | None = None
@@ -198,6 +200,7 @@ def _optimizer(options: ReaderOptions, num_questions: int) -> keras.optimizers.O
     """The optimizer. Its schedule does not count the extra batch of an epoch in which practice ends."""
     from nlptasks.train.optimizers import make_adam
 
+    assert options.learning_rate is not None
     updates = options.epochs * math.ceil(math.ceil(num_questions / options.batch_size) / options.accumulate)
     return make_adam(
         options.learning_rate, updates, options.warmup_share, options.decay, options.clip_norm, options.ema

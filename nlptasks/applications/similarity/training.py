@@ -41,6 +41,7 @@ class SimilarityOptions(FromCheckpoint):
 
     RENAMED: ClassVar[dict[str, str]] = {"hold_out": "hold_out_every"}
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = {"min_count": 2, "vector_size": 128, "num_layers": 3}
+    LEARNING_RATE: ClassVar[float] = 4e-3
 
     hold_out_every: int = 10
     """without validation groups: every nth training group is held out for validation"""
@@ -87,8 +88,8 @@ class SimilarityOptions(FromCheckpoint):
     """number of passes over the training data"""
     batch_size: int = 256
     """number of sentences per batch"""
-    learning_rate: float = 4e-3
-    """Adam's highest rate; 4e-3 suits a GRU, 2e-5 a BERT checkpoint"""
+    learning_rate: float | None = None
+    """Adam's highest rate; default: 1e-4 from mini, else 4e-3, which suits a GRU; 2e-5 suits a BERT-base checkpoint"""
     warmup_share: float = 0.05
     """share of the updates during which the learning rate rises; needs decay"""
     decay: bool = True
