@@ -25,6 +25,12 @@ def packages_of_checkpoint(checkpoint: str | None) -> tuple[str, ...]:
     return () if checkpoint in (None, SCRATCH, *pretrained_names()) else packages_of(checkpoint)
 
 
+def default_learning_rate(former: Mapping[str, Any] | None, checkpoint: str, otherwise: float) -> float:
+    """The rate of a run that names none: of the record it goes on from, of a model of the package, or `otherwise`."""
+    own = MINI_LEARNING_RATE if checkpoint in pretrained_names() else otherwise
+    return own if former is None else former.get("learning_rate") or own
+
+
 @dataclass(kw_only=True)
 class FromCheckpoint(TransformerTraining):
     """A training run of a Transformer that starts from a checkpoint, or from random weights of given sizes.
@@ -70,10 +76,8 @@ class FromCheckpoint(TransformerTraining):
             self.checkpoint = SCRATCH if self.from_scratch else MINI if former is None else former["checkpoint"]
         for name, value in self._sizes_of(vars(self), self.from_scratch).items():
             setattr(self, name, value)
-        if self.learning_rate is None and former is not None:
-            self.learning_rate = former.get("learning_rate")
         if self.learning_rate is None:
-            self.learning_rate = MINI_LEARNING_RATE if self.checkpoint in pretrained_names() else self.LEARNING_RATE
+            self.learning_rate = default_learning_rate(former, self.checkpoint, self.LEARNING_RATE)
         if not self.from_scratch:
             pretrained_path(self.checkpoint)  # its weights are there, or nothing begins
 

@@ -64,10 +64,10 @@ def test_a_run_starts_from_the_bundled_model_unless_random_weights_are_asked_for
 @pytest.mark.once
 def test_a_compression_starts_from_the_bundled_model_or_its_predecessor(mini):
     files = {"train": ("a",), "valid": "b", "output": "x", "task": "labeling", "successor_layers": 1}
-    for more, checkpoint in (({}, "mini"), ({"predecessor": "runs/ner"}, "none")):
+    for more, checkpoint, rate in (({}, "mini", 1e-4), ({"predecessor": "runs/ner"}, "none", 2e-5)):
         options = CompressionOptions(**files, **more)
         options.settle(None)
-        assert options.checkpoint == checkpoint
+        assert (options.checkpoint, options.learning_rate) == (checkpoint, rate)
 
 
 @pytest.mark.once

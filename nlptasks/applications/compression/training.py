@@ -7,7 +7,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from nlptasks.applications.compression.plan import INITS, MIXINGS, SCHEDULES
 from nlptasks.applications.distilling import DistillingOptions
-from nlptasks.applications.options import COLUMNS_RENAMED, SCRATCH, packages_of_checkpoint
+from nlptasks.applications.options import (
+    COLUMNS_RENAMED,
+    SCRATCH,
+    FromCheckpoint,
+    default_learning_rate,
+    packages_of_checkpoint,
+)
 from nlptasks.bundled import MINI
 from nlptasks.errors import UserError
 from nlptasks.opening import DISTILLABLE, distillable
@@ -57,6 +63,8 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
     """epochs of the third stage: the small model is fine-tuned"""
     batch_size: int = 32
     """number of examples per batch"""
+    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
+    """Adam's highest rate; default: 1e-4 from mini, else 2e-5, which suits a BERT-base checkpoint"""
     replacement_learning_rate: float | None = None
     """learning rate of the second stage; default: that of the others"""
     warmup_share: float = 0.0
@@ -77,6 +85,8 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
         super().settle(former)
         if self.checkpoint is None:
             self.checkpoint = SCRATCH if self.predecessor else MINI if former is None else former["checkpoint"]
+        if self.learning_rate is None:
+            self.learning_rate = default_learning_rate(former, self.checkpoint, FromCheckpoint.LEARNING_RATE)
         if self.predecessor is None:
             _ = self.source  # its weights are there, or nothing begins
 
