@@ -22,6 +22,7 @@ from nlptasks.applications.seq2seq_loss import TargetBatch, target_loss
 from nlptasks.applications.storage import load_application, load_transformer, read_settings, save_application
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
+from nlptasks.generate.loop import round_rows
 from nlptasks.text import Question, TextTokenizer
 from nlptasks.train.experiment import run_folder
 
@@ -194,8 +195,9 @@ class Reader:
                 raise UserError("question {index} needs a list of at least one passage.", index=index)
         answers: dict[int, Answer] = {}
         together = rows * _BATCHES if self.method == "span" else rows
+        size = min(rows, round_rows(sum(map(self._most_rows, questions))))  # of all batches of a reader by spans
         for group in progress(self._groups(questions, together)):
-            found = self._answer_group([questions[i] for i in group], mode, beam_size, rows)
+            found = self._answer_group([questions[i] for i in group], mode, beam_size, size)
             answers |= zip(group, found, strict=True)
         return [answers[index] for index in range(len(questions))]
 
@@ -207,13 +209,16 @@ class Reader:
         groups: list[list[int]] = []
         room = 0
         for index in np.argsort([-n for n in longest], kind="stable"):
-            count = sum(self.lengths.most_windows(passage) for passage in questions[index][1])
+            count = self._most_rows(questions[index])
             if count > room:
                 groups.append([])
                 room = rows
             groups[-1].append(int(index))
             room -= count
         return groups
+
+    def _most_rows(self, question: Asked) -> int:
+        return sum(self.lengths.most_windows(passage) for passage in question[1])
 
     def _answer_group(self, questions: Sequence[Asked], mode: str, beam_size: int, size: int) -> Iterator[Answer]:
         rows, extractive = encode_rows(self.tokenizer, self.lengths, questions), mode == "extractive"

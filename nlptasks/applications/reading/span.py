@@ -21,7 +21,6 @@ from nlptasks.core.attention import MASKED_SCORE
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
-from nlptasks.generate.loop import round_rows
 from nlptasks.text import TextTokenizer
 from nlptasks.text.batches import pad, round_up
 
@@ -153,7 +152,7 @@ class SpanDecoder:
 
         Args:
             rows: the rows of all questions, in the order of `encode_rows`; at least one per question.
-            batch_size: rows that are read together. Where there are more, every batch has so many.
+            batch_size: rows that are read together; a batch that has fewer is padded.
             beam_size: must be 1, because there is no search.
             extractive: must be true: an answer is a piece of a passage.
             threshold: a question whose best score is not above it has no answer; None: every question has one.
@@ -171,11 +170,11 @@ class SpanDecoder:
         if not extractive:
             raise UserError("a reader by spans gives pieces of the passages: {field:mode} must be extractive.")
         order = np.argsort([len(row.source) for row in rows], kind="stable")
-        size = min(batch_size, round_rows(len(rows)))
-        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         # all are started before the first is waited for
         found = [
-            self._run(*row_arrays([rows[i] for i in batch], size, self._lengths, self._tokenizer)) for batch in batches
+            self._run(*row_arrays([rows[i] for i in batch], batch_size, self._lengths, self._tokenizer))
+            for batch in batches
         ]
         firsts, lasts, scores, log_probabilities = (np.empty(len(rows)) for _ in range(4))
         for batch, outputs in zip(batches, found, strict=True):

@@ -12,7 +12,7 @@ import nlptasks.train.progress
 from nlptasks.applications.reading import span
 from nlptasks.applications.reading.picture import answer_attention, draw_answer
 from nlptasks.applications.reading.reader import Reader
-from nlptasks.applications.reading.span import span_loss, span_model
+from nlptasks.applications.reading.span import row_arrays, span_loss, span_model
 from nlptasks.applications.reading.span_samples import SpanExamples
 from nlptasks.applications.reading.training import best_threshold
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
@@ -237,6 +237,20 @@ def test_a_saved_reader_answers_the_same_from_many_windows(tmp_path):
     [weights] = answer_attention(again, *asked[0], whole[0])
     assert 0 < weights.max() <= 1
     assert f"<p>{whole[0].text}</p>" in draw_answer(again, *asked[0], whole[0])
+
+
+@pytest.mark.once
+def test_with_windows_of_one_width_every_batch_has_one_shape(monkeypatch):
+    some = reader(lengths={"width_multiple": 9})
+    questions = [Question(str(n), "谁", (Passage(TEXT[:n] * 2, TEXT[:1]),), (TEXT[:1],)) for n in range(1, 12)]
+    examples = SpanExamples(questions, some.tokenizer, some.lengths)
+    arrays = [examples.arrays(batch, 4) for epoch in range(2) for batch in examples.batches(epoch, 4)]
+    assert {(a["token_ids"].shape, a["starts"].shape, a["weights"].shape) for a in arrays} == {((4, 9), (4, 2), (4,))}
+    shapes = []
+    monkeypatch.setattr(span, "row_arrays", lambda *given: shapes.append(given[1]) or row_arrays(*given))
+    some.predict([(q.question, [q.passages[0].text]) for q in questions], rows=2)
+    assert len(shapes) > 9
+    assert set(shapes) == {2}
 
 
 @pytest.mark.once
