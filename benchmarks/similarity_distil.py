@@ -99,7 +99,14 @@ class Texts:
         lengths = pieces.lengths.copy()
         lengths[: 1 + max(int(arrays["group_rows"].max()), int(arrays["pairs"][:, :2].max()))] = 0
         kept = np.sort(np.argsort(lengths, kind="stable")[: self.most])
+        kept = kept[~pieces.has_unknown[kept]]  # less a character, a sentence might equal one that is scored
+        place = np.full(len(lengths), -1)
+        place[kept] = np.arange(len(kept))
         pieces, sentences = pieces.select(kept), [sentences[i] for i in kept]
+        arrays["pairs"][:, :2] = place[arrays["pairs"][:, :2]]
+        arrays["pairs"] = arrays["pairs"][(arrays["pairs"] >= 0).all(1)]
+        rows = place[arrays["group_rows"]]
+        arrays |= {"group_rows": rows[rows >= 0], "group_labels": arrays["group_labels"][rows >= 0]}
         vocab = NgramVocab.build(sentences, self.characters, self.ngrams)
         restored = pieces.texts(tokenizer)
         wrong = sum(normalize(a) != normalize(b) for a, b in zip(sentences, restored, strict=True))
@@ -246,6 +253,13 @@ class Pieces:
         """Where each sentence begins."""
         return np.cumsum(self.lengths, dtype="int64") - self.lengths
 
+    @property
+    def has_unknown(self) -> np.ndarray:
+        """Whether a sentence holds a piece that the tokenizer does not know."""
+        found = np.zeros(len(self.lengths), bool)
+        found[np.repeat(np.arange(len(self.lengths)), self.lengths)[self.ids < self.SPECIAL]] = True
+        return found
+
     def texts(self, tokenizer: Any) -> list[str]:
         """The sentences, as far as the tokenizer knows their characters."""
         strings = np.array([tokenizer.id_to_token(i) or "" for i in range(tokenizer.get_vocab_size())], object)
@@ -278,6 +292,14 @@ class Pieces:
     def joined(self, others: "Pieces") -> "Pieces":
         """These sentences, then the others."""
         return Pieces(np.concatenate([self.ids, others.ids]), np.concatenate([self.lengths, others.lengths]))
+
+    def without(self, texts: Sequence[str], tokenizer: Any) -> "Pieces":
+        """Less the sentences that equal one of the texts by the loose match."""
+        from no_leakage import loose
+
+        scored = set(map(loose, texts))
+        own = self.texts(tokenizer)
+        return self.select(np.array([i for i, text in enumerate(own) if loose(text) not in scored], "int64"))
 
     def mixed(self, count: int, most: int, random: np.random.Generator) -> "Pieces":
         """The beginning of one sentence and the end of another, so many times: near to both in their characters."""
@@ -553,7 +575,8 @@ class Train:
         random = np.random.default_rng(self.seed)
         dev_pieces = Pieces.of(tokenizer, texts["dev_sentences"])
         self._log("tokenized")
-        pieces = natural.joined(natural.mixed(self.mixed, self.teacher_widths[-1] - 5, random))
+        mixed = natural.mixed(self.mixed, self.teacher_widths[-1] - 5, random)
+        pieces = natural.joined(mixed.without(texts["dev_sentences"], tokenizer))
         rows: list[np.ndarray] = []
         programs: dict[tuple[str, bool], Any] = {}
         workers = [
@@ -578,10 +601,7 @@ class Train:
         chosen = {w: task.held_out_scores(p(vectors[task.own])) for w, p in projections.items()}
         whitening = max(chosen, key=lambda w: chosen[w]["top1"] + chosen[w]["spearman"])
         project = projections[whitening]
-        result["teacher"] |= {
-            f"whitening {w}": {"held out": chosen[w], "dev": task.dev_scores(p(dev_vectors))}
-            for w, p in projections.items()
-        }
+        result["teacher"] |= {"projected": task.dev_scores(project(dev_vectors)), "held out by whitening": chosen}
         result |= {"whitening": whitening, "variance kept": project.share}
         self._log("teacher", **result["teacher"], whitening=whitening, variance_kept=round(project.share, 4))
         for worker in workers:
@@ -621,12 +641,17 @@ class Train:
         feed = Batches(task, labels, len(targets), self.seed)
         candidates: list[tuple[float, str, float, dict[str, np.ndarray]]] = []
 
+        scoring: list[threading.Thread] = []
+
         def judge(params: Any, pooling: str, name: str, encode: Any) -> float:
             own, apart = (encoded(encode, params, rows[0][part]) for part in (task.own, task.apart))
             held = task.held_out_scores(own) | {"neighbors": agreement(apart, targets[task.apart])}
-            found = {"held out": held, "dev": task.dev_scores(encoded(encode, params, dev_NTO))}
+            found: dict[str, Any] = {"held out": held}
             result["students"][pooling][name] = found
             self._log(f"{pooling} {name}", **found)
+            dev_vectors = encoded(encode, params, dev_NTO)
+            scoring.append(threading.Thread(target=lambda: found.update(dev=task.dev_scores(dev_vectors))))
+            scoring[-1].start()  # while the next one is trained
             return float(np.mean([held["top1"], held["spearman"], held["neighbors"]]))
 
         result["students"] = {}
@@ -663,7 +688,12 @@ class Train:
                 )
                 score = judge(own, pooling, f"groups {weight:g}", encode)
                 candidates.append((score, pooling, weight, jax.device_get(own)))
+            if number == len(self.students) - 1:
+                for thread in scoring:
+                    thread.join()
             self._save(vocab, candidates, result)
+        for name, record in result["students"].items():
+            self._log(name, **record)
         self._log("ended")
 
     def _run(
@@ -790,7 +820,13 @@ class Train:
             self._log("saved", pooling=pooling, groups=weight, score=score)
         for pooling in list(best)[self.keep :]:
             shutil.rmtree(self.output / pooling, ignore_errors=True)
-        write_text(self.output / "result.json", json.dumps(result, ensure_ascii=False, indent=1, default=float) + "\n")
+        text = json.dumps(copied(result), ensure_ascii=False, indent=1, default=float)
+        write_text(self.output / "result.json", text + "\n")
+
+
+def copied(value: Any) -> Any:
+    """Dicts in dicts, while others add to them."""
+    return {name: copied(item) for name, item in list(value.items())} if isinstance(value, dict) else value
 
 
 def row_matrix(vocab: Any, texts: list[str], chunk: int = 50_000) -> np.ndarray:

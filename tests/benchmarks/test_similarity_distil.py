@@ -90,6 +90,19 @@ def test_pieces_are_chosen_joined_and_mixed():
     assert {tuple(mixed.ids[a:b].tolist()) for a, b in itertools.pairwise(bounds)} <= allowed
 
 
+def test_a_mixed_sentence_that_is_scored_is_left_out():
+    class Letters:
+        def id_to_token(self, i):
+            return chr(0x4E00 + i)
+
+        def get_vocab_size(self):
+            return 20
+
+    pieces = distil.Pieces(np.array([7, 8, 9, 7, 5, 6], "uint16"), np.array([3, 1, 2], "int32"))
+    scored = chr(0x4E00 + 5) + "，" + chr(0x4E00 + 6)
+    assert pieces.without([scored, "无关"], Letters()).lengths.tolist() == [3, 1]
+
+
 def test_long_sentences_are_cut_at_commas():
     text = "今天有雨吗？" + "我们等了很久，" * 7 + "走吧"
     parts = list(distil.clauses(text))

@@ -59,17 +59,19 @@ class NgramVocab:
         """The most frequent characters and runs, at most so many of each."""
         texts = [normalize(text) for text in texts]
         counts = Counter("".join(texts))
-        kept = sorted((c for c, n in counts.items() if n >= min_count), key=lambda c: (-counts[c], c))
+        # half a surrogate pair stands in no file
+        often = (c for c, n in counts.items() if n >= min_count and not "\ud800" <= c <= "\udfff")
+        kept = sorted(often, key=lambda c: (-counts[c], c))
         vocab = cls(kept[: min(characters, MOST_CHARACTERS)], np.zeros(0, "int64"))
         codes, lengths = _codes(texts)
         keys_PO = vocab.keys_of(codes, lengths)
-        found, often = [], []
+        found, times = [], []
         for order in range(1, ORDERS):
             keys, number = np.unique(keys_PO[:, order], return_counts=True)
             enough = (number >= min_count) & (keys > 0)
             found.append(keys[enough])
-            often.append(number[enough])
-        keys, number = np.concatenate(found), np.concatenate(often)
+            times.append(number[enough])
+        keys, number = np.concatenate(found), np.concatenate(times)
         best = np.lexsort([keys, -number])[:ngrams]
         return cls(vocab.characters, np.sort(keys[best]))
 

@@ -143,6 +143,12 @@ def test_a_directory_that_does_not_fit_is_one_line(tmp_path):
         nlptasks.load(tmp_path)
 
 
+def test_half_a_surrogate_pair_is_no_character_of_a_vocabulary():
+    vocab = NgramVocab.build(["\ud800密\ud800密"], 5, 5)
+    assert vocab.characters == ["密"]
+    assert vocab.rows(["\ud800"])[1].tolist() == [1]
+
+
 def test_a_vocabulary_refuses_what_it_cannot_number():
     with pytest.raises(ValueError, match="each once"):
         NgramVocab(["密", "密"], np.zeros(0, "int64"))
