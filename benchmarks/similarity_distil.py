@@ -23,6 +23,7 @@ import re
 import shutil
 import statistics
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -308,7 +309,7 @@ class Pieces:
         until = random.integers(1, np.maximum(lengths[a], 2))
         since = random.integers(0, np.maximum(lengths[b] - 1, 1))
         sizes = until + lengths[b] - since
-        parts = []
+        parts = [self.ids[:0]]
         for i in np.flatnonzero(sizes <= most):
             parts.append(self.ids[starts[a[i]] : starts[a[i]] + until[i]])
             parts.append(self.ids[starts[b[i]] + since[i] : starts[b[i]] + lengths[b[i]]])
@@ -1214,14 +1215,18 @@ def _card(scores: dict[str, Any], teacher: dict[str, Any], config: dict[str, Any
         f"| {name}_dev.tsv | {scores['dev'][name]:.4f} | {teacher['raw'][name]:.4f} |" for name in PAIR_FILES
     )
     behind = {"sum": "", "attention": ", pooled by their sum and by attention with queries made from it"}
+    first = (
+        "Sentence vectors of Chinese, 256 numbers of length 1, from a table of characters and frequent runs of two to four "
+        f"characters{behind.get(config['pooling'], ', with a convolution over them')}, and a small network behind; on "
+        f"NumPy alone. {scores['bytes'] / 1e6:.1f} MB, the table in 4 bits; {scores['sentences_per_second']:,} sentences of "
+        f"{scores['characters_per_sentence']} characters a second on one core "
+        f"({scores['sentences_per_processor_second']:,} in a second of processor time), loaded in "
+        f"{scores['load_seconds']:g} s."
+    )
     return f"""\
 # Model card: similarity
 
-Sentence vectors of Chinese, 256 numbers of length 1, from a table of characters and frequent runs of two to four
-characters{behind.get(config["pooling"], ", with a convolution over them")}, and a small network behind; on NumPy
-alone. {scores["bytes"] / 1e6:.1f} MB, the table in 4 bits; {scores["sentences_per_second"]:,} sentences of
-{scores["characters_per_sentence"]} characters a second on one core ({scores["sentences_per_processor_second"]:,} in a
-second of processor time), loaded in {scores["load_seconds"]:g} s.
+{textwrap.fill(first, 120)}
 
 Taught by multilingual-e5-small (intfloat, MIT, as 4-bit weights): its vectors of a million sentences of raw text and
 questions, centered and projected on their first 256 components; then by groups and pairs of sentences with the same
