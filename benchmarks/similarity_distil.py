@@ -1216,10 +1216,10 @@ def _card(scores: dict[str, Any], teacher: dict[str, Any], config: dict[str, Any
     )
     behind = {"sum": "", "attention": ", pooled by their sum and by attention with queries made from it"}
     first = (
-        "Sentence vectors of Chinese, 256 numbers of length 1, from a table of characters and frequent runs of two to four "
-        f"characters{behind.get(config['pooling'], ', with a convolution over them')}, and a small network behind; on "
-        f"NumPy alone. {scores['bytes'] / 1e6:.1f} MB, the table in 4 bits; {scores['sentences_per_second']:,} sentences of "
-        f"{scores['characters_per_sentence']} characters a second on one core "
+        "Sentence vectors of Chinese, 256 numbers of length 1, from a table of characters and frequent runs of two to "
+        f"four characters{behind.get(config['pooling'], ', with a convolution over them')}, a small network behind; "
+        f"on NumPy alone. {scores['bytes'] / 1e6:.1f} MB, the table in 4 bits; {scores['sentences_per_second']:,} "
+        f"sentences of {scores['characters_per_sentence']} characters a second on one core "
         f"({scores['sentences_per_processor_second']:,} in a second of processor time), loaded in "
         f"{scores['load_seconds']:g} s."
     )
