@@ -122,13 +122,14 @@ class Texts:
 
     def collect(self) -> tuple[dict[str, list[str]], dict[str, np.ndarray], dict[str, Any]]:
         """The sentences, numbered, and what is counted of them."""
-        from no_leakage import documents, evaluation_keys, key, task_texts, text_files
+        from no_leakage import documents, evaluation_keys, evaluation_texts, key, task_texts, text_files
 
         from nlptasks.text.groups import read_groups, read_pairs
 
         data = Path(os.environ["NLPTASKS_DATA"])
         by_file = evaluation_keys(data)
         scored = set().union(*by_file.values())
+        fragments = {key(part) for _, own in evaluation_texts(data) for text in own for part in clauses(text)}
         texts: dict[str, int] = {}
         keys: dict[int, int] = {}
 
@@ -165,7 +166,7 @@ class Texts:
                 for part in clauses(document):
                     if 4 <= len(part) <= MOST_CHARACTERS and (hashed := key(part)) and hashed not in seen:
                         own[hashed] = part
-            own = {hashed: part for hashed, part in own.items() if hashed not in scored}
+            own = {hashed: part for hashed, part in own.items() if hashed not in scored and hashed not in fragments}
             found = list(own.values())
             most = CAPS.get(name, len(found))
             others[name] = [found[i] for i in np.sort(random.permutation(len(found))[:most])]
