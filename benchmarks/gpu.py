@@ -409,11 +409,18 @@ class Train:
         return evaluate
 
     def _save(self, model: Any, tokenizer: Tokenizer, result: dict[str, Any]) -> None:
-        from masked_lm import save_halves
+        from masked_lm import ORIGIN, card, save_halves
 
         kept = read_json_object(self.checkpoint / "config.json")
         rates = {name: kept[name] for name in DROPOUT if name in kept}  # fine-tuning has what the model had
         save_halves(model, tokenizer, self.output / "model", **rates)
+        scores = dict(result["after"]["domains"])
+        scores["mean of domains"] = {name: result["after"][name] for name in ("loss", "accuracy")}
+        tokens = result["steps"] * self.batch_size * self.seq_length
+        told = [*ORIGIN, f"{tokens:,} tokens of Chinese text, a part of them as UNILM's splits."]
+        title = f"Chinese characters, {model.config.num_layers} layers x {model.config.hidden_size}"
+        text = card(title, told, [{"tokens": tokens, "held_out": scores}])
+        write_text(self.output / "model" / "README.md", text)
         write_text(self.output / "result.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
         self._log("saved")
 

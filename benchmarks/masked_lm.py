@@ -49,7 +49,7 @@ from nlptasks.pretraining.packing import Packer
 from nlptasks.pretraining.shards import Row, decode_row, id_bytes_for, vocab_fingerprint
 from nlptasks.pretraining.words import make_word_cutter
 from nlptasks.text import Tokenizer
-from nlptasks.text.vocab import SPECIAL_TOKENS, simplify_vocab
+from nlptasks.text.vocab import SPECIAL_TOKENS, load_vocab, simplify_vocab
 from nlptasks.train.adam import Adam
 from nlptasks.train.interruption import StopRequested
 from nlptasks.train.record import OPTIONS, jsonable, read_options, require_same, write_options
@@ -545,11 +545,19 @@ class Pack:
     bits: int = 4
     block: int = 64
     """numbers that share a scale"""
+    vocab: Path | None = None
+    """keep the tokens of this vocab.txt; left out: what `simplify_vocab` keeps"""
 
     def run(self) -> None:
         tokenizer = Tokenizer.from_directory(self.model)
-        vocab, keep_tokens = simplify_vocab(tokenizer.vocab, SPECIAL_TOKENS)
-        model = build_transformer_model(self.model, self.model, with_mlm="linear", keep_tokens=keep_tokens)
+        if self.vocab is None:
+            vocab, keep_tokens = simplify_vocab(tokenizer.vocab, SPECIAL_TOKENS)
+        else:
+            vocab = load_vocab(self.vocab)
+            keep_tokens = [tokenizer.vocab[token] for token in vocab]
+        model = build_transformer_model(
+            self.model, self.model, with_mlm="linear", keep_tokens=keep_tokens, attention="bidirectional"
+        )
         save_directory(model, self.output, bits=self.bits, block=self.block)
         Tokenizer(vocab, tokenizer.lowercase).save(self.output)
         packed = build_transformer_model(self.output, self.output, with_mlm="linear")
