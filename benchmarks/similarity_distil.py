@@ -1172,7 +1172,8 @@ class Bundle:
         for name in SHIPPED:
             shutil.copyfile(self.model / name, self.output / name)
         config = json.loads((self.model / "config.json").read_text(encoding="utf-8"))["nlptasks"]
-        card = _card(scores, result["teacher"], config)
+        (grouped,) = [weight for pooling, weight, _ in result["chosen"] if pooling == config["pooling"]]
+        card = _card(scores, result["teacher"], config, grouped > 0)
         write_text(self.output / "README.md", card)
         print(f"{self.output}: {scores['bytes'] / 1e6:.2f} MB")
 
@@ -1201,8 +1202,17 @@ DEALINGS IN THE SOFTWARE.
 """
 
 
-def _card(scores: dict[str, Any], teacher: dict[str, Any], config: dict[str, Any]) -> str:
-    """The model card of what ships."""
+def _card(scores: dict[str, Any], teacher: dict[str, Any], config: dict[str, Any], grouped: bool) -> str:
+    """The model card of what ships; `grouped`: labels were learned, too."""
+    labels = "then by groups and pairs of sentences with the same meaning"
+    if not grouped:
+        labels = "what groups and pairs with labels added was less on the held-out ones, so no label was learned"
+    taught = (
+        "Taught by multilingual-e5-small (intfloat, MIT, as 4-bit weights): its vectors of a million sentences of raw "
+        f"text and questions, centered and projected on their first 256 components; {labels}. "
+        "`benchmarks/similarity_distil.py` is the whole recipe. **No sentence that is scored below was read in "
+        "training** (equal after NFKC, without case and punctuation)."
+    )
     tops = ("top1", "top5", "top10")
     hybrid = next(name for name in scores if name.startswith("hybrid "))
     rows = [
@@ -1229,12 +1239,9 @@ def _card(scores: dict[str, Any], teacher: dict[str, Any], config: dict[str, Any
 
 {textwrap.fill(first, 120)}
 
-Taught by multilingual-e5-small (intfloat, MIT, as 4-bit weights): its vectors of a million sentences of raw text and
-questions, centered and projected on their first 256 components; then by groups and pairs of sentences with the same
-meaning. `benchmarks/similarity_distil.py` is the whole recipe. **No sentence that is scored below was read in
-training** (equal after NFKC, without case and punctuation), nor any of other benchmarks' texts.
+{textwrap.fill(taught, 120)}
 
-| data with labels | what it is | license as stated |
+| sentences of | what it is | license as stated |
 |---|---|---|
 | ATEC 2018 (Ant Financial) | question pairs, consumer finance | not stated, research use |
 | AFQMC, train | question pairs, consumer finance | academic research only, no commercial use |
