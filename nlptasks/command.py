@@ -2,10 +2,11 @@
 
 import contextlib
 import importlib
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from nlptasks.backend.startup import ended_by_ctrl_c
 
 if TYPE_CHECKING:
     from nlptasks.console import Command
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None, before: Sequence[str] = ()) -> 
         arguments: None: the words of this process's own command line.
         before: words that stand before them.
     """
-    with _ended_by_ctrl_c() if arguments is None else contextlib.nullcontext():
+    with ended_by_ctrl_c() if arguments is None else contextlib.nullcontext():
         from nlptasks import console
 
         words = [*before, *(sys.argv[1:] if arguments is None else arguments)]
@@ -103,23 +104,6 @@ def _asked(words: Sequence[str]) -> "Command | None":
         console.print_completion(_all_commands(), words[1:])
     quiet_backends()
     return parse(words)
-
-
-@contextlib.contextmanager
-def _ended_by_ctrl_c() -> Iterator[None]:
-    """Inside, Ctrl-C ends the process as it ends any program, without a traceback: nothing is begun yet.
-
-    A process that was told to ignore Ctrl-C (one that a shell runs in the background, say) goes on ignoring it.
-    """
-    former = signal.getsignal(signal.SIGINT)
-    if former is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 def _all_commands() -> dict[str, Any]:

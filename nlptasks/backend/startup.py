@@ -9,8 +9,10 @@ import importlib.abc
 import importlib.machinery
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 
@@ -74,13 +76,32 @@ class _QuietImports(importlib.abc.MetaPathFinder):
         return spec
 
     def _load(self, exec_module: Callable[[ModuleType], None], module: ModuleType) -> None:
-        with _without_notes():
+        with ended_by_ctrl_c(), _without_notes():
             exec_module(module)
             if module.__name__ == "keras" and module.backend.backend() == "tensorflow":
                 sys.modules["tensorflow"].config.list_physical_devices()  # looks for a GPU, and says so
         self.awaited.discard(module.__name__)
         if not self.awaited and self in sys.meta_path:
             sys.meta_path.remove(self)
+
+
+@contextlib.contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """Inside, Ctrl-C ends the process as it ends any program, without a traceback: nothing is begun yet.
+
+    An exception would not do: a module that is being loaded may swallow it. A process that was told to ignore Ctrl-C
+    (one that a shell runs in the background, say) goes on ignoring it.
+    """
+    former = signal.getsignal(signal.SIGINT)
+    alone = threading.current_thread() is threading.main_thread()
+    if former is not signal.default_int_handler or not alone:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 @contextlib.contextmanager

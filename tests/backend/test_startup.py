@@ -1,8 +1,12 @@
 """The start of a command: notes of a first import are dropped and nothing else, and environments are checked."""
 
+import functools
 import importlib
 import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from nlptasks import console
 from nlptasks.backend import startup
 
+ROOT = Path(__file__).parents[2]
 NOTE = "I0000 00:00:1795686871.376911   12770 cudart_stub.cc:31] Could not find cuda drivers on your machine"
 OLD_NOTE = "2024-11-26 10:00:00.123456: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on."
 FATAL = "F0000 00:00:17.3   12770 cpu_feature_guard.cc:9] The library was compiled to use AVX"
@@ -88,3 +93,28 @@ def test_a_command_that_needs_another_backend_than_the_loaded_one_is_refused(mon
     assert message.startswith(f"error: this command runs on {other}: set the environment variable KERAS_BACKEND=")
     assert message.endswith(f"Received: Keras, loaded with {keras.backend.backend()}.\n")
     assert (command.seen, os.environ["KERAS_BACKEND"]) == (None, "former")
+
+
+SWALLOWS = """
+import time
+print("loading", flush=True)
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    pass
+"""
+
+
+def test_ctrl_c_ends_the_process_though_the_module_being_loaded_would_swallow_it(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(SWALLOWS, encoding="utf-8")
+    code = (
+        "import sys; from nlptasks.backend.startup import quiet_backends; quiet_backends(); import tensorflow; print(1)"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    handler = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment, preexec_fn=handler) as process:
+        assert process.stdout.readline() == b"loading\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (-signal.SIGINT, b"", b"")
