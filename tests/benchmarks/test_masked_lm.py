@@ -193,9 +193,9 @@ def test_scored_documents_and_sentences_are_left_out(data):
 
 
 def test_held_out_sentences_are_not_trained_on(data):
-    from masked_lm import read_domain
+    from masked_lm import documents, read_domain
 
-    training, held_out = read_domain(data / "text" / "letters.jsonl.gz", set())
+    training, held_out = read_domain(documents(data / "text" / "letters.jsonl.gz"), set())
     assert held_out
     sentences = {no_leakage.key(s) for text in held_out for s in no_leakage.split_sentences(text)}
     assert not any(sentences & no_leakage.keys_of(text) for text in training)

@@ -834,6 +834,10 @@ MISTAKES = {
         training_with("--simplify-vocab"),
         r"--simplify-vocab goes with --checkpoint DIR, whose vocabulary it cuts\.",
     ),
+    "a size beside a checkpoint": (
+        training_with("--checkpoint", "mini", "--hidden-size", "64"),
+        r"--hidden-size goes with random weights\. Received: --checkpoint mini; leave one of them out\.",
+    ),
     "no batch to accumulate": (training_with("--accumulate", "0"), r"--accumulate must be at least 1\. Received: 0\."),
     "average without memory": (training_with("--ema", "1.0"), r"--ema must lie between 0 and 1\. Received: 1\.0\."),
     "perturbation of nothing": (training_with("--fgm", "0"), r"--fgm must be positive\. Received: 0\.0\."),
