@@ -105,6 +105,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.once
 def test_ctrl_c_ends_the_process_though_the_module_being_loaded_would_swallow_it(tmp_path):
     (tmp_path / "tensorflow.py").write_text(SWALLOWS, encoding="utf-8")
     code = (
