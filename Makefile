@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO := runs/demo
-DEMO_QUESTIONS := 3200
+DEMO_QUESTIONS := 2000
 
 .PHONY: demo test quick lint clean
 
@@ -16,9 +16,10 @@ demo: $(VENV)/.installed
 	$(RUN) data/make_reading_questions.py --count 500 --seed 1 --split test --output $(DEMO)/test.json.gz
 	rm -rf $(DEMO)/reader
 	$(VENV)/bin/nlptasks reading train --train $(DEMO)/train.json.gz --valid $(DEMO)/valid.json.gz \
-		--checkpoint mini --output $(DEMO)/reader --epochs 1 --negative-ratio 0.4 --valid-limit 100 \
+		--method span --checkpoint mini --output $(DEMO)/reader --epochs 1 --valid-limit 100 \
 		--batch-size 16 --learning-rate 3e-4 --warmup-share 0.1 --decay --clip-norm 1 --dropout 0 \
-		--passage-length 64 --question-length 32 --answer-length 16
+		--window-length 96 --width-multiple 32 --stride 48 --negative-ratio 0.35 \
+		--question-length 32 --answer-length 16
 	$(VENV)/bin/nlptasks reading evaluate --model $(DEMO)/reader --data $(DEMO)/test.json.gz \
 		--baselines $(DEMO)/train.json.gz
 	$(VENV)/bin/nlptasks reading predict --model $(DEMO)/reader --data data/reading_sample_test.json --show 5
