@@ -29,7 +29,8 @@ demo: $(VENV)/.installed
 # Pretraining and meshes run on JAX alone, and are skipped where it is not the backend; what makes their data needs none.
 # Of the rest JAX runs what a backend can change.
 PRETRAINING := $(addprefix tests/pretraining/test_, $(addsuffix .py, checkpoints commands loader pretrain step topology))
-ON_JAX := $(PRETRAINING) tests/test_old_runs.py tests/backend tests/core tests/checkpoints tests/generate tests/applications tests/train
+BENCHMARKS := $(addprefix tests/benchmarks/test_, compress_mlm.py gpu.py)
+ON_JAX := $(PRETRAINING) $(BENCHMARKS) tests/test_old_runs.py tests/backend tests/core tests/checkpoints tests/generate tests/applications tests/train
 
 test: $(VENV)/.installed-test
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist loadfile -m "not on_jax"

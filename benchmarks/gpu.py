@@ -329,8 +329,8 @@ class Train:
             seen, steps, tokens, compiled = [], 0, 0.0, set()
             begun = time.monotonic()
             work = 0.0
-            for batch in source:
-                if steps >= most or (now := rate()) is None:
+            for batch in itertools.islice(source, most):
+                if (now := rate()) is None:
                     break
                 shape = batch["target_ids"].shape
                 slots = list(state.optimizer)
