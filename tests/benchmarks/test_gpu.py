@@ -93,5 +93,5 @@ def test_a_run_within_a_time_learns_and_leaves_a_whole_model(files, tmp_path):
     assert set(result["after"]["domains"]) == {"letters", "notes"}
     assert result["steps"] == 112
     model = build_transformer_model(tmp_path / "model", tmp_path / "model", with_mlm="linear")
-    assert (model.config.attention, model.config.dropout) == ("unilm", 0.1)
+    assert (model.config.num_layers, model.config.dropout) == (2, 0.1)
     assert "MIT License" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
