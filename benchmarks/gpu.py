@@ -313,14 +313,13 @@ class Train:
         import jax
         from jax import numpy as jnp
 
-        from nlptasks.pretraining.step import compile_step, make_step, state_of
+        from nlptasks.pretraining.step import compile_step, keep_state, make_step, state_of, with_rate
         from nlptasks.train.optimizers import Lamb
 
         optimizer = Lamb(
             1e-3, weight_decay_rate=self.weight_decay, exclude_from_layer_adaptation=("",), global_clipnorm=1.0
         )
         state = state_of(model, optimizer)
-        place = next(i for i, v in enumerate(optimizer.variables) if v.path.endswith("learning_rate"))
         step = compile_step(make_step(model, optimizer), state)
 
         def run(rate: Any, most: int) -> dict[str, float]:
@@ -333,18 +332,16 @@ class Train:
                 if (now := rate()) is None:
                     break
                 shape = batch["target_ids"].shape
-                slots = list(state.optimizer)
-                slots[place] = jnp.asarray(now, "float32")
                 arrays = {n: jnp.asarray(a) for n, a in batch.items()}
                 try:
-                    state, metrics = step(state._replace(optimizer=slots), arrays)
+                    state, metrics = step(with_rate(state, optimizer, now), arrays)
                 except jax.errors.JaxRuntimeError as error:  # what the library for this device cannot fuse
                     if shape in compiled or not model.fused_attention:
                         raise
                     self._log("not fused", why=" ".join(str(error).split())[:300])
                     model.fused_attention = False
                     step = compile_step(make_step(model, optimizer), state)
-                    state, metrics = step(state._replace(optimizer=slots), arrays)
+                    state, metrics = step(with_rate(state, optimizer, now), arrays)
                 if shape not in compiled:
                     compiled.add(shape)
                     jax.block_until_ready(metrics)
@@ -363,9 +360,7 @@ class Train:
                     seen = []
             jax.block_until_ready(state.trainable)
             spent = time.monotonic() - begun
-            variables = [*model.trainable_variables, *model.non_trainable_variables]
-            for variable, value in zip(variables, [*state.trainable, *state.others], strict=True):
-                variable.assign(value)  # what the variables held was given to the step
+            keep_state(model, state)
             numbers = {"steps": steps, "tokens_per_second": tokens / spent, "flops_per_second": work / spent}
             self._log(f"{name} ended", **numbers)
             return numbers

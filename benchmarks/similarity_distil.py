@@ -1180,30 +1180,12 @@ class Bundle:
 
 SHIPPED = ("config.json", "model.safetensors", "vocab.txt")
 LARGEST = 12_000_000
-_MIT = """\
-MIT License
-
-Copyright (c) 2023 Intfloat contributors
-
-Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
-documentation files (the "Software"), to deal in the Software without restriction, including without
-limitation the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the
-Software, and to permit persons to whom the Software is furnished to do so, subject to the following
-conditions:
-
-The above copyright notice and this permission notice shall be included in all copies or substantial portions
-of the Software.
-
-THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED
-TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL
-THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF
-CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER
-DEALINGS IN THE SOFTWARE.
-"""
 
 
 def _card(scores: dict[str, Any], teacher: dict[str, Any], config: dict[str, Any], grouped: bool) -> str:
     """The model card of what ships; `grouped`: labels were learned, too."""
+    from masked_lm import LICENCE
+
     labels = "then by groups and pairs of sentences with the same meaning"
     if not grouped:
         labels = "what groups and pairs with labels added was less on the held-out ones, so no label was learned"
@@ -1264,7 +1246,7 @@ Known limits: the order of words counts for little beyond runs of four character
 
 The teacher's license, which its pupil carries on:
 
-{_MIT}"""
+{LICENCE}"""
 
 
 COMMANDS = {"texts": Texts, "train": Train, "evaluate": Evaluate, "bundle": Bundle}
