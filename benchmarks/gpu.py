@@ -264,14 +264,24 @@ class Train:
     def _train(self, feed: Feed, first: Batch, source: Iterator[Batch], tokenizer: Tokenizer) -> None:
         import jax
         from masked_lm import pretrained
+        from safetensors import safe_open
 
+        from nlptasks.checkpoints.huggingface import WEIGHTS
+        from nlptasks.loading import build_transformer_model
         from nlptasks.pretraining.configs import step_flops
         from nlptasks.pretraining.devices import fused_attention_problem, matmul_rate
 
         rate = matmul_rate("bfloat16" if self.precision == "bfloat16" else "float32", 1.0)
         self._log("device", kind=jax.devices()[0].device_kind, matmul_tflops=round(rate / 1e12, 1), jax=jax.__version__)
         rates = {"dropout": self.dropout, "attention_dropout": self.dropout}
-        model = pretrained(self.checkpoint, attention="unilm", **rates)
+        with safe_open(self.checkpoint / WEIGHTS, framework="numpy") as file:
+            has_head = any(name.startswith("cls.predictions.transform") for name in file.keys())  # noqa: SIM118
+        if has_head:
+            model = build_transformer_model(
+                self.checkpoint, self.checkpoint, with_mlm="linear", attention="unilm", **rates
+            )
+        else:
+            model = pretrained(self.checkpoint, attention="unilm", **rates)
         config = model.config
         problem = (
             ""
@@ -287,11 +297,12 @@ class Train:
         ]
         source = itertools.chain([first], source)
         result: dict[str, Any] = {"matmul_tflops": rate / 1e12, "before": None}
-        if self.head_steps:
+        head_steps = 0 if has_head else self.head_steps
+        if head_steps:
             for layer in (model.embeddings, *model.blocks):
                 layer.trainable = False
             run = self._phase("head", model, source, flops)
-            run(lambda: self.head_learning_rate, self.head_steps)
+            run(lambda: self.head_learning_rate, head_steps)
             result["before"] = evaluate()
             self._log("before", **result["before"])
             for layer in (model.embeddings, *model.blocks):
@@ -303,7 +314,7 @@ class Train:
             done = (time.monotonic() - begun) / (end - begun)
             return None if done >= 1 else self.learning_rate * min(done / self.warmup, (1 - done) / (1 - self.warmup))
 
-        result |= run(learning_rate, self.most_steps - self.head_steps)
+        result |= run(learning_rate, self.most_steps - head_steps)
         result["after"] = evaluate()
         self._log("after", **result["after"])
         self._save(model, tokenizer, result)

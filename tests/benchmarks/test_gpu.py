@@ -95,3 +95,17 @@ def test_a_run_within_a_time_learns_and_leaves_a_whole_model(files, tmp_path):
     model = build_transformer_model(tmp_path / "model", tmp_path / "model", with_mlm="linear")
     assert (model.config.num_layers, model.config.dropout) == (2, 0.1)
     assert "MIT License" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_model_with_a_head_goes_on_with_it(files, tmp_path):
+    settings = {
+        "rows": files / "rows.xz", "seconds": 600, "reserve": 0, "seq_length": T, "batch_size": 16,
+        "learning_rate": 1e-2, "head_steps": 8, "held_out": 10, "precision": "float32", "processes": 1,
+    }  # fmt: skip
+    results = []
+    for name, checkpoint, steps in (("first", files / "model", 80), ("second", tmp_path / "first" / "model", 1)):
+        (tmp_path / name).mkdir()
+        gpu.Train(checkpoint=checkpoint, output=tmp_path / name, most_steps=steps, **settings).run()
+        results.append(json.loads((tmp_path / name / "result.json").read_text(encoding="utf-8")))
+    assert results[1]["before"] is None
+    assert abs(results[1]["after"]["loss"] - results[0]["after"]["loss"]) < 0.1
