@@ -1,6 +1,7 @@
 """Shared by all tests: quiet backends, small models, and where the golden files are."""
 
 import os
+import signal
 from importlib import metadata
 from pathlib import Path
 
@@ -27,6 +28,8 @@ import numpy as np
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so the commands that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

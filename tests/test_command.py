@@ -51,12 +51,7 @@ def run(*arguments, data=b"", expected=0):
 def start(*arguments):
     pipe = subprocess.PIPE
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, preexec_fn=listen_to_ctrl_c)
-
-
-def listen_to_ctrl_c():
-    """A shell that starts the tests in the background has them, and so their children, ignore it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT)
 
 
 def spaced(segmenter, line):
@@ -267,7 +262,7 @@ sys.exit(nlptasks.command.main())
 
 def test_ctrl_c_while_modules_are_loaded_is_quiet():
     command, pipe = [sys.executable, "-c", SLOW_IMPORT], subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, preexec_fn=listen_to_ctrl_c) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
         assert process.stdout.readline() == b"importing\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)

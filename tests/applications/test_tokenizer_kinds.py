@@ -150,7 +150,7 @@ def same_answers(readers, method):
 
 
 def test_a_reader_by_masked_tokens_quotes_the_passage_wherever_padding_stands(pair, tmp_path):
-    options = RUN | LENGTHS | {"epochs": 6, "learning_rate": 5e-3, "negative_ratio": 0.0, "method": "mlm"}
+    options = RUN | LENGTHS | {"epochs": 16, "learning_rate": 1e-2, "negative_ratio": 0.0, "method": "mlm"}
     reader = Reader.train(questions(), questions()[:1], tmp_path / "run", checkpoint=str(pair[0]), **options)
     other = nlptasks.load(swapped(tmp_path / "run", tmp_path / "swapped"))
     answer = same_answers((reader, other), "mlm")

@@ -1,6 +1,5 @@
 """The start of a command: notes of a first import are dropped and nothing else, and environments are checked."""
 
-import functools
 import importlib
 import os
 import signal
@@ -112,9 +111,8 @@ def test_ctrl_c_ends_the_process_though_the_module_being_loaded_would_swallow_it
         "import sys; from nlptasks.backend.startup import quiet_backends; quiet_backends(); import tensorflow; print(1)"
     )
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    handler = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     command, pipe = [sys.executable, "-c", code], subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment, preexec_fn=handler) as process:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment) as process:
         assert process.stdout.readline() == b"loading\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
