@@ -110,6 +110,7 @@ def _read_rows(shards, numbers, queue):
     queue.put([shards[number].token_ids.tolist() for number in numbers])
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # another test of the process may have loaded JAX
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_set_that_was_read_from_is_read_in_another_process(folder, method):
     shards, numbers = ShardSet(folder), [11, 2, 6]
