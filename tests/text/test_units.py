@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nlptasks.text.units import LINE_END, SPACE, code_points, kind_table, split_units
+from nlptasks.text.units import CUT_SIGNS, FEW_PARTS, LINE_END, SPACE, code_points, cut_at, kind_table, split_units
 
 
 def units_of(text, cuts=None):
@@ -57,3 +57,11 @@ def test_white_space_is_what_python_calls_so_and_the_invisible_spaces():
 def test_line_ends_are_those_of_splitlines():
     ends = {chr(code) for code in range(0x110000) if kind_table()[code] == LINE_END}
     assert ends == {chr(code) for code in range(0x110000) if len(f"a{chr(code)}b".splitlines()) == 2}
+
+
+@pytest.mark.parametrize("present", range(len(CUT_SIGNS) + 1))
+def test_parts_are_cut_out_whatever_signs_a_text_has(present):
+    text = f"今天\ud800很好{CUT_SIGNS[:present]}。\n" * FEW_PARTS
+    for step in (1, 3, 7, len(text)):
+        starts = np.arange(0, len(text), step)
+        assert cut_at(text, starts) == [text[i : i + step] for i in starts]

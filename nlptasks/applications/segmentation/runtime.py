@@ -1,13 +1,18 @@
 """The segmentation network on NumPy alone, which `nlptasks segment` runs without importing a backend.
 
-It equals `SegmentationNetwork` up to float32 rounding; a test compares them. The embeddings and the products of the
-first convolution depend only on a unit and the unit before it. They are computed once as a table, and one lookup
-replaces them.
+It computes what `SegmentationNetwork` does; a test compares their scores. Three things make it fast:
 
-R row (a unit, or padding between lines), C channels, K tags
+- The embeddings and the products of the first convolution depend only on a unit and the unit before it. They are
+  computed once, as a table of 16-bit numbers, and one lookup replaces them.
+- A convolution of three taps multiplies four matrices for two outputs instead of six: Winograd's F(2, 3), see A. Lavin
+  and S. Gray, arXiv 1509.09308. Even and odd rows stand apart for that, and each operation runs over whole memory.
+- Rectifiers let positive factors through: up to the head, everything is counted in steps of the table.
+
+R row (a unit, or padding between lines), H half as many (the even rows, or the odd ones), C channels, K tags
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,9 +22,34 @@ from nlptasks.applications.segmentation.vocab import FIRST_PAIR, MAX_UNITS, PAD,
 MARGIN = 2
 """rows of padding between two lines: the first convolution reads pairs up to two units away"""
 BLOCK = 2048
-"""rows that are computed at a time, so that they stay in the cache of the processor"""
+"""rows that are computed at a time, so that they stay in the cache of the processor; an even number"""
+FEW = 128
+"""for fewer rows the number of NumPy's operations decides, not that of multiplications"""
 ONE_THREAD = 1 << 19
 """number of multiplications above which OpenBLAS splits a matrix product between threads"""
+TABLE_TYPE, LARGEST_SUM = "int16", 32_000
+"""of the table of the first convolution: its numbers, and what its taps and bias may sum up to"""
+
+
+class Halves(NamedTuple):
+    """The rows of a block with what a convolution reads beside them."""
+
+    even: np.ndarray
+    """(H + 1, C) rows 0, 2, 4, ..., and zeros after the last"""
+    odd: np.ndarray
+    """(H + 1, C) zeros before the first, and rows 1, 3, 5, ..."""
+
+    @classmethod
+    def empty(cls, half: int, channels: int) -> "Halves":
+        """Rows without values, and the zeros."""
+        x_2HC = np.empty((2, half + 1, channels), "float32")
+        x_2HC[0, -1] = x_2HC[1, 0] = 0.0
+        return cls(x_2HC[0], x_2HC[1])
+
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The even and the odd rows alone."""
+        return self.even[:-1], self.odd[1:]
 
 
 class Runtime:
@@ -34,31 +64,48 @@ class Runtime:
 
     def __init__(self, config: SegmentationConfig, vocab: UnitVocab, arrays: Mapping[str, np.ndarray]) -> None:
         self.config, self.vocab, self.arrays = config, vocab, arrays
+        step = self._tabulate(arrays)
         later = range(1, len(config.channels))
-        self._kernels = [_side_by_side(arrays[f"conv.{i}"]) for i in later]
-        self._biases = [arrays["bias.0"], *(arrays[f"bias.{i}"] for i in later)]
-        self._head, self._head_bias = _side_by_side(arrays["head"]), arrays["head_bias"]
-        self._halo = MARGIN + config.reach
-        self._tabulate(arrays)
+        self._kernels = [_winograd(arrays[f"conv.{i}"]) for i in later]
+        self._stacked = [_stacked(arrays[f"conv.{i}"]) for i in later]
+        self._biases = [
+            np.rint(arrays["bias.0"] / step).astype(TABLE_TYPE),
+            *(arrays[f"bias.{i}"] / step for i in later),
+        ]
+        head = arrays["head"] * step
+        self._head, self._head_bias = head[0] if len(head) == 1 else _winograd(head), arrays["head_bias"]
+        self._stacked_head = _stacked(head)
+        self._halo = (MARGIN + config.reach + 1) // 2 * 2
+        self._zeros = np.zeros((BLOCK // 2 + self._halo + 1) * max(config.channels), "float32")
 
-    def _tabulate(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """A table row for each unit (after an unknown pair), each known pair, and padding; and which row is whose."""
+    def _tabulate(self, arrays: Mapping[str, np.ndarray]) -> np.float32:
+        """A table row for each unit (after an unknown pair), each known pair, and padding; and which row is whose.
+
+        Returns:
+            What a 1 in the table stands for.
+        """
         units, pairs = self.vocab.unit_count, self.vocab.pairs
         nothing = units + len(pairs)
         of_unit = arrays["unit"] @ _side_by_side(arrays["from_units"])
         of_unit[PAD] = 0.0
-        self._table = np.empty((nothing + 1, of_unit.shape[1]), "float32")
-        self._table[:units] = of_unit
+        table = np.empty((nothing + 1, of_unit.shape[1]), "float32")
+        table[:units] = of_unit
         if "pair" in arrays:
             taps = _side_by_side(arrays["from_pairs"])
-            np.matmul(arrays["pair"][FIRST_PAIR:], taps, out=self._table[units:nothing])
-            self._table[units:nothing] += of_unit[pairs % MAX_UNITS]
-            self._table[:units] += arrays["pair"][UNKNOWN_PAIR] @ taps
-        self._table[nothing] = 0.0
+            np.matmul(arrays["pair"][FIRST_PAIR:], taps, out=table[units:nothing])
+            table[units:nothing] += of_unit[pairs % MAX_UNITS]
+            table[:units] += arrays["pair"][UNKNOWN_PAIR] @ taps
+        table[nothing] = 0.0
+        largest = np.maximum(table.max(axis=0), -table.min(axis=0)).reshape(self.config.taps, -1).sum(axis=0)
+        largest += np.abs(arrays["bias.0"]).max(axis=0)
+        step = np.float32(largest.max() / LARGEST_SUM or 1.0)
+        table /= step
+        self._table = np.rint(table, out=table).astype(TABLE_TYPE)
         # row of the pair (left, right); 0 stands for the row of `right` alone, so that most of the array is not touched
         self._rows = np.zeros(units * units, "int32")
         self._rows[pairs // MAX_UNITS * units + pairs % MAX_UNITS] = np.arange(units, nothing, dtype="int32")
         self._rows[PAD] = nothing
+        return step
 
     def scores(self, unit_ids: np.ndarray, standard_id: int) -> np.ndarray:
         """Scores (N, K) of the units of a text under an annotation standard.
@@ -69,8 +116,12 @@ class Runtime:
         at = np.arange(MARGIN, MARGIN + len(unit_ids))
         if ends.any():
             at[1:] += (MARGIN - 1) * np.cumsum(ends[:-1])
-        rows = np.zeros(at[-1:].sum() + 1 + MARGIN, "int32")
+        rows = np.zeros((at[-1:].sum() + 2 + MARGIN) // 2 * 2, "int32")
         rows[at] = unit_ids
+        if len(rows) <= FEW:
+            return self._few(rows, standard_id)[at]
+        if len(rows) <= BLOCK:
+            return self._block(rows, standard_id)[at]
         scores_RK = np.empty((len(rows), 4), "float32")
         for start in range(0, len(rows), BLOCK):
             stop = min(start + BLOCK, len(rows))
@@ -79,54 +130,133 @@ class Runtime:
         return scores_RK[at]
 
     def _block(self, units: np.ndarray, standard_id: int) -> np.ndarray:
-        """Scores of rows in sequence; those nearer to an end than `_halo` may be wrong."""
-        former = np.concatenate([[PAD], units[:-1]])
-        found = self._rows.take(former * self.vocab.unit_count + units, mode="clip")
-        taps = self._table.take(np.where(found, found, units), axis=0, mode="clip")
+        """Scores of an even number of rows in sequence; those nearer to an end than `_halo` may be wrong."""
         padding = np.flatnonzero(units == PAD)
-        x_RC = self._activate(taps, self._biases[0][standard_id], padding)
+        odd = (padding & 1).astype(bool)
+        padding >>= 1
+        padding_rows = padding[~odd], padding[odd]
+        x = self._first(units, self._biases[0][standard_id])
+        self._activate(x, padding_rows)
         for kernel, bias in zip(self._kernels, self._biases[1:], strict=True):
-            h_RC = self._activate(_product(x_RC, kernel), bias[standard_id], padding)
-            x_RC = np.add(x_RC, h_RC, out=h_RC) if self.config.residual else h_RC
-        return _shifted_sum(_product(x_RC, self._head), 4) + self._head_bias[standard_id]
+            h = _convolve(x, kernel, bias[standard_id])
+            self._activate(h, padding_rows)
+            if self.config.residual:
+                for former, here in zip(x, h, strict=True):
+                    here += former
+            x = h
+        if self._head.ndim == 3:
+            found = _convolve(x, self._head, self._head_bias[standard_id]).rows
+        else:
+            found = tuple(rows @ self._head + self._head_bias[standard_id] for rows in x.rows)
+        return np.stack(found, axis=1).reshape(-1, 4)
 
-    @staticmethod
-    def _activate(taps: np.ndarray, bias: np.ndarray, padding: np.ndarray) -> np.ndarray:
-        x_RC = _shifted_sum(taps, len(bias))
-        x_RC += bias
-        np.maximum(x_RC, np.zeros_like(x_RC), out=x_RC)  # four times as fast as with the number 0
+    def _activate(self, x: Halves, padding: tuple[np.ndarray, np.ndarray]) -> None:
+        zeros = self._zeros[: x.even.size].reshape(x.even.shape)
+        for rows, at in zip(x.rows, padding, strict=True):
+            np.maximum(rows, zeros[:-1], out=rows)  # four times as fast as with the number 0
+            rows[at] = 0.0
+
+    def _few(self, units: np.ndarray, standard_id: int) -> np.ndarray:
+        """As `_block`, of any number of rows, in few operations."""
+        padding = np.flatnonzero(units == PAD)
+        count, channels, taps = len(units), self.config.channels[0], self.config.taps
+        taps_RTC = np.zeros((count + taps - 1, taps, channels), TABLE_TYPE)
+        taps_RTC.reshape(len(taps_RTC), -1)[1 : count + 1] = self._taps(units)
+        row, tap, value = taps_RTC.strides
+        diagonal = np.ndarray((count, taps, channels), TABLE_TYPE, taps_RTC, strides=(row, row + tap, value))
+        x_RC = diagonal.sum(axis=1, dtype="float32")
+        x_RC += self._biases[0][standard_id]
+        np.maximum(x_RC, 0.0, out=x_RC)
         x_RC[padding] = 0.0
-        return x_RC
+        for matrix, bias in zip(self._stacked, self._biases[1:], strict=True):
+            h_RC = _neighbors(x_RC, matrix)
+            h_RC += bias[standard_id]
+            np.maximum(h_RC, 0.0, out=h_RC)
+            if self.config.residual:
+                h_RC += x_RC
+            h_RC[padding] = 0.0
+            x_RC = h_RC
+        return _neighbors(x_RC, self._stacked_head) + self._head_bias[standard_id]
+
+    def _taps(self, units: np.ndarray) -> np.ndarray:
+        """The rows of the table, by the unit and the one before it."""
+        keys = units.astype("int64")
+        keys[1:] += keys[:-1] * self.vocab.unit_count
+        found = self._rows.take(keys, mode="clip")
+        return self._table.take(np.where(found, found, units), axis=0, mode="clip")
+
+    def _first(self, units: np.ndarray, bias: np.ndarray) -> Halves:
+        """The first convolution, counted in steps of the table."""
+        taps = self._taps(units)
+        half, channels = len(units) // 2, len(bias)
+        taps_H2TC = taps.reshape(half, 2, -1, channels)
+        x = Halves.empty(half, channels)
+        for parity, rows in enumerate(x.rows):
+            sum_HC = taps_H2TC[:, parity, 1] + bias
+            for tap in (0, *range(2, self.config.taps)):
+                later, side = divmod(parity + tap - 1, 2)
+                if later < 0:
+                    sum_HC[1:] += taps_H2TC[:-1, side, tap]
+                else:
+                    sum_HC[: half - later] += taps_H2TC[later:, side, tap]
+            rows[:] = sum_HC
+        return x
 
 
-def _product(x_RC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """`x_RC @ matrix` in products of so few rows that OpenBLAS computes them on one thread.
+def _convolve(x: Halves, matrices_4CD: np.ndarray, bias: np.ndarray) -> Halves:
+    """The convolution whose kernel `_winograd` has prepared: tap k reads row t + k - 1, zeros outside."""
+    even, odd = x.rows
+    d_HC, m_HD = np.empty_like(even), np.empty((len(even), len(bias)), "float32")
+    y = Halves.empty(*m_HD.shape)
+    even_sum, odd_sum = y.rows
+    _product(np.subtract(x.odd[:-1], odd, out=d_HC), matrices_4CD[0], even_sum)
+    _product(np.add(even, odd, out=d_HC), matrices_4CD[1], odd_sum)
+    odd_sum += bias
+    even_sum += odd_sum
+    _product(np.subtract(odd, even, out=d_HC), matrices_4CD[2], m_HD)
+    even_sum += m_HD
+    odd_sum -= m_HD
+    _product(np.subtract(even, x.even[1:], out=d_HC), matrices_4CD[3], m_HD)
+    odd_sum -= m_HD
+    return y
+
+
+def _neighbors(x_RC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The convolution whose kernel `_stacked` has prepared."""
+    if len(matrix) == x_RC.shape[1]:
+        return x_RC @ matrix
+    count, channels = x_RC.shape
+    framed = np.zeros((count + 2, channels), "float32")
+    framed[1:-1] = x_RC
+    return np.dot(np.ndarray((count, 3 * channels), "float32", framed, strides=framed.strides), matrix)
+
+
+def _stacked(kernel: np.ndarray) -> np.ndarray:
+    """(taps, in, out) -> (taps * in, out): one matrix for a row and its neighbors side by side."""
+    return kernel.reshape(-1, kernel.shape[-1])
+
+
+def _winograd(kernel_3CD: np.ndarray) -> np.ndarray:
+    """The four matrices of a kernel of three taps."""
+    first, middle, last = kernel_3CD
+    return np.stack([first, (first + middle + last) / 2, (first - middle + last) / 2, last])
+
+
+def _product(x_HC: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+    """`x_HC @ matrix` in products of so few rows that OpenBLAS computes them on one thread.
 
     Threads wait for each other after every layer: that costs more than they save, and many times as much where another
     program has a core.
     """
     rows = max(1, (ONE_THREAD - 1) // matrix.size // 8 * 8)
-    if len(x_RC) <= rows:
-        return x_RC @ matrix
-    whole = len(x_RC) // rows * rows
-    out = np.empty((len(x_RC), matrix.shape[1]), "float32")
-    shape = whole // rows, rows, -1
-    np.matmul(x_RC[:whole].reshape(shape), matrix, out=out[:whole].reshape(shape))
-    np.matmul(x_RC[whole:], matrix, out=out[whole:])
-    return out
+    whole = len(x_HC) // rows * rows if len(x_HC) > rows else 0
+    if whole:
+        shape = whole // rows, rows, -1
+        np.matmul(x_HC[:whole].reshape(shape), matrix, out=out[:whole].reshape(shape))
+    if whole < len(x_HC):
+        np.matmul(x_HC[whole:], matrix, out=out[whole:])
 
 
 def _side_by_side(kernel: np.ndarray) -> np.ndarray:
     """(taps, in, out) -> (in, taps * out): one matrix product for all taps."""
     return np.concatenate(list(kernel), axis=1)
-
-
-def _shifted_sum(taps: np.ndarray, channels: int) -> np.ndarray:
-    """Sum over k of tap k at row t + k - 1, zeros outside; one tap stays as it is."""
-    if taps.shape[1] == channels:
-        return taps
-    x = taps[:, channels : 2 * channels].copy()
-    x[1:] += taps[:-1, :channels]
-    for k in range(2, taps.shape[1] // channels):
-        x[: 1 - k] += taps[k - 1 :, k * channels : (k + 1) * channels]
-    return x

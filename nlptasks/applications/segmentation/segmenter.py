@@ -14,7 +14,7 @@ from nlptasks.applications.segmentation.runtime import Runtime
 from nlptasks.applications.segmentation.storage import TASK, load_segmenter, save_segmenter
 from nlptasks.applications.segmentation.training import SegmenterOptions, train_segmenter
 from nlptasks.applications.segmentation.viterbi import FORBIDDEN, B, E, M, S, best_words, decode
-from nlptasks.text.units import LINE_END, SPACE, Units, code_points, split_units
+from nlptasks.text.units import LINE_END, SPACE, Units, code_points, cut_at, split_units
 
 CHUNK = 1 << 17
 """characters that are processed at a time; a longer line is split into stretches of this length"""
@@ -142,8 +142,7 @@ class Segmenter:
             ValueError: an unknown standard.
         """
         if isinstance(text, str):
-            starts = self.word_starts(text, standard).tolist()
-            return [text[i:j] for i, j in zip(starts, [*starts[1:], len(text)], strict=bool(text))]
+            return cut_at(text, self.word_starts(text, standard)) if text else []
         texts = list(text)
         if wrong := [item for item in texts if not isinstance(item, str)]:
             raise TypeError(f"segment takes a string or strings. Received: {type(wrong[0]).__name__}.")
@@ -172,13 +171,10 @@ class Segmenter:
         ends = np.cumsum(lengths + 1) - 1  # where the joining line ends stand
         cuts = np.unique(np.concatenate([ends[:-1], ends[:-1] + 1]))
         starts = self.word_starts(joined, standard, cuts[cuts < len(joined)])
-        bounds = np.append(starts, len(joined)).tolist()
+        words = cut_at(joined, starts)
         first = np.searchsorted(starts, ends - lengths).tolist()
         last = np.searchsorted(starts, ends).tolist()
-        return [
-            [joined[i:j] for i, j in zip(bounds[a:b], bounds[a + 1 : b + 1], strict=True)]
-            for a, b in zip(first, last, strict=True)
-        ]
+        return [words[a:b] for a, b in zip(first, last, strict=True)]
 
     def word_starts(self, text: str, standard: str | None = None, cuts: np.ndarray | None = None) -> np.ndarray:
         """Positions at which the words of a text start, in characters, ascending from 0.

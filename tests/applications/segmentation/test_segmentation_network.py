@@ -39,8 +39,13 @@ def network_scores(network, vocab, unit_ids, standard_id):
     return ops.convert_to_numpy(network(unit_ids, vocab.pair_ids(unit_ids), standards))
 
 
+@pytest.mark.parametrize(("table", "largest", "tolerance"), [("int16", 32_000, 5e-3), ("int32", 2**30, 1e-5)])
 @pytest.mark.parametrize(("preset", "fields"), SHAPES)
-def test_numpy_equals_keras(rng, preset, fields):
+def test_numpy_equals_keras_but_for_the_rounding_of_its_table(
+    rng, monkeypatch, preset, fields, table, largest, tolerance
+):
+    monkeypatch.setattr(numpy_runtime, "TABLE_TYPE", table)
+    monkeypatch.setattr(numpy_runtime, "LARGEST_SUM", largest)
     network, runtime = network_and_runtime(preset, fields)
     texts = ["".join(words) for words in sentences()] + random_texts(rng, 40)
     lines = [ids_of(runtime.vocab, line) for text in texts for line in text.splitlines() if line]
@@ -49,7 +54,9 @@ def test_numpy_equals_keras(rng, preset, fields):
         row[: len(line)] = line
     for line, scores in zip(lines, network_scores(network, runtime.vocab, together, 1), strict=True):
         expected = scores[: len(line)]
-        assert (np.abs(runtime.scores(line, 1) - expected) <= 1e-5 * np.maximum(1, np.abs(expected))).all()
+        for few in (0, 1000):
+            monkeypatch.setattr(numpy_runtime, "FEW", few)
+            assert (np.abs(runtime.scores(line, 1) - expected) <= tolerance * np.maximum(1, np.abs(expected))).all()
 
 
 @pytest.mark.parametrize(("preset", "fields"), SHAPES[:2])
@@ -58,7 +65,7 @@ def test_numpy_scores_lines_and_blocks_as_each_line_alone(monkeypatch, preset, f
     _, runtime = network_and_runtime(preset, fields)
     lines = ["".join(words) for words in sentences()]
     alone = np.concatenate([runtime.scores(ids_of(runtime.vocab, line), 2) for line in lines])
-    for block in (7, 64, 2048):
+    for block in (6, 64, 2048):
         monkeypatch.setattr(numpy_runtime, "BLOCK", block)
         unit_ids = ids_of(runtime.vocab, "\n\n".join(lines))
         np.testing.assert_allclose(runtime.scores(unit_ids, 2)[unit_ids != PAD], alone, rtol=0, atol=2e-5)
@@ -70,7 +77,8 @@ def test_a_product_in_parts_is_the_product(rng, monkeypatch):
     for multiplications in (1, 35 * 8 + 1, 35 * 24 + 1, 35 * 104 + 1):
         monkeypatch.setattr(numpy_runtime, "ONE_THREAD", multiplications)
         for length in (1, 8, 9, 24, 96, 101):
-            found = numpy_runtime._product(x[:length], matrix)
+            found = np.empty((length, 5), "float32")
+            numpy_runtime._product(x[:length], matrix, found)
             np.testing.assert_allclose(found, x[:length].astype("float64") @ matrix, rtol=0, atol=1e-5)
 
 

@@ -64,7 +64,7 @@ def test_parts_are_segmented_as_the_whole(rng, monkeypatch):
     line = "".join(rng.choice(characters, 3000))
     text = "\n".join([line[:100], line, "", line[:1999], line[500:1700]])
     whole = segmenter.segment(text)
-    for chunk, block in ((97, 13), (500, 64), (1024, 2048)):
+    for chunk, block in ((97, 12), (500, 64), (1024, 2048)):
         monkeypatch.setattr(segmentation, "CHUNK", chunk)
         monkeypatch.setattr(segmentation, "LOOK_AHEAD", 60)
         monkeypatch.setattr(runtime, "BLOCK", block)
