@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlptasks.backend.startup import ended_by_ctrl_c
+from nlptasks.catalogue import language, worded
+from nlptasks.errors import UserError
 
 if TYPE_CHECKING:
     from nlptasks.console import Command
@@ -34,13 +36,13 @@ COMPLETION = "--print-completion"
 
 def usage() -> str:
     """The overview of all commands."""
-    lines = ["usage: nlptasks APPLICATION VERB [OPTIONS]", "", "applications:"]
-    lines += [f"  {word:16}{about}" for word, (_, about) in APPLICATIONS.items()]
-    lines += ["", "short forms:"]
-    lines += [f"  {word:16}nlptasks {' '.join(words)}" for word, words in SHORT_FORMS.items()]
-    lines += ["", f"nlptasks {COMPLETION} bash (or zsh, tcsh) writes a script that completes commands."]
-    lines += ["nlptasks APPLICATION --help lists its verbs; nlptasks APPLICATION VERB --help their options;"]
-    lines += ["nlptasks --version says which version this is."]
+    lines = [worded("usage: nlptasks APPLICATION VERB [OPTIONS]"), "", worded("applications:")]
+    lines += [f"  {word:16}{worded(about)}" for word, (_, about) in APPLICATIONS.items()]
+    lines += ["", worded("short forms:")]
+    lines += [f"  {word:16}nlptasks {' '.join(both)}" for word, both in SHORT_FORMS.items()]
+    lines += ["", worded("nlptasks --print-completion bash (or zsh, tcsh) writes a script that completes commands.")]
+    lines += [worded("nlptasks APPLICATION --help lists its verbs; nlptasks APPLICATION VERB --help their options;")]
+    lines += [worded("nlptasks --version says which version this is.")]
     return "\n".join(lines)
 
 
@@ -57,7 +59,8 @@ def parse(arguments: Sequence[str]) -> "Command":
         word, *short = SHORT_FORMS[word]
         rest = [*short, *rest]
     if word not in APPLICATIONS:
-        console.say(f"error: {word}: no such application; one of {', '.join([*APPLICATIONS, *SHORT_FORMS])}.")
+        known = ", ".join([*APPLICATIONS, *SHORT_FORMS])
+        console.say_error(UserError("{word}: no such application; one of {known}.", word=word, known=known))
         raise SystemExit(console.USAGE)
     word, *rest = aliases.translate([word, *rest], console.say)
     module = importlib.import_module(APPLICATIONS[word][0])
@@ -75,6 +78,11 @@ def main(arguments: Sequence[str] | None = None, before: Sequence[str] = ()) -> 
         from nlptasks import console
 
         words = [*before, *(sys.argv[1:] if arguments is None else arguments)]
+        try:
+            language()
+        except UserError as error:
+            console.say(f"error: {error}")
+            return console.USAGE
         try:
             command = _asked(words)
             sys.stdout.flush()

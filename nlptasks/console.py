@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, Protocol, Union
 
 from nlptasks.backend.packages import choose_backend, naming_packages, require_packages
 from nlptasks.backend.startup import set_environment
+from nlptasks.catalogue import CHINESE, language, message, worded
 from nlptasks.errors import UserError, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.options import Options, unchecked
@@ -43,14 +44,26 @@ def parse(commands: Mapping[str, type] | type, description: str, arguments: Sequ
     Raises:
         SystemExit: the line is wrong (status 2, and the reason on standard error) or asks for help (0).
     """
+    if language() == CHINESE:
+        from nlptasks.catalogue.pages import page
+
+        if (asked := page(commands, description, arguments, program)) is not None:
+            sys.stdout.write(asked)
+            raise SystemExit(OK)
     import tyro
+
+    from nlptasks.catalogue.arguments import refusing
 
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     shared: dict[str, Any] = {"prog": program, "description": description, "args": list(arguments), "config": config}
-    with unchecked():  # `run` says what is wrong in one line
-        if isinstance(commands, type):
-            return tyro.cli(commands, **shared)
-        return tyro.extras.subcommand_cli_from_dict(dict(commands), **shared)
+    try:
+        with unchecked(), refusing(program, arguments):  # `run` says what is wrong in one line
+            if isinstance(commands, type):
+                return tyro.cli(commands, **shared)
+            return tyro.extras.subcommand_cli_from_dict(dict(commands), **shared)
+    except UserError as error:
+        say_error(error)
+        raise SystemExit(USAGE) from None
 
 
 def print_completion(commands: Mapping[str, Mapping[str, type] | type], shells: Sequence[str]) -> NoReturn:
@@ -99,7 +112,7 @@ def run(command: Command) -> int:
             command.run()
         sys.stdout.flush()
     except TrainingInterrupted:
-        say("interrupted; the run is saved: the same command with --resume continues it.")
+        say(worded("interrupted; the run is saved: the same command with --resume continues it."))
         return INTERRUPTED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -107,9 +120,14 @@ def run(command: Command) -> int:
         return leave_pipe()
     except (ValueError, OSError) as error:
         logger.debug("details", exc_info=True)
-        say(f"error: {_one_line(error)}")
+        say_error(error)
         return USAGE
     return OK
+
+
+def say_error(error: BaseException) -> None:
+    """Shows an error in one line, in the language of the user."""
+    say(worded("error: ") + " ".join(message(error, flag_of).split()))
 
 
 def _require_characters(command: Command) -> None:
@@ -118,7 +136,7 @@ def _require_characters(command: Command) -> None:
         value = getattr(command, name, None)
         for text in [value] if isinstance(value, str) else value or ():
             if isinstance(text, str) and _NO_CHARACTER.search(text):
-                raise UserError(f"{{field:{name}}} is not UTF-8. Received: {{text!a}}.", text=text)
+                raise UserError("{field:{name}} is not UTF-8. Received: {text!a}.", name=name, text=text)
 
 
 def leave_pipe() -> int:
@@ -126,9 +144,3 @@ def leave_pipe() -> int:
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join((error.render(flag_of) if isinstance(error, UserError) else str(error)).split())

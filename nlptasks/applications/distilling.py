@@ -102,7 +102,8 @@ def require_own_options(options: DistillingOptions, application: str, own: Colle
     for field in dataclasses.fields(DistillingOptions):
         if field.name not in (*_OF_ALL, *own) and getattr(options, field.name) != field.default:
             raise UserError(
-                f"{{field:{field.name}}} does not go with {{field:task}} {{application}}; leave it out.",
+                "{field:{name}} does not go with {field:task} {application}; leave it out.",
+                name=field.name,
                 application=application,
             )
 
@@ -133,8 +134,9 @@ def model_settings(
     for name, value in given.items():
         if value not in (None, False, settings.get(name)):
             raise UserError(
-                f"{{field:{name}}} {{value}} is not what {{predecessor}} has, {{has}}; leave it out: the predecessor's "
-                "settings hold.",
+                "{field:{name}} {value} is not what {predecessor} has, {has}; leave it out: the predecessor's settings "
+                "hold.",
+                name=name,
                 value=value,
                 predecessor=options.predecessor,
                 has=settings.get(name),

@@ -87,8 +87,9 @@ class FromCheckpoint(TransformerTraining):
         require_at_least(self, 1, *self.SCRATCH_DEFAULTS)
         if not self.from_scratch and (given := self._scratch_options()):
             raise UserError(
-                f"{{field:{given[0]}}} goes with random weights. Received: {{field:checkpoint}} {{checkpoint}}; leave "
-                "one of them out.",
+                "{field:{name}} goes with random weights. Received: {field:checkpoint} {checkpoint}; leave one of them "
+                "out.",
+                name=given[0],
                 checkpoint=self.checkpoint,
             )
 

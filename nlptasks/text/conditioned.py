@@ -10,6 +10,11 @@ from nlptasks.errors import UserError
 from nlptasks.files import PathLike
 from nlptasks.text.tables import read_table, require_names
 
+_NO_COLUMN = (
+    "{place}: the first line has no column {name!r} (it reads {shown}); choose among these with {field:text_column} "
+    "and {field:label_columns}, or name the columns of a file without such a line with {field:columns}."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class ConditionedText:
@@ -95,7 +100,7 @@ def read_conditioned(path: PathLike, columns: ConditionColumns) -> list[Conditio
     """
     found: list[ConditionedText] = []
     size: int | None = None
-    for place, row in read_table(path, columns.wanted, columns.names, "{field:text_column} and {field:label_columns}"):
+    for place, row in read_table(path, columns.wanted, columns.names, _NO_COLUMN):
         text = row[columns.text]
         if not isinstance(text, str):
             raise ValueError(f"{place}: {columns.text!r} must be a string. Received: {type(text).__name__}.")

@@ -13,7 +13,11 @@ from nlptasks.files import PathLike
 from nlptasks.text.tables import read_table, require_names
 
 _SHOWN = 20  # of the known labels, in an error
-_OPTIONS = "{field:text_column}, {field:second_text_column} and {field:label_column}"
+_NO_COLUMN = (
+    "{place}: the first line has no column {name!r} (it reads {shown}); choose among these with {field:text_column}, "
+    "{field:second_text_column} and {field:label_column}, or name the columns of a file without such a line with "
+    "{field:columns}."
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def read_labeled(path: PathLike, columns: Columns | None = None) -> list[Labeled
     """
     columns = columns or Columns()
     found = []
-    for place, row in read_table(path, columns.wanted, columns.names, _OPTIONS):
+    for place, row in read_table(path, columns.wanted, columns.names, _NO_COLUMN):
         texts: list[Any] = []
         for name in (columns.text, columns.second_text):
             text = None if name is None else row[name]

@@ -12,7 +12,7 @@ _ANY_LENGTH = 2**31 - 1  # what a C long holds everywhere
 
 
 def read_table(
-    path: PathLike, wanted: Sequence[str], names: Sequence[str] | None, options: str
+    path: PathLike, wanted: Sequence[str], names: Sequence[str] | None, no_column: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Read the rows of a file.
 
@@ -23,7 +23,8 @@ def read_table(
         path: the file, UTF-8, plain or gzip; blank lines are skipped.
         wanted: names of the columns that must be there.
         names: of all columns of a tab-separated or CSV file without a header; None: its first line has them.
-        options: the options that choose columns, for an error: a template as `UserError` takes it.
+        no_column: the error where a wanted column is not there, which names the options that choose columns: a template
+            as `UserError` takes it, with `place`, the `name` of the column, and those `shown` in its place.
 
     Yields:
         Place (file and line) and values by column.
@@ -39,7 +40,7 @@ def read_table(
     for number, fields in _csv_fields(path) if name.endswith(".csv") else _tab_fields(path):
         if names is None:
             names = tuple(fields)
-            _require_columns(names, wanted, options, f"{path}:{number}")
+            _require_columns(names, wanted, no_column, f"{path}:{number}")
             continue
         if len(fields) != len(names):
             raise ValueError(
@@ -58,18 +59,11 @@ def require_names(names: Sequence[str], wanted: Sequence[str]) -> None:
             )
 
 
-def _require_columns(names: Sequence[str], wanted: Sequence[str], options: str, place: str) -> None:
+def _require_columns(names: Sequence[str], wanted: Sequence[str], no_column: str, place: str) -> None:
     for name in wanted:
         if names.count(name) != 1:
             shown = ", ".join(repr(n if len(n) < 20 else n[:20] + "…") for n in names)
-            raise UserError(
-                "{place}: the first line has no column {name!r} (it reads {shown}); choose among these with "
-                + options
-                + ", or name the columns of a file without such a line with {field:columns}.",
-                place=place,
-                name=name,
-                shown=shown,
-            )
+            raise UserError(no_column, place=place, name=name, shown=shown)
 
 
 def _tab_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:

@@ -46,7 +46,9 @@ def require_at_least(options: object, least: int, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and value < least:
-            raise UserError(f"{{field:{name}}} must be at least {least}. Received: {{value}}.", value=value)
+            raise UserError(
+                "{field:{name}} must be at least {least}. Received: {value}.", name=name, least=least, value=value
+            )
 
 
 def require_positive(options: object, *names: str) -> None:
@@ -54,7 +56,7 @@ def require_positive(options: object, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and not value > 0:
-            raise UserError(f"{{field:{name}}} must be positive. Received: {{value}}.", value=value)
+            raise UserError("{field:{name}} must be positive. Received: {value}.", name=name, value=value)
 
 
 def require_share(options: object, *names: str) -> None:
@@ -62,7 +64,7 @@ def require_share(options: object, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if not 0 <= value <= 1:
-            raise UserError(f"{{field:{name}}} must lie in [0, 1]. Received: {{value}}.", value=value)
+            raise UserError("{field:{name}} must lie in [0, 1]. Received: {value}.", name=name, value=value)
 
 
 def require_one_of(options: object, **choices: tuple[str, ...]) -> None:
@@ -71,7 +73,8 @@ def require_one_of(options: object, **choices: tuple[str, ...]) -> None:
         value = getattr(options, name)
         if value is not None and value not in allowed:
             raise UserError(
-                f"{{field:{name}}} must be one of {{allowed}}. Received: {{value!r}}.",
+                "{field:{name}} must be one of {allowed}. Received: {value!r}.",
+                name=name,
                 allowed=", ".join(allowed),
                 value=value,
             )

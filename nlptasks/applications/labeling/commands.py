@@ -108,9 +108,10 @@ class Predict(OnKeras):
         require_output(self.output, self.data)
         texts = list(self.texts) if self.data is None else list(read_texts(self.data))
         if empty := [i for i, text in enumerate(texts, 1) if not text.strip()]:
-            where = "{field:texts}" if self.data is None else "{data}"
+            if self.data is None:
+                raise UserError("{field:texts}: text {number} is empty; there is nothing to label.", number=empty[0])
             raise UserError(
-                where + ": text {number} is empty; there is nothing to label.", data=self.data, number=empty[0]
+                "{path}: text {number} is empty; there is nothing to label.", path=self.data, number=empty[0]
             )
         labeler = load_labeler(self.model)
         found = _predict(labeler, texts)

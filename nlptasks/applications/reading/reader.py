@@ -187,7 +187,9 @@ class Reader:
             )
         for name, value in (("beam_size", beam_size), ("rows", rows)):
             if value < 1:
-                raise UserError(f"{{field:{name}}} must be at least 1. Received: {{value}}.", value=value)
+                raise UserError(
+                    "{field:{name}} must be at least {least}. Received: {value}.", name=name, least=1, value=value
+                )
         for index, (question, passages) in enumerate(questions):
             if not question.strip():
                 raise UserError("question {index} is empty; ask something.", index=index)

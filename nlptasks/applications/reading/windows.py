@@ -33,7 +33,10 @@ class ReadingLengths:
         for name, least in (("passage_length", 3), ("question_length", 2), ("answer_length", 2)):
             if getattr(self, name) < least:
                 raise UserError(
-                    f"{{field:{name}}} must be at least {least}. Received: {{value}}.", value=getattr(self, name)
+                    "{field:{name}} must be at least {least}. Received: {value}.",
+                    name=name,
+                    least=least,
+                    value=getattr(self, name),
                 )
         if self.stride is not None and not 1 <= self.stride <= self.passage_length - 2:
             raise UserError(
@@ -78,7 +81,10 @@ class SpanLengths:
         for name, most in (least | {"width_multiple": 1}).items():
             if getattr(self, name) < most:
                 raise UserError(
-                    f"{{field:{name}}} must be at least {most}. Received: {{value}}.", value=getattr(self, name)
+                    "{field:{name}} must be at least {least}. Received: {value}.",
+                    name=name,
+                    least=most,
+                    value=getattr(self, name),
                 )
         if not 1 <= self.stride <= self.least_room:
             raise UserError(

@@ -1,0 +1,124 @@
+"""What commands say in Chinese: one catalogue by the English text, and the choice of the language.
+
+The library speaks English: `str(error)` stays as it is. A command asks here when it shows something. `zh/*.json` hold
+the Chinese of each English text; tests/test_catalogue.py names those that lack it. `NLPTASKS_LANG=zh` or `en` chooses;
+otherwise the locale does (`LC_ALL`, `LC_MESSAGES`, `LANG`).
+"""
+
+import functools
+import json
+import os
+import re
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+from nlptasks.errors import UserError
+
+ENGLISH, CHINESE = "en", "zh"
+VARIABLE = "NLPTASKS_LANG"
+LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
+"""environment variables of the locale; the first one that is set counts"""
+FOLDER = Path(__file__).parent / CHINESE
+ERRORS, HELP, SYSTEM = "errors", "help", "system"
+"""files of the catalogue: templates of errors and the phrases in them; help; messages of the system"""
+LONGEST = 2000
+"""characters of a text that is looked for among the templates"""
+_CHINESE = "[\u4e00-\u9fff]"
+
+
+def language() -> str:
+    """`zh` or `en`.
+
+    Raises:
+        UserError: NLPTASKS_LANG is neither.
+    """
+    if given := os.environ.get(VARIABLE):
+        if given not in (ENGLISH, CHINESE):
+            raise UserError(
+                "the environment variable NLPTASKS_LANG must be zh or en. Received: {given!r}; correct it or unset it.",
+                given=given,
+            )
+        return given
+    locale = next((value for name in LOCALES if (value := os.environ.get(name))), "")
+    return CHINESE if locale.lower().startswith(CHINESE) else ENGLISH
+
+
+@functools.cache
+def texts(kind: str) -> dict[str, str]:
+    """A file of the catalogue: English text -> Chinese text."""
+    found: dict[str, str] = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def worded(english: str) -> str:
+    """A text of the help, or a note, in the language of the user."""
+    return english if language() == ENGLISH else texts(HELP).get(english, english)
+
+
+def message(error: BaseException, name_of: Callable[[str], str]) -> str:
+    """The text of an error in the language of the user.
+
+    Args:
+        name_of: turns the name of a field into the name that is shown.
+    """
+    chinese = language() == CHINESE
+    if isinstance(error, UserError):
+        return (_chinese_error(error) if chinese else error).render(name_of)
+    if isinstance(error, OSError) and error.strerror:
+        reason = texts(SYSTEM).get(error.strerror, error.strerror) if chinese else error.strerror
+        return f"{error.filename}{'：' if chinese else ': '}{reason}" if error.filename else reason
+    return chinese_of(str(error)) if chinese else str(error)
+
+
+def chinese_of(text: str) -> str:
+    """The Chinese of the finished text of an error, which is found by its template; what has none stays as it is."""
+    from nlptasks.catalogue.matching import match
+
+    if len(text) > LONGEST:
+        return text
+    known = texts(ERRORS)
+    found = match(text, known)
+    for place in re.finditer(": ", text):  # what stands before may be the place of an error that is known by itself
+        if (inner := match(text[place.end() :], known)) and (found is None or inner.weight >= found.weight):
+            return f"{chinese_of(text[: place.start()])}：{chinese_of(text[place.end() :])}"
+    if found is not None:
+        return _filled(found.template, {name: chinese_of(value) for name, value in found.values.items()})
+    for sign, chinese_sign in (("; ", "；"), (": ", "：")):
+        head, apart, rest = text.partition(sign)
+        if apart and (chinese := chinese_of(head)) != head:
+            return f"{chinese}{chinese_sign}{chinese_of(rest)}"
+    return text
+
+
+def _chinese_error(error: UserError) -> UserError:
+    if (template := texts(ERRORS).get(error.template)) is None:
+        return error
+    values = {
+        name: chinese_of(str(value)) if isinstance(value, str | BaseException) else value
+        for name, value in error.values.items()
+    }
+    return UserError(template, **values)
+
+
+def name_in(field: str | None, form: str | None) -> str:
+    """The name of a brace: `path` of `{path!r}`, `field:top` of `{field:top}`."""
+    return f"{field}:{form}" if field == "field" else field or ""
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    """A template with its values; no space stands between Chinese and Chinese."""
+    done = ""
+    for literal, field, form, _ in string.Formatter().parse(template):
+        done = _joined(done, literal)
+        if field is not None:
+            done = _joined(done, values[name_in(field, form)])
+    return done
+
+
+def _joined(first: str, second: str) -> str:
+    if re.search(f"{_CHINESE} $", first) and re.match(_CHINESE, second):
+        return first[:-1] + second
+    if re.search(f"{_CHINESE}$", first) and re.match(f" {_CHINESE}", second):
+        return first + second[1:]
+    return first + second

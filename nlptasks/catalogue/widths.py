@@ -1,0 +1,25 @@
+"""Text in columns of a terminal, where a Chinese character takes two."""
+
+import re
+import unicodedata
+
+_PIECES = re.compile(r"[（「“《]*(?:[!-~]+|[^\s（「“《])[，。；：、？！）」”》…]*|\s+")
+
+
+def width(text: str) -> int:
+    """The number of columns that a text takes."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def wrapped(text: str, columns: int, indent: str = "") -> list[str]:
+    """The lines of a text, none wider than `columns` if it can be helped.
+
+    A line may end between Chinese characters, but not before a closing mark, behind an opening one or inside a word.
+    """
+    lines, line = [], ""
+    for piece in _PIECES.findall(text):
+        if line and width(indent + line + piece.rstrip()) > columns:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece if line else piece.lstrip()
+    return [indent + each for each in [*lines, line.rstrip()] if each]

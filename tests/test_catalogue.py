@@ -1,0 +1,357 @@
+"""Commands in Chinese: every text of the help and of an error has its Chinese, and is shown where it shall be."""
+
+import ast
+import io
+import json
+import keyword
+import re
+import string
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nlptasks import command as command_line
+from nlptasks import console
+from nlptasks.catalogue import ERRORS, FOLDER, HELP, SYSTEM, chinese_of, language, message, name_in, pages, texts
+from nlptasks.catalogue.widths import width, wrapped
+from nlptasks.errors import UserError, flag_of
+
+pytestmark = pytest.mark.once
+ROOT = Path(__file__).parents[1]
+USER_ERRORS = ("UserError", "DivergedError", "MissingPackageError")
+NOT_SHOWN = ("TypeError", "AttributeError", "IndexError", "KeyError", "NotImplementedError")
+"""mistakes of a program, which no command shows"""
+LETTERS, CHINESE = re.compile("[A-Za-z]{2}"), re.compile("[\u4e00-\u9fff]")
+
+
+# What must have its Chinese
+
+
+def template_of(node: ast.expr, finished: bool = False) -> list[str]:
+    """The templates that a string of a source can be: a string, one with values in it, or the choice of two.
+
+    Args:
+        finished: a string without values is no template, and its braces are braces.
+    """
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value.replace("{", "{{").replace("}", "}}") if finished else node.value]
+    if isinstance(node, ast.IfExp):
+        return template_of(node.body, finished) + template_of(node.orelse, finished)
+    if not isinstance(node, ast.JoinedStr):
+        return []
+    parts, names = [], []
+    for part in node.values:
+        if isinstance(part, ast.Constant):
+            parts.append(part.value.replace("{", "{{").replace("}", "}}"))
+        else:
+            found = re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", ast.unparse(part.value)))
+            name = next((each for each in reversed(found) if not keyword.iskeyword(each)), "value")
+            names.append(name)
+            parts.append("{" + (name if names.count(name) == 1 else f"{name}_{names.count(name)}") + "}")
+    return ["".join(parts)]
+
+
+def phrases_in(node: ast.expr) -> list[str]:
+    """The words that a value of a message is one or the other of."""
+    choices = [each for each in ast.walk(node) if isinstance(each, ast.IfExp)]
+    found = [each.value for one in choices for each in (one.body, one.orelse) if isinstance(each, ast.Constant)]
+    return [each for each in found if isinstance(each, str) and LETTERS.search(each)]
+
+
+def errors_in(source: str) -> Iterator[str]:
+    """Templates of the errors that a source raises, and phrases in them."""
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    named = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and "{field:" in str(node.value) and id(node) not in docstrings:
+            yield str(node.value)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            named.setdefault(node.targets[0].id, []).append(node.value)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).split(".")[-1]
+        if not re.fullmatch(r"[A-Z]\w*Error", name) or name in NOT_SHOWN or not node.args:
+            continue
+        given = named.get(node.args[0].id, []) if isinstance(node.args[0], ast.Name) else [node.args[0]]
+        for template in (each for one in given for each in template_of(one, name not in USER_ERRORS)):
+            if LETTERS.search("".join(literal for literal, *_ in string.Formatter().parse(template))):
+                yield template
+        for value in [*(each.value for each in node.keywords), *(given if name not in USER_ERRORS else [])]:
+            yield from phrases_in(value) if not isinstance(value, ast.IfExp) or value not in given else []
+
+
+def strings_in(source: str) -> Iterator[str]:
+    """Every string of a source, as a template."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            yield from {*template_of(node), *template_of(node, True)}
+
+
+def helps() -> Iterator[str]:
+    """What the pages of help say."""
+    for _, about in command_line.APPLICATIONS.values():
+        yield about
+    for application in command_line._all_commands().values():
+        for each in [application] if isinstance(application, type) else application.values():
+            yield from pages.paragraphs(each)
+            for option in pages.dataclasses.fields(each):
+                yield from pages.help_of(each, option.name)
+    for module, _ in command_line.APPLICATIONS.values():
+        yield (sys.modules[module].__doc__ or "").splitlines()[0]
+    for name in ("command", "console"):
+        for node in ast.walk(ast.parse((ROOT / "nlptasks" / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "worded":
+                yield from template_of(node.args[0])
+
+
+def sources() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted((ROOT / "nlptasks").rglob("*.py"))]
+
+
+def shown(missing: list[str], kind: str) -> str:
+    """What is to be filled in, as it stands in the file."""
+    lines = ",\n".join(f'  {json.dumps(each, ensure_ascii=False)}: ""' for each in dict.fromkeys(missing))
+    return f"{len(missing)} texts have no Chinese; write it into nlptasks/catalogue/zh/{kind}.json:\n{lines}"
+
+
+def test_every_error_has_its_chinese():
+    missing = [each for source in sources() for each in errors_in(source) if each not in texts(ERRORS)]
+    assert not missing, shown(missing, ERRORS)
+
+
+def test_every_text_of_the_help_has_its_chinese():
+    missing = [each for each in helps() if each not in texts(HELP)]
+    assert not missing, shown(missing, HELP)
+
+
+def test_chinese_has_an_english_text_that_is_still_there():
+    known = {each for source in sources() for each in strings_in(source)} | set(helps())
+    assert [each for kind in (ERRORS, HELP) for each in texts(kind) if each not in known] == []
+
+
+def names_in(template: str) -> set[str]:
+    return {name_in(field, form) for _, field, form, _ in string.Formatter().parse(template) if field is not None}
+
+
+def test_chinese_has_the_values_of_the_english_text():
+    raised = {each for source in sources() for each in errors_in(source)}
+    wrong = [each for each, chinese in texts(ERRORS).items() if each in raised and names_in(chinese) != names_in(each)]
+    assert wrong == []
+
+
+def test_chinese_is_chinese_that_a_terminal_in_gbk_can_write():
+    for kind in (ERRORS, HELP, SYSTEM):
+        pairs = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"), object_pairs_hook=list)
+        assert len(pairs) == len(texts(kind)), "a text stands there twice"
+        for english, chinese in texts(kind).items():
+            assert CHINESE.search(chinese), english
+            assert chinese.encode("gbk").decode("gbk") == chinese
+            assert not re.search(r"[\u4e00-\u9fff][,;:?!](?:\s|$)", chinese), f"half-width punctuation: {chinese}"
+
+
+def test_a_text_without_its_chinese_is_found():
+    source = (
+        "raise UserError('{a} is {b!r}.', a=1, b='one thing' if x else 'two')\n"
+        "raise ValueError(f'{path}: {len(lines)} lines {x[\"of\"]:.2f} {{y}}')\nraise ValueError(f'{path}: {error}')\n"
+        "word = f'{self.path}: no word'\nraise OSError(word)\nraise TypeError('no list')"
+    )
+    assert list(errors_in(source)) == [
+        *("{a} is {b!r}.", "one thing", "two", "{path}: {lines} lines {x} {{y}}", "{path}: no word"),
+    ]
+
+
+# Which language
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Sets the variables that choose the language, and no others of them."""
+
+    def choose(**values):
+        for name in ("NLPTASKS_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    choose()
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "en"),
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "zh_TW"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "LC_MESSAGES": "de_DE.UTF-8"}, "en"),
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "zh_CN.GBK"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": ""}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "NLPTASKS_LANG": "en"}, "en"),
+        ({"LC_ALL": "C", "NLPTASKS_LANG": "zh"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "NLPTASKS_LANG": ""}, "zh"),
+    ],
+)
+def test_the_locale_chooses_the_language_unless_nlptasks_lang_does(environment, values, expected):
+    environment(**values)
+    assert language() == expected
+
+
+def test_another_language_is_refused(environment, capsys):
+    environment(NLPTASKS_LANG="fr")
+    assert command_line.main(["--help"]) == 2
+    expected = "error: the environment variable NLPTASKS_LANG must be zh or en. Received: 'fr'; correct it or unset it."
+    assert capsys.readouterr().err.splitlines() == [expected]
+
+
+# Errors
+
+
+def test_an_error_is_chinese_on_the_command_line_and_english_in_python(environment, capsys, tmp_path):
+    words = ["segment", "--model", str(tmp_path / "none")]
+    environment(NLPTASKS_LANG="zh")
+    assert command_line.main([*words, "--processes", "0"]) == 2
+    assert command_line.main(words) == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "错误：--processes 至少为 1，实际为 0。"
+    assert shown[1].startswith(f"错误：{tmp_path / 'none'}：没有这个目录；")
+    assert len(shown) == 2
+    error = UserError("{field:{name}} must be at least {least}. Received: {value}.", name="top", least=1, value=0)
+    assert str(error) == "top must be at least 1. Received: 0."
+    assert message(error, flag_of) == "--top 至少为 1，实际为 0。"
+    environment()
+    assert message(error, flag_of) == "--top must be at least 1. Received: 0."
+
+
+def test_an_error_of_the_library_is_found_by_its_template():
+    assert chinese_of("a.json:3: invalid JSON at column 15: Expecting value; correct the file there.") == (
+        "a.json:3：第 15 列不是合法的 JSON（Expecting value）；请改正此处。"
+    )
+    assert chinese_of("run: top must be at least 1. Received: top=0.") == "run：top 至少为 1，实际为 top=0。"
+    assert chinese_of("a.json: item 2: the key 'id' is missing. Received: 'text'; add it.") == (
+        "a.json：第 2 项：缺少键 'id'，实际有 'text'；请加上。"
+    )
+    assert chinese_of("a.json: expected a JSON object. Received: a list.") == "a.json：应为 JSON 对象，实际为列表。"
+    assert chinese_of("nothing that is known: 3") == "nothing that is known: 3"
+
+
+def test_an_error_of_the_system_is_chinese(environment):
+    environment(NLPTASKS_LANG="zh")
+    assert message(FileNotFoundError(2, "No such file or directory", "a.txt"), flag_of) == "a.txt：没有这个文件或目录"
+    assert message(OSError(28, "No space left on device"), flag_of) == "磁盘空间不足"
+
+
+WRONG_LINES = [
+    (["segmentation"], "nlptasks segmentation needs a verb", "nlptasks segmentation 后面缺少子命令"),
+    (["segmentation", "cut"], "knows no cut; its verbs are train, evaluate, segment", "不认识 cut；子命令有"),
+    (["cut"], "cut: no such application; one of reading,", "cut：没有这个应用"),
+    (["segment", "--processes"], "--processes needs a value; see nlptasks", "--processes 后面缺少取值"),
+    (
+        ["segment", "--processes", "many"],
+        "--processes takes a whole number. Received: 'many'.",
+        "应为整数，实际为 'many'",
+    ),
+    (
+        ["segment", "--textt", "好"],
+        "knows no --textt, 好; did you mean --text",
+        "不认识 --textt, 好；是不是想写 --text",
+    ),
+    (["segment", "--fo"], "knows no --fo; nlptasks segmentation --help lists", "不认识 --fo；"),
+    (["segmentation", "evaluate"], "needs --gold PATH; nlptasks segmentation evaluate --help", "缺少 --gold PATH；"),
+    (
+        ["segmentation", "evaluate", "--foo"],
+        "knows no --foo, and needs --gold PATH; nlptasks segmentation evaluate --help",
+        "不认识 --foo，还缺少 --gold PATH；",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "english", "chinese"), WRONG_LINES)
+def test_a_line_that_cannot_be_parsed_is_one_line_in_both_languages(environment, capsys, words, english, chinese):
+    for chosen, start, expected in (("en", "error: ", english), ("zh", "错误：", chinese)):
+        environment(NLPTASKS_LANG=chosen)
+        with pytest.raises(SystemExit) as ended:
+            command_line.main(words)
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(start)
+        assert expected in err
+
+
+# Help
+
+
+def every_command() -> Iterator[tuple[str, str, type]]:
+    for application, (module, _) in command_line.APPLICATIONS.items():
+        command_line._all_commands()
+        for verb, each in sys.modules[module].COMMANDS.items():
+            yield application, verb, each
+
+
+def help_of(words: list[str], capsys) -> str:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main([*words, "--help"])
+    assert ended.value.code in (0, None)
+    return capsys.readouterr().out
+
+
+def test_help_in_chinese_names_the_options_that_tyro_names(environment, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    flag = re.compile(r"^[ │]*(--[a-z][a-z-]*)\b", re.MULTILINE)
+    for application, verb, _ in every_command():
+        environment(NLPTASKS_LANG="en")
+        english = flag.findall(help_of([application, verb], capsys))
+        environment(NLPTASKS_LANG="zh")
+        chinese = help_of([application, verb], capsys)
+        assert sorted(flag.findall(chinese)) == sorted(english), (application, verb)
+        assert max(map(width, chinese.splitlines())) <= 100
+        assert chinese.startswith(f"用法：nlptasks {application} {verb} [选项]")
+
+
+def test_help_of_an_application_lists_its_verbs(environment, capsys):
+    environment(LANG="zh_CN.UTF-8")
+    found = help_of(["segmentation"], capsys)
+    assert re.findall(r"^  (\w+)  ", found, re.MULTILINE) == ["train", "evaluate", "segment"]
+    assert command_line.main([]) == 0
+    out = capsys.readouterr().out
+    assert "用法：nlptasks 应用 子命令 [选项]" in out
+    assert all(f"  {name}" in out for name in command_line.APPLICATIONS)
+
+
+def test_defaults_and_values_are_shown(environment, capsys):
+    environment(NLPTASKS_LANG="zh")
+    found = help_of(["segment"], capsys)
+    assert re.search(r"--processes 整数 +.*（默认：1）", found)
+    assert re.search(r"--text 文本 ", found)
+    assert re.search(r"--json  ", found)
+    assert found.startswith("用法：nlptasks segmentation segment [选项] [文本 ...]")
+
+
+def test_lines_end_between_chinese_characters_and_not_at_marks():
+    text = "一个很长的句子，里面有 nlptasks 和（括号）。"
+    assert width("好a，") == 5
+    lines = wrapped(text, 12)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert all(width(line) <= 12 for line in lines)
+    assert not any(line[0] in "，。）" or line[-1] in "（" for line in lines)
+
+
+def test_what_a_box_of_the_parser_says_and_is_not_known_is_shown_as_it_is(environment, monkeypatch):
+    from nlptasks.catalogue import arguments
+
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+
+    def end():
+        with arguments.refusing("nlptasks x", []):
+            sys.stderr.write("╭─ News ─╮\n│ text   │\n╰────────╯\n")
+            raise SystemExit(2)
+
+    with pytest.raises(SystemExit):
+        end()
+    assert "text" in shown.getvalue()
+    assert console.USAGE == 2
