@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, Protocol, Union
 from nlptasks.backend.packages import choose_backend, naming_packages, require_packages
 from nlptasks.backend.startup import set_environment
 from nlptasks.catalogue import CHINESE, language, message, worded
-from nlptasks.errors import UserError, flag_of
+from nlptasks.errors import UserError, fields_named, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.options import Options, unchecked
 from nlptasks.train.progress import progress_bar, say
@@ -108,7 +108,7 @@ def run(command: Command) -> int:
         choose_backend()
         if hasattr(command, "packages"):
             require_packages(*command.packages())
-        with naming_packages():
+        with naming_packages(), fields_named(flag_of):
             command.run()
         sys.stdout.flush()
     except TrainingInterrupted:

@@ -1,8 +1,27 @@
 """Errors that a user can fix. A command and a Python program can each show option names in their own form."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
+
+_name_of: contextvars.ContextVar[Callable[[str], str]] = contextvars.ContextVar("name_of", default=str)
+
+
+@contextlib.contextmanager
+def fields_named(name_of: Callable[[str], str]) -> Iterator[None]:
+    """Inside this block `rendered` turns the names of fields by `name_of`: a command shows them as flags."""
+    token = _name_of.set(name_of)
+    try:
+        yield
+    finally:
+        _name_of.reset(token)
+
+
+def rendered(template: str, values: Mapping[str, object]) -> str:
+    """A template in the form of `UserError` with its values."""
+    return template.format(field=_Field(_name_of.get()), **values)
 
 
 class UserError(ValueError):

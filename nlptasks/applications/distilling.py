@@ -157,7 +157,8 @@ def require_trained_labels(labels: Sequence[str], known: Sequence[str], path: Pa
             known=", ".join(known[:5]) + (", ..." if len(known) > 5 else ""),
         )
     if missing := [label for label in known if label not in labels]:
-        say(f"note: the training files have no example of {len(missing)} labels of the predecessor: {missing[:5]}")
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        say(f"note: the training files have no example of {len(missing)} labels of the predecessor: {shown}")
 
 
 def encoder_of_checkpoint(options: DistillingOptions, pad_id: int) -> "Transformer":

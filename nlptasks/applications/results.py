@@ -1,6 +1,7 @@
 """How commands show what a model found: JSON lines in a file, and a table of precision, recall and F1."""
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,23 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     say(f"{path}: {len(rows)} texts")
 
 
+def width_of(text: str) -> int:
+    """How many columns of a terminal a text takes: two for a Chinese character, none for a combining mark."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def padded(text: str, width: int) -> str:
+    """A text with spaces behind it, so that it takes at least so many columns of a terminal."""
+    return text + " " * (width - width_of(text))
+
+
 def f1_table(head: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The lines of a table of `support`, `precision`, `recall` and `f1`, one line for each name; `head` is above the
     names.
     """
-    lines = [f"{head:24}{'support':>10}{'precision':>12}{'recall':>10}{'f1':>10}"]
+    first = max(24, *(2 + width_of(name) for name in (head, *scores)))
+    lines = [f"{padded(head, first)}{'support':>10}{'precision':>12}{'recall':>10}{'f1':>10}"]
     for name, one in scores.items():
-        lines.append(f"{name:24}{one['support']:>10}{one['precision']:>12.2f}{one['recall']:>10.2f}{one['f1']:>10.2f}")
+        numbers = f"{one['support']:>10}{one['precision']:>12.2f}{one['recall']:>10.2f}{one['f1']:>10.2f}"
+        lines.append(padded(name, first) + numbers)
     return lines

@@ -40,7 +40,7 @@ CHANGEABLE: tuple[str, ...] = (
     "log_every",
     "num_workers",
 )
-CHANGEABLE += ("skip_bad_steps", "spike", "tensorboard", "distributed", "coordinator", "num_processes", "process_id")
+CHANGEABLE += ("json", "skip_bad_steps", "spike", "tensorboard", "distributed", "coordinator", "num_processes", "process_id")
 CHANGEABLE += ("deterministic", "check_digests", "peak_tflops", "learning_rate", "valid_every", "precision", "config")
 
 

@@ -4,7 +4,7 @@ Offsets here are Python's: an entity is `text[start:end]`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nlptasks.files import PathLike, open_text, read_lines
@@ -21,12 +21,15 @@ class Entity:
         start, end: the entity is `text[start:end]`.
         type: for instance "company".
         text: the piece itself.
+        probability: how sure the model is that has found it; None where no model has. It does not count where entities
+            are compared.
     """
 
     start: int
     end: int
     type: str
     text: str
+    probability: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,19 @@ import keras
 from nlptasks.files import write_text
 from nlptasks.train import progress
 from nlptasks.train.contracts import Examples, Trainable, Validate
+from nlptasks.train.curve import NO_SCORES
 from nlptasks.train.loop import run_epochs
 from nlptasks.train.optimizers import make_adam
 from nlptasks.train.options import TrainingOptions
 from nlptasks.train.record import OPTIONS, SCORES, jsonable, write_options
+
+BEST, LAST = "best epoch {epoch}: {scores}", "last epoch {epoch}: {scores}"
+VALIDATION = "validation: {scores}"
+
+
+def shown_scores(scores: Mapping[str, float]) -> str:
+    """Scores by name, for a person."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if name not in NO_SCORES)
 
 
 @contextlib.contextmanager
@@ -111,11 +120,11 @@ class Experiment:
         history = run_epochs(self)
         best = history[-1] if self.keep == "last" else max(history, key=lambda row: row[self.score_name])
         write_text(self.folder / SCORES, json.dumps({"best": best, "epochs": history} | self.more, indent=1) + "\n")
-        progress.say(f"{'last' if self.keep == 'last' else 'best'} epoch {best['epoch']}: {best}")
+        progress.say(LAST if self.keep == "last" else BEST, epoch=best["epoch"], scores=shown_scores(best))
         return history
 
     def validated(self) -> dict[str, float]:
         """Computes and shows the scores of the current model."""
         scores = self.validate()
-        progress.say("validation: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        progress.say(VALIDATION, scores=shown_scores(scores))
         return scores

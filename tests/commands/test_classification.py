@@ -1,6 +1,7 @@
 """The script of text classification: what it writes and prints, how it resumes, and what it says about mistakes."""
 
 import json
+import re
 
 import pytest
 from safetensors.numpy import load_file
@@ -56,6 +57,9 @@ def run(files, tmp_path_factory):
     result = call(script, *train_arguments(files, output))
     assert (result.status, result.out) == (0, ""), result.err
     assert f"{output}: ready for evaluate and predict" in result.err
+    assert re.search(r"^best epoch \d: accuracy [\d.]+, macro_f1 [\d.]+, micro_f1 [\d.]+$", result.err, re.MULTILINE)
+    assert re.search(r"^epoch 4/4: 4 of 4 in \d\d:\d\d, loss 0\.\d{4}$", result.err, re.MULTILINE)
+    assert len(result.err.encode()) < 2000  # it is no terminal: no bars
     return output
 
 
@@ -112,9 +116,10 @@ def test_evaluate_scores_the_predictions_it_writes(run, files, tmp_path):
 
 
 def test_predict_prints_or_writes_labels_as_the_model_gives_them(run, files, tmp_path):
-    wanted = [result.label for result in nlptasks.load(run).predict(["菜很好吃", "服务很差"])]
+    results = nlptasks.load(run).predict(["菜很好吃", "服务很差"])
+    wanted, sure = [one.label for one in results], [f"{one.scores[one.label]:.3f}" for one in results]
     printed = call(script, "predict", "--model", run, "--texts", "菜很好吃", "服务很差")
-    assert printed.out == f"{wanted[0]}\t菜很好吃\n{wanted[1]}\t服务很差\n"
+    assert printed.out == f"{wanted[0]}\t{sure[0]}\t菜很好吃\n{wanted[1]}\t{sure[1]}\t服务很差\n"
     as_json = call(script, "predict", "--model", run, "--texts", "服务很差", "--json").out
     assert json.loads(as_json)["labels"] == [wanted[1]]
     data, output = tmp_path / "texts.tsv", tmp_path / "found.jsonl"
@@ -184,7 +189,7 @@ def test_several_labels_and_pairs_train_and_load(tmp_path, monkeypatch):
     assert pairs.status == 0, pairs.err
     assert nlptasks.load(tmp_path / "p").pair
     found = call(script, "predict", "--model", tmp_path / "p", "--texts", "甲", "乙", "甲", "甲")
-    assert [line.split("\t")[1] for line in found.out.splitlines()] == ["甲 / 乙", "甲 / 甲"]
+    assert [line.split("\t")[2] for line in found.out.splitlines()] == ["甲 / 乙", "甲 / 甲"]
     odd = call(script, "predict", "--model", tmp_path / "p", "--texts", "甲")
     assert (odd.status, odd.err) == (
         2,

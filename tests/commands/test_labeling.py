@@ -94,7 +94,7 @@ def test_predict_prints_the_entities_that_the_model_gives(run, tmp_path):
     shown = call(script, "predict", "--model", run, "--texts", *texts).out
     lines = []
     for text, entities in zip(texts, wanted, strict=True):
-        lines += [text, *(f"  {e.start}-{e.end}\t{e.type}\t{e.text}" for e in entities)]
+        lines += [text, *(f"  {e.start}-{e.end}\t{e.type}\t{e.probability:.3f}\t{e.text}" for e in entities)]
     assert shown.splitlines() == lines
     data, output = tmp_path / "texts.txt", tmp_path / "found.jsonl"
     data.write_text("\n".join(texts) + "\n", encoding="utf-8")

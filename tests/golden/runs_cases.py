@@ -126,7 +126,8 @@ def _classifier(classifier):
 
 
 def _labeler(labeler):
-    yield labeler.label("听说沈月白明天坐船离开青石县，去永溪镇。")
+    found = labeler.label("听说沈月白明天坐船离开青石县，去永溪镇。")
+    yield [{name: getattr(entity, name) for name in ("start", "end", "type", "text")} for entity in found]
 
 
 ASKED = {

@@ -57,7 +57,7 @@ def arguments(inputs, output, *more):
         "batch-size": 8, "learning-rate": 0.01, "valid-rows": 20, "valid-every": 12, "save-every": 6, "log-every": 4,
         "mesh": "data=1", "peak-tflops": 1,
     }  # fmt: skip
-    return [*(part for name, value in given.items() for part in (f"--{name}", value)), *more]
+    return [*(part for name, value in given.items() for part in (f"--{name}", value)), "--json", *more]
 
 
 @pytest.fixture(scope="module")

@@ -113,8 +113,7 @@ class Predict(FileColumns, OnKeras):
             write_rows(self.output, rows)
             return
         for row in rows:
-            shown = " / ".join(row[name] for name in ("text", "second_text") if name in row)
-            print(json.dumps(row, ensure_ascii=False) if self.json else f"{','.join(row['labels']) or '-'}\t{shown}")
+            print(json.dumps(row, ensure_ascii=False) if self.json else _shown(row))
 
     def _given(self, pair: bool) -> list[LabeledText]:
         if pair and len(self.texts) % 2:
@@ -167,6 +166,13 @@ def _row(text: LabeledText, result: "Classification") -> dict:
     if text.second_text is not None:
         row["second_text"] = text.second_text
     return row | {"scores": {label: round(score, 6) for label, score in result.scores.items()}}
+
+
+def _shown(row: dict) -> str:
+    """The labels with their scores, and the text, with tabs between."""
+    text = " / ".join(row[name] for name in ("text", "second_text") if name in row)
+    scores = ",".join(f"{row['scores'][label]:.3f}" for label in row["labels"])
+    return f"{','.join(row['labels']) or '-'}\t{scores or '-'}\t{text}"
 
 
 def _table(scores: dict) -> str:

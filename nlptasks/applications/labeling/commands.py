@@ -125,7 +125,8 @@ class Predict(OnKeras):
                 continue
             print(row["text"])
             for entity in row["entities"]:
-                print(f"  {entity['start']}-{entity['end']}\t{entity['type']}\t{entity['text']}")
+                place, sure = f"{entity['start']}-{entity['end']}", f"{entity['probability']:.3f}"
+                print(f"  {place}\t{entity['type']}\t{sure}\t{entity['text']}")
 
 
 def load_labeler(path: Path) -> "Labeler":
@@ -148,7 +149,12 @@ def _predict(labeler: "Labeler", texts: Sequence[str]) -> list[list[Entity]]:
 
 
 def _dicts(entities: Iterable[Entity]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(entity) for entity in entities]
+    """Entities for JSON; those that no model has found have no probability."""
+    rows = [dataclasses.asdict(entity) for entity in entities]
+    for row in rows:
+        sure = row.pop("probability")
+        row |= {} if sure is None else {"probability": round(sure, 6)}
+    return rows
 
 
 def _row(text: str, entities: Iterable[Entity]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Legend: B batch, T position after [CLS], D hidden, K tag, N entity type.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
 from nlptasks.applications.examples import prediction_batches
 from nlptasks.applications.labeling.crf import LinearChainCRF
 from nlptasks.applications.labeling.pointer import EfficientGlobalPointer, GlobalPointer
+from nlptasks.applications.labeling.probabilities import PathSums, sigmoid
 from nlptasks.applications.labeling.samples import (
     LabelingBatch,
     Span,
@@ -79,8 +80,8 @@ class Labeler:
         return self.model.head_layers["tags"](hidden_BTD)
 
     def _best_tags(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> Any:
-        scores_BTK = self._tag_scores(self._hidden(token_ids_BT, segment_ids_BT, False))
-        return self.model.head_layers["crf"].viterbi(scores_BTK, mask_BT, *self._allowed)[0]
+        scores_BTK = ops.cast(self._tag_scores(self._hidden(token_ids_BT, segment_ids_BT, False)), "float32")
+        return self.model.head_layers["crf"].viterbi(scores_BTK, mask_BT, *self._allowed)[0], scores_BTK
 
     def _span_scores(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> Any:
         return self.model.head_layers["pointer"](self._hidden(token_ids_BT, segment_ids_BT, False), mask_BT)
@@ -112,8 +113,9 @@ class Labeler:
             labeler.label("沈月昨天去了南山图书馆。")
 
         Returns:
-            A list of `Entity` in their order: `start`, `end`, `type` and `text`, with `entity.text ==
-            text[entity.start : entity.end]`.
+            A list of `Entity` in their order: `start`, `end`, `type`, `text`, with `entity.text ==
+            text[entity.start : entity.end]`, and `probability`: of the entity as a whole under the CRF, or the sigmoid
+            of a pointer's score, which ranks entities but is not calibrated.
 
         Raises:
             ValueError, TypeError: the text is empty, or not a string.
@@ -151,17 +153,28 @@ class Labeler:
         batches = list(prediction_batches(encodings, size, self.seq_length, pad_id))
         for indices, (token_ids, segment_ids) in progress(batches):
             mask = text_mask([encodings[i] for i in indices], len(token_ids), token_ids.shape[1] - 1)
-            output = ops.convert_to_numpy(self._find(token_ids, segment_ids, mask))
-            for row, index in enumerate(indices):
+            lengths = [len(windows[index].offsets) for index in indices]
+            for index, (spans, sure) in zip(indices, self._spans(token_ids, segment_ids, mask, lengths), strict=True):
                 window = windows[index]
-                spans = self._spans(output[row], len(window.offsets))
-                found[window.text] += entities_of(texts[window.text], window, spans, self.types)
+                found[window.text] += entities_of(texts[window.text], window, spans, self.types, sure)
         return [sorted(entities) for entities in found]
 
-    def _spans(self, output: np.ndarray, length: int) -> list[Span]:
+    def _spans(self, token_ids: Any, segment_ids: Any, mask: Any, lengths: Sequence[int]) -> Iterator[Any]:
+        """For each row that is not there to fill the batch: the spans, and how sure each is."""
         if self.head == "crf":
-            return tags_to_spans(output[:length])
-        return [Span(int(first), int(last), int(kind)) for kind, first, last in np.argwhere(output > 0)]
+            tags_BT, scores_BTK = map(ops.convert_to_numpy, self._find(token_ids, segment_ids, mask))
+            crf = self.model.head_layers["crf"]
+            weights = (crf.first_weights, crf.transition_weights, crf.last_weights)
+            first, transitions, last = (ops.convert_to_numpy(w) * crf.lr_multiplier for w in weights)
+            sums = PathSums.of(scores_BTK, mask, (first, transitions, last), self._allowed)
+            for row, length in enumerate(lengths):
+                spans = tags_to_spans(tags_BT[row, :length])
+                yield spans, [sums.probability(row, span, length) for span in spans]
+            return
+        score_BNTS = ops.convert_to_numpy(self._find(token_ids, segment_ids, mask))
+        for row, _ in enumerate(lengths):
+            spans = [Span(int(first), int(last), int(kind)) for kind, first, last in np.argwhere(score_BNTS[row] > 0)]
+            yield spans, [float(sigmoid(score_BNTS[row, kind, first, last])) for first, last, kind in spans]
 
     def _head_settings(self) -> dict[str, Any]:
         if self.head == "crf":

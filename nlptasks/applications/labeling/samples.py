@@ -89,12 +89,18 @@ def window_spans(window: Window, entities: Sequence[Entity], types: Sequence[str
     return [span for span in found if span.first <= span.last]
 
 
-def entities_of(text: str, window: Window, spans: Sequence[Span], types: Sequence[str]) -> list[Entity]:
-    """The spans of a window as pieces of the text."""
+def entities_of(
+    text: str,
+    window: Window,
+    spans: Sequence[Span],
+    types: Sequence[str],
+    probabilities: Sequence[float] | None = None,
+) -> list[Entity]:
+    """The spans of a window as pieces of the text, with the probability of each where they are given."""
     found = []
-    for first, last, type_id in spans:
+    for (first, last, type_id), sure in zip(spans, probabilities or [None] * len(spans), strict=True):
         start, end = int(window.offsets[first][0]), int(window.offsets[last][1])
-        found.append(Entity(start, end, types[type_id], text[start:end]))
+        found.append(Entity(start, end, types[type_id], text[start:end], sure))
     return found
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from nlptasks.console import say
+from nlptasks.console import progress_bar, say
 from nlptasks.pretraining.workers import run_all
 from nlptasks.train.options import Options, require_at_least, require_positive
+from nlptasks.train.progress import on_terminal
 
 if TYPE_CHECKING:
     from nlptasks.pretraining.making import ShardMaker
@@ -106,11 +107,12 @@ class MakeShards(Options):
         processes = self.processes or _usable_cores()
         done = len(maker.units) - len(todo)
         former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with tqdm(desc="tokens", unit=" tokens", unit_scale=True, mininterval=0.5, file=sys.stderr) as bar:
+        shown: dict[str, Any] = {"unit": " tokens", "unit_scale": True, "mininterval": 0.5}
+        with tqdm(desc="tokens", file=sys.stderr, disable=not on_terminal(), **shown) as bar:
             bar.set_postfix_str(f"shards {done}/{len(maker.units)}")
             try:
                 with contextlib.closing(run_all(maker, todo, processes, bar.update)) as results:
-                    for _ in results:
+                    for _ in results if on_terminal() else progress_bar(results, "shards", len(maker.units), done):
                         done += 1
                         bar.set_postfix_str(f"shards {done}/{len(maker.units)}")
             except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nlptasks.backend.packages import KERAS
 from nlptasks.checkpoints.layout import packages_of
@@ -110,6 +111,8 @@ class Pretrain(Options):
     """seed of weights, order, masks and dropout"""
     resume: bool = False
     """continue from the newest intact checkpoint in --output"""
+    json: bool = False
+    """write the last scores as a JSON object on the last line of the output"""
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
@@ -180,7 +183,7 @@ class Pretrain(Options):
 
         scores = pretrain(self)
         if scores is not None:
-            print(json.dumps(scores))
+            print(json.dumps(scores) if self.json else _shown(scores))
 
     def _check_folders(self) -> None:
         for path in (self.shards, self.output):
@@ -201,3 +204,8 @@ class Pretrain(Options):
             )
         if not begun:
             require_new_folder(self.output)
+
+
+def _shown(scores: dict[str, Any]) -> str:
+    """A line for each score."""
+    return "\n".join(f"{name:20}{value:>14,.6g}" for name, value in scores.items())
