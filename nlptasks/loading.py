@@ -8,15 +8,13 @@ from nlptasks.checkpoints.bert4keras import read_bert4keras
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.families import MODELS
 from nlptasks.checkpoints.google import read_google
-from nlptasks.checkpoints.huggingface import CONFIG, SHARDS, read_huggingface
-from nlptasks.checkpoints.layout import google_prefix
+from nlptasks.checkpoints.huggingface import SHARDS, read_huggingface
+from nlptasks.checkpoints.layout import config_file, google_prefix
 from nlptasks.checkpoints.weights import MLM_HEAD, assign_weights, unshared
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 
 logger = logging.getLogger(__name__)
-_CONFIGS = (CONFIG, "bert_config.json", "albert_config.json")
-_WEIGHTS = (".safetensors", ".index", ".meta")
 APPLICATIONS = {"encoder": "bidirectional", "lm": "causal", "unilm": "unilm"}
 
 
@@ -133,18 +131,3 @@ def load_weights(
         transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip, fresh=(MLM_HEAD,)
     )
     return bool(started)
-
-
-def config_file(path: Path) -> Path:
-    """The path of the config of a directory of weights or of a checkpoint in one; another file is the config itself."""
-    weights = path.name == SHARDS or path.suffix in _WEIGHTS or (google_prefix(path) is not None and not path.is_dir())
-    if not path.is_dir() and not weights:
-        return path
-    folder = path if path.is_dir() else path.parent
-    for name in _CONFIGS:
-        if (folder / name).is_file():
-            return folder / name
-    others = [p for p in sorted(folder.glob("*_config*.json")) if not p.name.startswith(("tokenizer_", "generation_"))]
-    if len(others) == 1:
-        return others[0]
-    raise FileNotFoundError(f"{folder}: holds neither {CONFIG} nor bert_config.json.")

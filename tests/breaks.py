@@ -259,8 +259,8 @@ BREAKS = (
     Break(
         "resume: the optimizer starts anew",
         "nlptasks/train/state.py",
-        "variable.assign(file.get_tensor(name))",
-        'name.startswith("optimizer.") or variable.assign(file.get_tensor(name))',
+        "variable.assign(file.get_tensor(there))",
+        'name.startswith("optimizer.") or variable.assign(file.get_tensor(there))',
         ("tests/train/test_loop.py",),
     ),
     Break(

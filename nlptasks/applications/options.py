@@ -1,34 +1,48 @@
 """Options that several applications share, checked when they are made. Imports no backend."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from nlptasks.bundled import MINI, pretrained_names, pretrained_path
-from nlptasks.checkpoints.layout import packages_of
+from nlptasks.checkpoints.layout import hidden_size_of, packages_of
 from nlptasks.errors import UserError
 from nlptasks.files import require_writable
 from nlptasks.text.labeled import Columns
-from nlptasks.train.options import Options, TransformerTraining, require_at_least
+from nlptasks.train.options import RANDOM, Options, TransformerTraining, require_at_least
 
 SCRATCH = "none"
 """value of `checkpoint` for random weights"""
 
 
-MINI_LEARNING_RATE = 1e-4
-"""Adam's highest rate, where it is not given, from a model of the package"""
+SMALL, LARGE = "small pretrained weights", "pretrained weights"
+LARGE_SIZE = 768
+"""hidden size from which on pretrained weights are large, as BERT-base's"""
+
+FEWEST_UPDATES, MOST_EPOCHS = 100, 30
+"""few examples are read so often that they make this many updates, but no oftener than this"""
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What a run does where it is not told: values that learn from the weights it starts from."""
+
+    learning_rate: float
+    epochs: int
+
+
+def weights_in(checkpoint: str | Path) -> str:
+    """`SMALL` or `LARGE`, by the hidden size of a checkpoint; `LARGE` where it cannot be read."""
+    size = hidden_size_of(pretrained_path(str(checkpoint)))
+    return SMALL if size is not None and size < LARGE_SIZE else LARGE
 
 
 def packages_of_checkpoint(checkpoint: str | None) -> tuple[str, ...]:
     """The modules that reading the weights takes beside Keras; `checkpoint` as the option of that name."""
     return () if checkpoint in (None, SCRATCH, *pretrained_names()) else packages_of(checkpoint)
-
-
-def default_learning_rate(former: Mapping[str, Any] | None, checkpoint: str, otherwise: float) -> float:
-    """The rate of a run that names none: of the record it goes on from, of a model of the package, or `otherwise`."""
-    own = MINI_LEARNING_RATE if checkpoint in pretrained_names() else otherwise
-    return own if former is None else former.get("learning_rate") or own
 
 
 @dataclass(kw_only=True)
@@ -41,12 +55,15 @@ class FromCheckpoint(TransformerTraining):
 
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = {}
     """options that only random weights have, and their values where they are not given"""
-    LEARNING_RATE: ClassVar[float] = 2e-5
-    """Adam's highest rate where it is not given, except from a model of the package: those are small"""
+    USUAL: ClassVar[Mapping[str, Usual]] = {RANDOM: Usual(1e-3, 20), SMALL: Usual(1e-4, 5), LARGE: Usual(2e-5, 5)}
+    """learning rate and epochs where they are not given, by what a run starts from"""
 
     learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
-    """Adam's highest rate; default: 1e-4 from mini, else 2e-5, which suits a BERT-base checkpoint; 5e-4 to 1e-3 suits a
-    small model from scratch"""
+    """Adam's highest rate; default: 1e-3 from random weights, 1e-4 from a small checkpoint such as mini (hidden size
+    below 768), 2e-5 from a larger one"""
+    epochs: int | None = None  # type: ignore[assignment] # a number once a run is settled
+    """number of passes over the training data; default: 20 from random weights, 5 from a checkpoint; up to 30 where
+    these are fewer than 100 updates"""
     checkpoint: str | None = None
     """pretrained Transformer to start from: mini (comes with the package), or a directory with config, weights and
     tokenizer (./mini for one of that name); none: random weights; default: mini, or none where an option that says
@@ -69,17 +86,22 @@ class FromCheckpoint(TransformerTraining):
             return dict.fromkeys(given)
         return {name: cls.SCRATCH_DEFAULTS[name] if value is None else value for name, value in given.items()}
 
-    def settle(self, former: Mapping[str, Any] | None) -> None:
+    def settle(self, former: Mapping[str, Any] | None, examples: int | None = None) -> None:
         """Decides what the run starts from: as the one that goes on; else by the rule above."""
-        super().settle(former)
+        super().settle(former, examples)
         if self.checkpoint is None:
             self.checkpoint = SCRATCH if self.from_scratch else MINI if former is None else former["checkpoint"]
         for name, value in self._sizes_of(vars(self), self.from_scratch).items():
             setattr(self, name, value)
-        if self.learning_rate is None:
-            self.learning_rate = default_learning_rate(former, self.checkpoint, self.LEARNING_RATE)
         if not self.from_scratch:
             pretrained_path(self.checkpoint)  # its weights are there, or nothing begins
+        usual = dataclasses.asdict(self.usual)
+        if examples is not None:
+            updates = math.ceil(examples / (self.batch_size * self.accumulate))
+            usual["epochs"] = max(usual["epochs"], min(MOST_EPOCHS, math.ceil(FEWEST_UPDATES / updates)))
+        self.left_out = tuple(name for name in usual if getattr(self, name) is None)
+        for name in self.left_out:
+            setattr(self, name, (former or {}).get(name) or usual[name])
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
@@ -101,6 +123,26 @@ class FromCheckpoint(TransformerTraining):
     def from_scratch(self) -> bool:
         """Whether the model starts from random weights."""
         return self.checkpoint == SCRATCH or (self.checkpoint is None and bool(self._scratch_options()))
+
+    @property
+    def start(self) -> str:
+        """What the run starts from: `RANDOM`, `SMALL` or `LARGE`."""
+        return RANDOM if self.from_scratch else weights_in(self.checkpoint or MINI)
+
+    @property
+    def could_be_pretrained(self) -> bool:
+        """Whether there are pretrained weights to start from instead."""
+        return self.from_scratch
+
+    @property
+    def usual(self) -> Usual:
+        """What suits these weights."""
+        return self.USUAL[self.start]
+
+    @property
+    def usual_learning_rate(self) -> float:
+        """The rate that suits these weights."""
+        return self.usual.learning_rate
 
     @property
     def source(self) -> Path:

@@ -9,6 +9,14 @@ from typing import Any
 from nlptasks.console import say
 from nlptasks.files import write_text
 
+READY = "{output}: ready for {verbs}"
+
+
+def say_ready(output: Path, verbs: str, learned: bool = True) -> None:
+    """Says what can be done with a run directory, unless the run has learned nothing, which was said already."""
+    if learned:
+        say(READY, output=output, verbs=verbs)
+
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a JSON object a line, one for each text, and says how many."""

@@ -11,14 +11,13 @@ from safetensors.numpy import save_file
 
 from nlptasks.checkpoints.configs import OWN_MODEL_TYPE, config_to_json
 from nlptasks.checkpoints.families import FAMILIES, canonical_name, check_family, family_name
+from nlptasks.checkpoints.layout import CONFIG, SHARDS, WEIGHTS
 from nlptasks.checkpoints.packing import is_packed, load_packed, save_packed
 from nlptasks.checkpoints.weights import export_weights
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import atomic_path, read_json_object, write_text
-
-WEIGHTS, SHARDS, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 
 
 def read_huggingface(path: str | Path, config: TransformerConfig) -> dict[str, np.ndarray]:

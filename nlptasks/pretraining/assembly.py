@@ -10,11 +10,12 @@ import numpy as np
 
 from nlptasks.backend.mesh import check_heads, check_places, parse_mesh, use_mesh
 from nlptasks.checkpoints.configs import config_from_json
+from nlptasks.checkpoints.layout import config_file
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
-from nlptasks.loading import build_transformer_model, config_file
+from nlptasks.loading import build_transformer_model
 from nlptasks.pretraining.configs import named_config
 from nlptasks.pretraining.devices import fuse_attention
 from nlptasks.pretraining.loader import Batches

@@ -93,6 +93,9 @@ class Distillable(Protocol):
     def scores(self, application: Any) -> dict[str, float]:
         """The scores on the validation data, in percent."""
 
+    def constant(self) -> dict[str, float]:
+        """Those of one answer to everything, as far as a model must exceed them to have learned something."""
+
 
 Validate = Callable[[], dict[str, float]]
 """returns the scores of the current model by name"""

@@ -15,21 +15,27 @@ from nlptasks.train.adam import Adam
 
 @keras.saving.register_keras_serializable("nlptasks")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `warmup_steps`, then falls linearly to 0 at `total_steps`; steps count updates."""
+    """Rises linearly to `peak` over `warmup_steps`, then falls linearly to 0 at `total_steps`; steps count updates.
 
-    def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
+    Args:
+        first_step: the update with which the schedule begins; those before it are not counted.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int, first_step: int = 0) -> None:
         if not 0 <= warmup_steps <= total_steps:
             raise ValueError(f"warmup_steps must lie in [0, total_steps]. Received: {warmup_steps=}, {total_steps=}.")
         self.peak, self.warmup_steps, self.total_steps = peak, warmup_steps, total_steps
+        self.first_step = first_step
 
     def __call__(self, step: Tensor) -> Tensor:
-        step = ops.cast(step, "float32")
+        step = ops.cast(step, "float32") - self.first_step
         rising = (step + 1.0) / max(1, self.warmup_steps)
         falling = (self.total_steps - step) / max(1, self.total_steps - self.warmup_steps)
         return self.peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps}
+        steps = {"warmup_steps": self.warmup_steps, "total_steps": self.total_steps, "first_step": self.first_step}
+        return {"peak": self.peak} | steps
 
 
 def make_adam(
@@ -39,16 +45,18 @@ def make_adam(
     decay: bool = True,
     clip_norm: float | None = None,
     ema: float | None = None,
+    first_step: int = 0,
 ) -> Adam:
     """Adam (arXiv 1412.6980), constant or with warm-up and linear decay.
 
     Args:
         learning_rate: the highest rate of the run.
-        total_steps: updates of the whole run.
+        total_steps: updates of the whole run, or of the part of it that has this schedule.
         warmup_share: share of `total_steps` in which the rate rises.
         decay: fall linearly to 0 after the warm-up; else the rate is constant from the first step.
         clip_norm: bound of the gradients' global norm; None for none.
         ema: momentum of the weights' exponential moving average; None: none is kept.
+        first_step: the update with which the schedule begins.
 
     Raises:
         ValueError: a rate or bound that is not positive, or a share outside [0, 1], or a warm-up without decay.
@@ -62,7 +70,7 @@ def make_adam(
         raise ValueError(f"a warm-up goes with decay. Received: warmup_share={warmup_share}, decay=False.")
     schedule = learning_rate
     if decay:
-        schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps)
+        schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps, first_step)
     averages = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
     return Adam(schedule, global_clipnorm=clip_norm, **averages)
 

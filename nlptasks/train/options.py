@@ -11,6 +11,7 @@ from nlptasks.backend.packages import KERAS
 from nlptasks.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")
+RANDOM = "random weights"
 
 _parsing: contextvars.ContextVar[bool] = contextvars.ContextVar("parsing", default=False)
 
@@ -34,6 +35,9 @@ class Options:
     """
 
     def __post_init__(self) -> None:
+        # neither is an option: what the user left out and the run decided, and the parts of a run before this one
+        self.left_out: tuple[str, ...] = ()
+        self.parts: tuple[dict[str, Any], ...] = ()
         if not _parsing.get():
             self.check()
 
@@ -119,16 +123,32 @@ class TrainingOptions(Options, OnKeras):
     RENAMED: ClassVar[dict[str, str]] = {}
     """old names of options, found in records of older runs, and their names now"""
 
+    @property
+    def start(self) -> str:
+        """What the run starts from, in words."""
+        return RANDOM
+
+    @property
+    def could_be_pretrained(self) -> bool:
+        """Whether there are pretrained weights to start from instead."""
+        return False
+
+    @property
+    def usual_learning_rate(self) -> float:
+        """The rate that suits what the run starts from."""
+        return type(self).learning_rate
+
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """The recorded options of a run, under today's names."""
         return {cls.RENAMED.get(name, name): value for name, value in values.items()}
 
-    def settle(self, former: Mapping[str, Any] | None) -> None:
+    def settle(self, former: Mapping[str, Any] | None, examples: int | None = None) -> None:
         """Decides what was left open, so that the record says it; `open_run` calls this.
 
         Args:
             former: the record of the run that goes on, from `from_record`; None: the run is new.
+            examples: number of training examples; None: not known.
         """
 
     def check(self) -> None:

@@ -9,16 +9,21 @@ from typing import Any
 
 from nlptasks.errors import UserError
 from nlptasks.files import PathLike, read_json_object, write_text
+from nlptasks.train.continuing import CONTINUED, SCHEDULE, SCORES, extended
 from nlptasks.train.options import TrainingOptions
 
-OPTIONS, SCORES = "options.json", "scores.json"
+__all__ = ["OPTIONS", "SCORES", "jsonable", "open_run", "read_options", "require_same", "write_options", "write_record"]
+OPTIONS = "options.json"
 
 
-def open_run(options: TrainingOptions) -> None:
+def open_run(options: TrainingOptions, examples: int | None = None) -> None:
     """Starts a run: refuses a folder that is not free, or options that differ from those of the interrupted run, and
     settles what the options leave open.
 
     Nothing is written yet, so that a run that is refused later leaves nothing behind.
+
+    Args:
+        examples: number of training examples, as `TrainingOptions.settle` takes it.
 
     Raises:
         UserError: the folder holds something (a new run), holds no run (`resume`), or the options differ.
@@ -27,8 +32,14 @@ def open_run(options: TrainingOptions) -> None:
     if options.resume:
         if not (output / OPTIONS).is_file():
             raise UserError("{output}: no interrupted run here; leave {field:resume} out to start one.", output=output)
-        former = options.from_record(read_options(output))
-        options.settle(former)
+        record = read_options(output)
+        options.parts = tuple(record.pop(CONTINUED, ()))
+        former, default = options.from_record(record), _defaults(options).get("learning_rate")
+        rate_given = options.learning_rate not in (None, default)
+        options.settle(former, examples)
+        former |= {name: getattr(options, name) for name in options.left_out if former.get(name) is None}
+        if extended(options, former, rate_given):
+            former |= {name: getattr(options, name) for name in SCHEDULE}
         require_same(former, jsonable(options), output, defaults=_defaults(options))
         return
     if (output / OPTIONS).is_file():
@@ -36,7 +47,7 @@ def open_run(options: TrainingOptions) -> None:
             "{output}: holds a run already; {field:resume} continues it, or give another {field:output}.", output=output
         )
     require_new_folder(output)
-    options.settle(None)
+    options.settle(None, examples)
 
 
 def _defaults(options: TrainingOptions) -> dict[str, Any]:
@@ -64,6 +75,17 @@ def jsonable(options: Any, without: Collection[str] = ("output", "resume")) -> d
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(values, default=os.fspath))
+
+
+def write_record(options: TrainingOptions) -> None:
+    """Writes the options of a run, unless they stand in its folder as they are."""
+    values = jsonable(options) | ({CONTINUED: list(options.parts)} if options.parts else {})
+    if (options.output / OPTIONS).is_file():
+        record = read_options(options.output)
+        known = options.from_record(record)
+        if all(known.get(name) == values.get(name) for name in ("epochs", CONTINUED)):
+            return
+    write_options(options.output, values)
 
 
 def write_options(directory: PathLike, values: Mapping[str, Any]) -> None:

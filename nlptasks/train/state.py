@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from safetensors.numpy import save_file
 
 from nlptasks.errors import UserError
 from nlptasks.files import atomic_path
+
+RATE = 1
+"""place of a constant rate among the variables of an optimizer, behind the number of updates"""
 
 
 @dataclass
@@ -49,15 +53,37 @@ def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers
     try:
         with safe_open(path, framework="numpy") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
+            stored = _with_rate_of(optimizer, set(file.keys()))
             for name, variable in _variables(model, optimizer).items():
-                variable.assign(file.get_tensor(name))
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+                if (there := stored(name)) is not None:
+                    variable.assign(file.get_tensor(there))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             "{path}: not a readable training state ({error}); start anew in another {field:output}.",
             path=path,
             error=error,
         ) from None
     return progress
+
+
+def _with_rate_of(optimizer: keras.optimizers.Optimizer, stored: Collection[str]) -> Callable[[str], str | None]:
+    """Under which name a file has a variable; None for the rate, which is what the options say now.
+
+    A constant rate is a variable of the optimizer, one that follows a schedule is none: where a run goes on under
+    another schedule, those behind it have other numbers in the file.
+    """
+    names = [f"optimizer.{i}" for i, variable in enumerate(optimizer.variables) if variable is not _rate(optimizer)]
+    found = [f"optimizer.{i}" for i in range(sum(name.startswith("optimizer.") for name in stored))]
+    if len(found) == len(names) + 1:
+        del found[RATE]
+    renamed: dict[str, str | None] = dict(zip(names, found, strict=True))
+    return lambda name: renamed.get(name) if name.startswith("optimizer.") else name
+
+
+def _rate(optimizer: keras.optimizers.Optimizer) -> keras.Variable | None:
+    """The variable of a constant rate."""
+    rate = optimizer._learning_rate
+    return rate if isinstance(rate, keras.Variable) else None
 
 
 def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:

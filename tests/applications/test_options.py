@@ -8,13 +8,15 @@ from safetensors.numpy import load_file
 from nlptasks import bundled, command
 from nlptasks.applications.classification.training import ClassifierOptions
 from nlptasks.applications.compression.training import CompressionOptions
+from nlptasks.applications.conditional.training import GeneratorOptions
+from nlptasks.applications.labeling.training import LabelerOptions
 from nlptasks.applications.reading.training import ReaderOptions
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
 from nlptasks.applications.similarity.training import SimilarityOptions
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.errors import UserError
 from nlptasks.text import Tokenizer, build_character_vocab
-from nlptasks.train.record import jsonable, open_run, write_options
+from nlptasks.train.record import jsonable, open_run, read_options, write_options, write_record
 from tests.commands.scripts import call, load_script, without_steps
 
 TEXTS = ("房间很干净", "菜太咸了", "早饭好吃", "床又窄又硬")
@@ -36,35 +38,78 @@ def mini(tmp_path, monkeypatch):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("options", "checkpoint", "sizes", "rate"),
+    ("options", "checkpoint", "sizes", "usual"),
     [
-        (ClassifierOptions(output="x"), "mini", (None, None), 1e-4),
-        (ClassifierOptions(output="x", num_layers=5), "none", (128, 5), 2e-5),
-        (ClassifierOptions(output="x", vocab="v.txt"), "none", (128, 2), 2e-5),
-        (ClassifierOptions(output="x", checkpoint="none"), "none", (128, 2), 2e-5),
-        (ClassifierOptions(output="x", checkpoint="./mini"), "./mini", (None, None), 2e-5),
-        (ReaderOptions(output="x", checkpoint="none"), "none", (128, 3), 1e-5),
-        (ReaderOptions(output="x", simplify_vocab=True), "mini", (None, None), 1e-4),
-        (SimilarityOptions(output="x"), "none", (128, 3), 4e-3),
-        (SimilarityOptions(output="x", encoder="transformer"), "mini", (None, None), 1e-4),
-        (SimilarityOptions(output="x", encoder="transformer", vector_size=8), "none", (8, 3), 4e-3),
+        (ClassifierOptions(output="x"), "mini", (None, None), (1e-4, 5)),
+        (ClassifierOptions(output="x", num_layers=5), "none", (128, 5), (1e-3, 20)),
+        (ClassifierOptions(output="x", vocab="v.txt"), "none", (128, 2), (1e-3, 20)),
+        (ClassifierOptions(output="x", checkpoint="none"), "none", (128, 2), (1e-3, 20)),
+        (ClassifierOptions(output="x", checkpoint="./mini"), "./mini", (None, None), (2e-5, 5)),
+        (LabelerOptions(output="x"), "mini", (None, None), (1e-4, 10)),
+        (GeneratorOptions(output="x", checkpoint="none"), "none", (128, 3), (1e-3, 20)),
+        (ReaderOptions(output="x", checkpoint="none"), "none", (128, 3), (1e-3, 20)),
+        (ReaderOptions(output="x", simplify_vocab=True), "mini", (None, None), (1e-4, 8)),
+        (ReaderOptions(output="x", learning_rate=3e-4), "mini", (None, None), (3e-4, 8)),
+        (SimilarityOptions(output="x"), "none", (128, 3), (4e-3, 10)),
+        (SimilarityOptions(output="x", encoder="transformer"), "mini", (None, None), (1e-4, 5)),
+        (SimilarityOptions(output="x", encoder="transformer", vector_size=8), "none", (8, 3), (1e-3, 10)),
     ],
 )
 def test_a_run_starts_from_the_bundled_model_unless_random_weights_are_asked_for(
-    options, checkpoint, sizes, rate, mini
+    options, checkpoint, sizes, usual, mini
 ):
     options.settle(None)
     width = "vector_size" if hasattr(options, "vector_size") else "hidden_size"
     assert (options.checkpoint, options.from_scratch) == (checkpoint, checkpoint == "none")
-    assert (getattr(options, width), options.num_layers, options.learning_rate) == (*sizes, rate)
+    assert (getattr(options, width), options.num_layers) == sizes
+    assert (options.learning_rate, options.epochs) == usual
+    assert options.left_out == (("epochs",) if options.learning_rate == 3e-4 else ("learning_rate", "epochs"))
     options.check()  # what was filled in is no contradiction
     assert options.from_record(jsonable(options)) == jsonable(options)
 
 
 @pytest.mark.once
-def test_a_compression_starts_from_the_bundled_model_or_its_predecessor(mini):
+def test_the_usual_rate_follows_from_the_size_of_the_checkpoint(tmp_path):
+    rates = {}
+    for size in (384, 767, 768, 1024):
+        (tmp_path / "bert_config.json").write_text(json.dumps({"hidden_size": size}))
+        options = ClassifierOptions(output="x", checkpoint=str(tmp_path))
+        options.settle(None)
+        rates[size] = options.learning_rate
+    assert rates == {384: 1e-4, 767: 1e-4, 768: 2e-5, 1024: 2e-5}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("examples", "more", "epochs"),
+    [(5000, {}, 5), (320, {}, 10), (200, {}, 15), (36, {}, 30), (36, {"epochs": 3}, 3), (320, {"accumulate": 2}, 20)],
+)
+def test_few_examples_are_read_more_often_unless_the_user_says_how_often(examples, more, epochs, mini):
+    options = ClassifierOptions(output="x", **more)
+    options.settle(None, examples)
+    assert options.epochs == epochs
+
+
+@pytest.mark.once
+def test_what_is_left_out_stands_in_the_record_and_a_run_goes_on_with_it(mini, tmp_path):
+    options = ClassifierOptions(output=tmp_path)
+    open_run(options, 320)
+    write_record(options)
+    assert (read_options(tmp_path)["learning_rate"], read_options(tmp_path)["epochs"]) == (1e-4, 10)
+    again = ClassifierOptions(output=tmp_path, resume=True)
+    open_run(again, 9000)
+    assert (again.learning_rate, again.epochs) == (1e-4, 10)
+
+
+@pytest.mark.once
+def test_a_compression_starts_from_the_bundled_model_or_its_predecessor(mini, tmp_path):
     files = {"train": ("a",), "valid": "b", "output": "x", "task": "labeling", "successor_layers": 1}
-    for more, checkpoint, rate in (({}, "mini", 1e-4), ({"predecessor": "runs/ner"}, "none", 2e-5)):
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 768}))
+    for more, checkpoint, rate in (
+        ({}, "mini", 1e-4),
+        ({"predecessor": mini}, "none", 1e-4),
+        ({"predecessor": tmp_path}, "none", 2e-5),
+    ):
         options = CompressionOptions(**files, **more)
         options.settle(None)
         assert (options.checkpoint, options.learning_rate) == (checkpoint, rate)

@@ -78,7 +78,7 @@ def test_a_command_says_nothing_but_its_own(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "ready for evaluate and predict" in done.stderr
+    assert "best epoch 1: accuracy" in done.stderr
     assert [line for line in done.stderr.splitlines() if FOREIGN.search(line)] == []
 
 

@@ -91,7 +91,8 @@ def run(files, tmp_path_factory) -> Path:
     passages = [passage for question in read_questions(files.train) for passage in question.passages]
     kept = sum(bool(passage.answer) for passage in passages)
     assert f"16 questions; answers by passage: kept {kept}, cut 0, lost 0, empty {len(passages) - kept}\n" in result.err
-    assert f"{output}: ready for evaluate, answer and predict" in result.err
+    assert (f"{output}: ready for evaluate, answer and predict" in result.err) != ("nothing is learned" in result.err)
+    assert "epochs at a learning rate of " in result.err
     return output
 
 

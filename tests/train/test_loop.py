@@ -10,13 +10,15 @@ import pytest
 from keras import ops
 
 from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.errors import UserError
 from nlptasks.train.experiment import Experiment
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.loop import CURVE, LOG, STATE
 from nlptasks.train.optimizers import WarmupLinearDecay
 from nlptasks.train.options import TransformerTraining
-from nlptasks.train.record import OPTIONS, SCORES, open_run
+from nlptasks.train.record import OPTIONS, SCORES, jsonable, open_run, write_options
 from nlptasks.train.run import start_run
+from tests.commands.scripts import without_steps
 
 V, B, T, BATCHES, EPOCHS = 31, 4, 7, 5, 3
 
@@ -159,3 +161,79 @@ def test_the_schedule_rises_and_falls_linearly():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision must be one of"):
         start_run(0, "float8")
+
+
+def test_a_run_whose_scores_are_those_of_a_constant_answer_says_so_with_a_cure(tmp_path, capsys, monkeypatch):
+    without_steps(monkeypatch)
+    for constant, learned in ((99.0, False), (1.0, True)):
+        run = Run(tmp_path / str(learned))
+        options = TransformerTraining(output=run.directory, learning_rate=1e-5, epochs=1)
+        experiment = Experiment(options, run, run, run.validate, "score", constant={"score": constant})
+        experiment.run()
+        assert experiment.learned == learned
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0] == "1 epochs at a learning rate of 1e-05, constant"
+        assert ("nothing is learned yet" in lines[-2], "likely cure: longer" in lines[-1]) == (not learned, not learned)
+
+
+def extend(directory, epochs, **changes):
+    """The run of `Run` in a folder, which goes on with more epochs."""
+    run = Run(directory)
+    fixed = {"learning_rate": 0.01, "clip_norm": 1.0, "seed": 1}
+    resume = (directory / OPTIONS).is_file()
+    options = TransformerTraining(output=directory, resume=resume, epochs=epochs, **fixed | changes)
+    open_run(options)
+    experiment = Experiment(options, run, run, run.validate, "score")
+    return experiment, experiment.run(), run.weights()
+
+
+def test_a_finished_run_with_a_constant_rate_goes_on_as_one_run_of_more_epochs(tmp_path):
+    _, whole, wanted = extend(tmp_path / "whole", 3)
+    extend(tmp_path / "parts", 1)
+    _, history, weights = extend(tmp_path / "parts", 3)
+    assert [row["loss"] for row in history] == [row["loss"] for row in whole]
+    for value, reference in zip(weights, wanted, strict=True):
+        np.testing.assert_array_equal(value, reference)
+    record = json.loads((tmp_path / "parts" / OPTIONS).read_text())
+    assert record == json.loads((tmp_path / "whole" / OPTIONS).read_text())
+    with pytest.raises(UserError, match="was started with 3 epochs, now 2; a run can be given more epochs, not fewer"):
+        extend(tmp_path / "parts", 2)
+    with pytest.raises(UserError, match="was started with seed=1, now seed=2"):
+        extend(tmp_path / "parts", 4, seed=2)
+
+
+def test_a_rate_that_fell_to_0_needs_a_schedule_for_more_epochs(tmp_path):
+    falling = {"decay": True, "warmup_share": 0.2}
+    extend(tmp_path, 1, **falling)
+    with pytest.raises(
+        UserError, match=r"the learning rate fell to 0 over the 1 epochs.*: give learning_rate, and decay"
+    ):
+        open_run(
+            TransformerTraining(output=tmp_path, resume=True, epochs=3, learning_rate=2e-5, **falling, clip_norm=1)
+        )
+    experiment, history, _ = extend(tmp_path, 3, learning_rate=0.02, **falling)
+    assert len(history) == 3
+    schedule = experiment.optimizer._learning_rate
+    assert (schedule.first_step, schedule.total_steps, schedule.peak) == (BATCHES, 2 * BATCHES, 0.02)
+    assert float(schedule(BATCHES + 1)) == pytest.approx(0.02)
+    assert float(schedule(3 * BATCHES)) == 0.0
+    assert int(experiment.optimizer.iterations) == 3 * BATCHES
+    first = {"epochs": 1, "learning_rate": 0.01, "warmup_share": 0.2, "decay": True}
+    assert json.loads((tmp_path / OPTIONS).read_text())["continued"] == [first]
+    constant, history, _ = extend(tmp_path, 4, learning_rate=0.005)  # the state holds no rate, the optimizer does
+    assert float(constant.optimizer.learning_rate) == pytest.approx(0.005)
+    assert (len(history), int(constant.optimizer.iterations)) == (4, 4 * BATCHES)
+    extend(tmp_path, 4, learning_rate=0.005)  # it is finished, and stays so
+    falling_again, _, _ = extend(tmp_path, 5, learning_rate=0.005, decay=True)  # the state holds a rate
+    assert int(falling_again.optimizer.iterations) == 5 * BATCHES
+    assert [part["epochs"] for part in json.loads((tmp_path / OPTIONS).read_text())["continued"]] == [1, 3, 4]
+
+
+@pytest.mark.once
+def test_a_new_schedule_begins_behind_the_last_epoch_of_the_former(tmp_path):
+    options = TransformerTraining(output=tmp_path, epochs=5, learning_rate=0.01)
+    write_options(tmp_path, jsonable(options))
+    (tmp_path / LOG).write_text(json.dumps([{"epoch": 1}]))
+    with pytest.raises(UserError, match="1 of 5 epochs are done; resume with epochs 5 first"):
+        open_run(TransformerTraining(output=tmp_path, resume=True, epochs=6, learning_rate=0.02))
+    open_run(TransformerTraining(output=tmp_path, resume=True, epochs=6, learning_rate=0.01))

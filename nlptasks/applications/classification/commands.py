@@ -44,8 +44,8 @@ class Train(FileColumns, ClassifierOptions):
         """Reads the files and trains."""
         columns = self.columns_of(self.multi_label)
         training = [text for path in self.train for text in read_labeled(path, columns)]
-        train_classifier(self, training, read_labeled(self.valid, columns))
-        say(f"{self.output}: ready for evaluate and predict")
+        learned = train_classifier(self, training, read_labeled(self.valid, columns))
+        say_ready(self.output, "evaluate and predict", learned)
 
 
 @dataclass(kw_only=True)

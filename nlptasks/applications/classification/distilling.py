@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nlptasks.applications.classification.training import POOLINGS, ClassifierOptions, scores_of
+from nlptasks.applications.classification.training import POOLINGS, ClassifierOptions, constant_score, scores_of
 from nlptasks.applications.distilling import (
     COLUMNS,
     DistillingOptions,
@@ -83,3 +83,7 @@ class DistillableClassifier:
     def scores(self, application: Classifier) -> dict[str, float]:
         """Accuracy and F1 of the validation texts, in percent."""
         return scores_of(application, self.validation)
+
+    def constant(self) -> dict[str, float]:
+        """The score of giving every text the most frequent label."""
+        return {self.score_name: constant_score(self.validation, self.score_name)}

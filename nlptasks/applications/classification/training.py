@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -43,16 +44,19 @@ class ClassifierOptions(EncoderTraining):
 
 def train_classifier(
     options: ClassifierOptions, training: Sequence[LabeledText], validation: Sequence[LabeledText]
-) -> None:
+) -> bool:
     """Trains a classifier, and keeps the epoch with the best accuracy (with several labels: micro F1) on `validation`
     in the run directory.
+
+    Returns:
+        Whether the classifier does better than one answer to everything.
 
     Raises:
         UserError: options or texts that do not go together.
     """
     labels = sort_labels(label for text in training for label in text.labels)
     require_known(((label, text.place) for text in validation for label in text.labels), labels)
-    open_run(options)
+    open_run(options, len(training))
 
     from nlptasks.applications.classification.classifier import (
         ClassificationExamples,
@@ -77,7 +81,19 @@ def train_classifier(
         f"{len(examples)} texts, {examples.num_cut} of them longer than {options.seq_length} tokens (the rest unread)"
     )
     score_name = "micro_f1" if options.multi_label else "accuracy"
-    Experiment(options, classifier, examples, lambda: scores_of(classifier, validation), score_name).run()
+    constant = {score_name: constant_score(validation, score_name)}
+    run = Experiment(
+        options, classifier, examples, lambda: scores_of(classifier, validation), score_name, constant=constant
+    )
+    run.run()
+    return run.learned
+
+
+def constant_score(texts: Sequence[LabeledText], score_name: str) -> float:
+    """The score, in percent, of giving every text the most frequent label."""
+    counts = Counter(label for text in texts for label in text.labels)
+    answer = tuple(label for label, _ in counts.most_common(1))
+    return score_labels([text.labels for text in texts], [answer] * len(texts))[score_name]
 
 
 def labeled_texts(texts: Sequence[str | Sequence[str]], labels: Sequence[str | Sequence[str]]) -> list[LabeledText]:

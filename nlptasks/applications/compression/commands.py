@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nlptasks.applications.compression.training import CompressionOptions, Stage, compress
-from nlptasks.console import say
+from nlptasks.applications.results import say_ready
 
 
 @dataclass(kw_only=True)
@@ -25,7 +25,7 @@ class Train(CompressionOptions):
         """Runs the stages that are not finished, and prints what each has made."""
         found = compress(self)
         print(_table(found.score_name, found.stages))
-        say(f"{self.output}: ready for evaluate and predict of nlptasks {found.application}")
+        say_ready(self.output, f"evaluate and predict of nlptasks {found.application}", found.learned)
 
 
 def _table(score_name: str, stages: Sequence[Stage]) -> str:

@@ -1,6 +1,5 @@
 """The three stages of a compression, each an experiment of its own; stages that are finished are not run again."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +19,13 @@ from nlptasks.applications.compression.training import (
 )
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.huggingface import WEIGHTS
+from nlptasks.checkpoints.layout import config_file
 from nlptasks.files import read_json_object
-from nlptasks.loading import config_file
 from nlptasks.opening import load
 from nlptasks.train import progress
+from nlptasks.train.advice import beyond_constant
 from nlptasks.train.contracts import Distillable, Examples
-from nlptasks.train.experiment import Experiment, make_optimizer
+from nlptasks.train.experiment import Experiment
 from nlptasks.train.record import SCORES
 from nlptasks.train.run import start_run
 
@@ -41,8 +41,8 @@ def successor_source(options: CompressionOptions) -> list[int]:
     return initial_layers(num_layers, options.successor_layers, options.init)
 
 
-def run_stages(options: CompressionOptions, task: Distillable) -> list[Path]:
-    """Runs what is not finished; returns the directories of the three models."""
+def run_stages(options: CompressionOptions, task: Distillable) -> tuple[list[Path], bool]:
+    """Runs what is not finished; returns the directories of the three models, and whether the last has learned."""
     start_run(options.seed, options.precision)
     first, replaced = options.predecessor or options.output / PREDECESSOR, options.output / REPLACEMENT
     if options.predecessor is None and not (first / SCORES).is_file():
@@ -53,7 +53,8 @@ def run_stages(options: CompressionOptions, task: Distillable) -> list[Path]:
     if not (options.output / SCORES).is_file():
         seed = _begin(SUCCESSOR, options)
         _fine_tune(options, task, load(replaced), options.output, options.successor_epochs, seed)
-    return [first, replaced, options.output]
+    best = read_json_object(options.output / SCORES)["best"]
+    return [first, replaced, options.output], beyond_constant(best, task.constant()) is None
 
 
 def _begin(stage: str, options: CompressionOptions) -> int:
@@ -78,6 +79,7 @@ def _fine_tune(
         task.score_name,
         epochs=epochs,
         directory=directory,
+        constant=task.constant(),
     ).run()
 
 
@@ -90,8 +92,6 @@ def _replace(options: CompressionOptions, task: Distillable, first: Path, direct
     theseus = Theseus(predecessor.model, successor.model, options.replace_embeddings, options.mixing, seed)
     epochs, size = options.replacement_epochs, options.batch_size
     examples = RatedExamples(task.examples(predecessor, seed), options, epochs, size)
-    rate = options.replacement_learning_rate
-    own = options if rate is None else dataclasses.replace(options, learning_rate=rate)
     Experiment(
         options,
         Replacement(theseus, predecessor, successor),
@@ -100,8 +100,9 @@ def _replace(options: CompressionOptions, task: Distillable, first: Path, direct
         task.score_name,
         epochs=epochs,
         directory=directory,
-        optimizer=make_optimizer(own, examples, epochs, size),
+        learning_rate=options.replacement_learning_rate,
         keep="last",
+        constant=task.constant(),
         more={"predecessor": before},
     ).run()
 

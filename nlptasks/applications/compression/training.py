@@ -11,8 +11,8 @@ from nlptasks.applications.options import (
     COLUMNS_RENAMED,
     SCRATCH,
     FromCheckpoint,
-    default_learning_rate,
     packages_of_checkpoint,
+    weights_in,
 )
 from nlptasks.bundled import MINI
 from nlptasks.errors import UserError
@@ -64,7 +64,7 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
     batch_size: int = 32
     """number of examples per batch"""
     learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
-    """Adam's highest rate; default: 1e-4 from mini, else 2e-5, which suits a BERT-base checkpoint"""
+    """Adam's highest rate; default: 1e-4 for a small model such as mini (hidden size below 768), else 2e-5"""
     replacement_learning_rate: float | None = None
     """learning rate of the second stage; default: that of the others"""
     warmup_share: float = 0.0
@@ -80,15 +80,26 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
         found = super().from_record(values)
         return found | ({"checkpoint": SCRATCH} if found.get("checkpoint") is None else {})
 
-    def settle(self, former: Mapping[str, Any] | None) -> None:
+    def settle(self, former: Mapping[str, Any] | None, examples: int | None = None) -> None:
         """Decides what is fine-tuned first: as in the run that goes on; else the bundled model or nothing."""
-        super().settle(former)
+        super().settle(former, examples)
         if self.checkpoint is None:
             self.checkpoint = SCRATCH if self.predecessor else MINI if former is None else former["checkpoint"]
         if self.learning_rate is None:
-            self.learning_rate = default_learning_rate(former, self.checkpoint, FromCheckpoint.LEARNING_RATE)
+            self.left_out = ("learning_rate",)
+            self.learning_rate = (former or {}).get("learning_rate") or self.usual_learning_rate
         if self.predecessor is None:
             _ = self.source  # its weights are there, or nothing begins
+
+    @property
+    def start(self) -> str:
+        """What is compressed: `SMALL` or `LARGE`."""
+        return weights_in(self.predecessor or self.source)
+
+    @property
+    def usual_learning_rate(self) -> float:
+        """The rate that suits it."""
+        return FromCheckpoint.USUAL[self.start].learning_rate
 
     def packages(self) -> tuple[str, ...]:
         """The modules without which the command does not begin."""
@@ -129,11 +140,19 @@ class Stage(NamedTuple):
 
 
 class Compressed(NamedTuple):
-    """The result of a run: its stages, the name of their score, and the application of the small model."""
+    """The result of a run.
+
+    Attributes:
+        stages: in their order.
+        score_name: the name of their score.
+        application: the first word of the commands of the small model.
+        learned: whether it does better than one answer to everything.
+    """
 
     stages: list[Stage]
     score_name: str
     application: str
+    learned: bool
 
 
 def compress(options: CompressionOptions) -> Compressed:
@@ -159,5 +178,5 @@ def compress(options: CompressionOptions) -> Compressed:
     from nlptasks.applications.compression.stages import described, run_stages, successor_source
 
     successor_source(options)  # refuses now what the second stage would refuse hours later
-    directories = run_stages(options, task)
-    return Compressed(described(task.score_name, directories), task.score_name, task.application)
+    directories, learned = run_stages(options, task)
+    return Compressed(described(task.score_name, directories), task.score_name, task.application, learned)

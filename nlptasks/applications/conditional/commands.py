@@ -97,7 +97,7 @@ class Train(GeneratorOptions):
         if self.valid is not None:
             validation = read_texts_and_vectors(self.valid, columns, self.valid_vectors)
         train_generator(self, training, validation)
-        say(f"{self.output}: ready for generate and evaluate")
+        say_ready(self.output, "generate and evaluate")
 
 
 @dataclass(kw_only=True)

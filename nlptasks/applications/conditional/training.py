@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from nlptasks.applications.conditional.conditions import COMBINATIONS, CONDITIONINGS, Condition, Conditions
-from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.options import LARGE, EncoderTraining, Usual
 from nlptasks.errors import UserError
 from nlptasks.text.conditioned import ConditionedText
 from nlptasks.text.labeled import sort_labels
@@ -31,10 +31,10 @@ class GeneratorOptions(EncoderTraining):
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length", "hold_out": "hold_out_share"}
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
-    LEARNING_RATE: ClassVar[float] = 1e-4
+    USUAL: ClassVar[Mapping[str, Usual]] = EncoderTraining.USUAL | {LARGE: Usual(1e-4, 5)}
 
-    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
-    """Adam's highest rate; default: 1e-4, which suits a BERT-base checkpoint, 1e-3 a small model from scratch"""
+    learning_rate: float | None = None
+    """Adam's highest rate; default: 1e-3 from random weights, 1e-4 from a checkpoint"""
     num_layers: int | None = None
     """from scratch: number of layers; default: 3"""
 
@@ -80,7 +80,7 @@ def train_generator(
         training, validation = held_out(training, options.hold_out_share, options.seed)
     conditions = conditions_of(training, options)
     require_known_conditions([*training, *validation], conditions)
-    open_run(options)
+    open_run(options, len(training))
 
     from nlptasks.applications.conditional.evaluation import likelihood
     from nlptasks.applications.conditional.generator import ConditionalGenerator, conditional_model

@@ -44,8 +44,8 @@ class Train(LabelerOptions):
     def run(self) -> None:
         """Reads the files and trains."""
         training = [text for path in self.train for text in read_entities(path)]
-        train_labeler(self, training, read_entities(self.valid))
-        say(f"{self.output}: ready for evaluate and predict")
+        learned = train_labeler(self, training, read_entities(self.valid))
+        say_ready(self.output, "evaluate and predict", learned)
 
 
 @dataclass(kw_only=True)

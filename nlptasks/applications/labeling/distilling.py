@@ -11,7 +11,7 @@ from nlptasks.applications.distilling import (
     require_own_options,
     require_trained_labels,
 )
-from nlptasks.applications.labeling.training import HEADS, LabelerOptions, entity_types, scores_of
+from nlptasks.applications.labeling.training import HEADS, NOTHING_FOUND, LabelerOptions, entity_types, scores_of
 from nlptasks.text.entities import read_entities
 from nlptasks.text.labeled import require_known
 from nlptasks.train.options import require_one_of
@@ -72,3 +72,7 @@ class DistillableLabeler:
     def scores(self, application: Labeler) -> dict[str, float]:
         """Precision, recall and F1 of the validation texts, in percent."""
         return scores_of(application, self.validation)
+
+    def constant(self) -> dict[str, float]:
+        """The score of finding nothing."""
+        return NOTHING_FOUND

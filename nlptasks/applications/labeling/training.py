@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.options import LARGE, SMALL, EncoderTraining, Usual
 from nlptasks.errors import UserError
 from nlptasks.metrics.entities import score_entities
 from nlptasks.text.entities import Entity, EntityText
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HEADS = ("crf", "global-pointer", "efficient-global-pointer")
 SHOWN = ("precision", "recall", "f1")
+NOTHING_FOUND = {"f1": 0.0}
+"""the scores of a labeler that finds nothing"""
 EntityLike = Entity | tuple[int, int, str]
 """an entity, or its start, end and type"""
 
@@ -30,9 +32,11 @@ class LabelerOptions(EncoderTraining):
     """Options of a labeler and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length"}
+    USUAL: ClassVar[Mapping[str, Usual]] = EncoderTraining.USUAL | {SMALL: Usual(1e-4, 10), LARGE: Usual(2e-5, 10)}
 
-    epochs: int = 10
-    """number of passes over the training data"""
+    epochs: int | None = None
+    """number of passes over the training data; default: 20 from random weights, 10 from a checkpoint; up to 30 where
+    these are fewer than 100 updates"""
     head: str = "crf"
     """the head: crf, global-pointer or efficient-global-pointer"""
     seq_length: int = 128
@@ -55,15 +59,18 @@ class LabelerOptions(EncoderTraining):
             )
 
 
-def train_labeler(options: LabelerOptions, training: Sequence[EntityText], validation: Sequence[EntityText]) -> None:
+def train_labeler(options: LabelerOptions, training: Sequence[EntityText], validation: Sequence[EntityText]) -> bool:
     """Trains a labeler; the epoch with the best entity F1 on `validation` is kept in the run directory.
+
+    Returns:
+        Whether the labeler finds entities.
 
     Raises:
         UserError: options or texts that do not go together.
     """
     types = entity_types(training)
     require_known(((entity.type, text.place) for text in validation for entity in text.entities), types)
-    open_run(options)
+    open_run(options, len(training))
 
     from nlptasks.applications.encoder import make_tokenizer, make_transformer
     from nlptasks.applications.labeling.labeler import Labeler, labeling_model
@@ -83,7 +90,9 @@ def train_labeler(options: LabelerOptions, training: Sequence[EntityText], valid
     )
     examples = LabelingExamples(tokenizer, options.seq_length, training, types, options.head == "crf", options.seed)
     _tell(examples, training)
-    Experiment(options, labeler, examples, lambda: scores_of(labeler, validation), "f1").run()
+    run = Experiment(options, labeler, examples, lambda: scores_of(labeler, validation), "f1", constant=NOTHING_FOUND)
+    run.run()
+    return run.learned
 
 
 def _tell(examples: LabelingExamples, training: Sequence[EntityText]) -> None:

@@ -12,7 +12,7 @@ the recipe and its scores, docs/scoring.md how they are counted.
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,8 +49,8 @@ class Train(ReaderOptions):
     def run(self) -> None:
         """Reads the files and trains."""
         training = [question for path in self.train for question in read_questions(path)]
-        train_reader(self, training, read_questions(self.valid))
-        say(f"{self.output}: ready for evaluate, answer and predict")
+        learned = train_reader(self, training, read_questions(self.valid))
+        say_ready(self.output, "evaluate, answer and predict", learned)
 
 
 @dataclass(kw_only=True)

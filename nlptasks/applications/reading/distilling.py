@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlptasks.applications.distilling import DistillingOptions, model_settings, require_own_options
-from nlptasks.applications.reading.training import make_examples, scores_of
+from nlptasks.applications.reading.training import make_examples, never_answered, scores_of
 from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.errors import UserError
 from nlptasks.text import open_tokenizer, read_questions
@@ -68,3 +68,7 @@ class DistillableReader:
         """CMRC's exact match and F1 of the validation questions, in percent."""
         scores = scores_of(application, self.validation)
         return {name: scores[name] for name in ("cmrc_em", "cmrc_f1")}
+
+    def constant(self) -> dict[str, float]:
+        """The score of a reader that never answers."""
+        return {"cmrc_f1": never_answered(self.validation)["cmrc_f1"]}

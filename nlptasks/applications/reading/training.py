@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.options import LARGE, SMALL, EncoderTraining, Usual
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths, normalize
 from nlptasks.errors import UserError
 from nlptasks.metrics.reading import cmrc_question_score, score_reading
@@ -38,13 +38,14 @@ class ReaderOptions(EncoderTraining):
     """Options of a reader and its training."""
 
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
-    LEARNING_RATE: ClassVar[float] = 1e-5
+    USUAL: ClassVar[Mapping[str, Usual]] = EncoderTraining.USUAL | {SMALL: Usual(1e-4, 8), LARGE: Usual(1e-5, 8)}
 
-    epochs: int = 8
-    """number of passes over the training data"""
-    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
-    """Adam's highest rate; default: 1e-4 from mini, else 1e-5, which suits a BERT-base checkpoint; 1e-3 suits a small
-    model from scratch"""
+    learning_rate: float | None = None
+    """Adam's highest rate; default: 1e-3 from random weights, 1e-4 from a small checkpoint such as mini (hidden size
+    below 768), 1e-5 from a larger one"""
+    epochs: int | None = None
+    """number of passes over the training data; default: 20 from random weights, 8 from a checkpoint; up to 30 where
+    these are fewer than 100 updates"""
     vocab: Path | None = None
     """from scratch: vocabulary file; default: the characters of the training questions"""
     num_layers: int | None = None
@@ -61,7 +62,8 @@ class ReaderOptions(EncoderTraining):
     answer_length: int | None = None
     """the most tokens of answer [SEP], default: 32; span: of an answer, default: 128"""
     stride: int | None = None
-    """read longer passages in windows that start this many tokens apart; default: longer passages are cut; span: 128"""
+    """read longer passages in windows that start this many tokens apart; default: longer passages are cut; span: half
+    of what fits into a window beside the longest question, at most 128"""
     width_multiple: int = 128
     """span: pad windows to a multiple of this; as much as the window length makes one shape, which compiles once"""
     method: str = "seq2seq"
@@ -102,15 +104,18 @@ class ReaderOptions(EncoderTraining):
         return ReadingLengths(passage_length=self.passage_length, question_length=self.question_length, **given)
 
 
-def train_reader(options: ReaderOptions, training: Sequence[Question], validation: Sequence[Question]) -> None:
+def train_reader(options: ReaderOptions, training: Sequence[Question], validation: Sequence[Question]) -> bool:
     """Trains a reader; the epoch with the best CMRC F1 on `validation` is kept in the run directory.
 
     Raises:
         UserError: options or questions that do not go together.
+    Returns:
+        Whether the reader does better than one that never answers.
+
     """
     validation = validation[: options.valid_limit]
     _check_questions(training, validation)
-    open_run(options)
+    open_run(options, len(training))
 
     from nlptasks.applications.encoder import make_transformer
     from nlptasks.applications.reading.reader import Reader
@@ -137,10 +142,13 @@ def train_reader(options: ReaderOptions, training: Sequence[Question], validatio
     progress.say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
     what = "windows" if options.method == "span" else "questions"
     progress.say(f"{len(examples)} {what}; answers by passage: {examples.counts}")
-    optimizer = _optimizer(options, len(examples))
+    optimizer = _optimizer(options, len(examples)) if practice_epochs else None
     validate = functools.partial(fitted_scores if options.method == "span" else scores_of, reader, validation)
     more = {"answers": dataclasses.asdict(examples.counts)}
-    Experiment(options, reader, examples, validate, "cmrc_f1", optimizer=optimizer, more=more).run()
+    constant = never_answered(validation)
+    run = Experiment(options, reader, examples, validate, "cmrc_f1", optimizer=optimizer, constant=constant, more=more)
+    run.run()
+    return run.learned
 
 
 def make_examples(
@@ -245,6 +253,12 @@ def _shown_scores(questions: Sequence[Question], answers: Mapping[str, str]) -> 
 def fitted_scores(reader: Reader, questions: Sequence[Question]) -> dict[str, float]:
     """The scores of a reader by spans whose threshold is made the best one for these questions."""
     asked, given = _asked(questions)
+def never_answered(questions: Sequence[Question]) -> dict[str, float]:
+    """The scores of a reader that never answers: the F1 of all questions, and no exact match of those with answers."""
+    scores = _shown_scores(questions, {question.id: "" for question in questions})
+    return {name: scores[name] for name in ("cmrc_f1", "answerable_cmrc_em")}
+
+
     reader.threshold = None
     answers = reader.predict(given)
     reader.threshold = threshold = best_threshold(asked, [(answer.text, answer.score) for answer in answers])

@@ -22,12 +22,12 @@ from typing import Annotated
 import tyro
 
 from nlptasks.applications.options import require_input, require_output
+from nlptasks.applications.results import say_ready
 from nlptasks.applications.segmentation import lines
 from nlptasks.applications.segmentation.dictionary import UserDictionary
 from nlptasks.applications.segmentation.samples import MASK
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.training import SegmenterOptions, Sentences, train_segmenter
-from nlptasks.console import say
 from nlptasks.errors import UserError
 from nlptasks.files import read_text_blocks, write_text
 from nlptasks.metrics.segmentation import score_segmentation
@@ -68,7 +68,7 @@ class Train(SegmenterOptions):
         if not any(held_out.values()):
             raise UserError("no line is held out, so no epoch can be chosen; give {field:hold_out_every} 10, say.")
         train_segmenter(self, training, held_out)
-        say(f"{self.output}: ready for evaluate and segment")
+        say_ready(self.output, "evaluate and segment")
 
     def _read(self) -> tuple[list[tuple[str, Sentences]], dict[str, list[list[str]]]]:
         """The training sentences of each file, and the held-out ones of each standard."""

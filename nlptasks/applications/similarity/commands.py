@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlptasks.applications.options import require_input, require_output
+from nlptasks.applications.results import say_ready
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.index import HEADER
 from nlptasks.applications.similarity.scoring import score_encoder
@@ -49,8 +50,8 @@ class Train(SimilarityOptions):
         training = read_groups(self.train, left_out)
         for note in training.notes + (validation.notes if validation is not None else []):
             say(note)
-        train_encoder(self, training, validation)
-        say(f"{self.output}: ready for evaluate, index and search")
+        learned = train_encoder(self, training, validation)
+        say_ready(self.output, "evaluate, index and search", learned)
 
 
 @dataclass(kw_only=True)

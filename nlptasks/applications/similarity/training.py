@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nlptasks.applications.options import SCRATCH, EncoderTraining, FromCheckpoint
+from nlptasks.applications.options import LARGE, SCRATCH, SMALL, EncoderTraining, FromCheckpoint, Usual
 from nlptasks.applications.similarity.gru import GruModel
 from nlptasks.applications.similarity.gru_runtime import GRU_POOLINGS
 from nlptasks.applications.similarity.loss import GroupLoss
@@ -19,7 +19,7 @@ from nlptasks.text.characters import CharacterVocab
 from nlptasks.text.groups import Groups
 from nlptasks.train import progress
 from nlptasks.train.contracts import Examples
-from nlptasks.train.options import require_at_least, require_one_of, require_share
+from nlptasks.train.options import RANDOM, require_at_least, require_one_of, require_share
 from nlptasks.train.record import open_run
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 POOLINGS = ("first", "mean")
 """of a Transformer's hidden states"""
+GRU = "a GRU"
 NUM_HEADS = 4
 """of a Transformer from scratch"""
 HYBRID_WEIGHT = 0.7
@@ -41,7 +42,12 @@ class SimilarityOptions(FromCheckpoint):
 
     RENAMED: ClassVar[dict[str, str]] = {"hold_out": "hold_out_every"}
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = {"min_count": 2, "vector_size": 128, "num_layers": 3}
-    LEARNING_RATE: ClassVar[float] = 4e-3
+    USUAL: ClassVar[Mapping[str, Usual]] = {
+        GRU: Usual(4e-3, 10),
+        RANDOM: Usual(1e-3, 10),
+        SMALL: Usual(1e-4, 5),
+        LARGE: Usual(2e-5, 5),
+    }
 
     hold_out_every: int = 10
     """without validation groups: every nth training group is held out for validation"""
@@ -84,12 +90,14 @@ class SimilarityOptions(FromCheckpoint):
     sampled_classes: int = 0
     """number of groups that a step compares with, counting those of the batch; 0: all"""
 
-    epochs: int = 10
-    """number of passes over the training data"""
+    epochs: int | None = None
+    """number of passes over the training data; default: 10, from a checkpoint 5; up to 30 where these are fewer than
+    100 updates"""
     batch_size: int = 256
     """number of sentences per batch"""
     learning_rate: float | None = None
-    """Adam's highest rate; default: 1e-4 from mini, else 4e-3, which suits a GRU; 2e-5 suits a BERT-base checkpoint"""
+    """Adam's highest rate; default: gru 4e-3; transformer 1e-3 from random weights, 1e-4 from a small checkpoint such
+    as mini (hidden size below 768), 2e-5 from a larger one"""
     warmup_share: float = 0.05
     """share of the updates during which the learning rate rises; needs decay"""
     decay: bool = True
@@ -107,6 +115,16 @@ class SimilarityOptions(FromCheckpoint):
     def from_scratch(self) -> bool:
         """Whether the encoder starts from random weights; a GRU always does."""
         return self.encoder == "gru" or super().from_scratch
+
+    @property
+    def could_be_pretrained(self) -> bool:
+        """Whether there are pretrained weights to start from instead."""
+        return self.encoder != "gru" and self.from_scratch
+
+    @property
+    def usual(self) -> Usual:
+        """What suits the encoder and the weights it starts from."""
+        return self.USUAL[GRU if self.encoder == "gru" else self.start]
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
@@ -195,18 +213,21 @@ class SimilarityOptions(FromCheckpoint):
         )
 
 
-def train_encoder(options: SimilarityOptions, training: Groups, validation: Groups | None = None) -> None:
+def train_encoder(options: SimilarityOptions, training: Groups, validation: Groups | None = None) -> bool:
     """Trains a sentence encoder; the epoch with the best top-1 on `validation` is kept in the run directory.
 
     Args:
         validation: None: every nth group of `training`.
+
+    Returns:
+        Whether the encoder finds sentences of a group.
 
     Raises:
         UserError: options or groups that do not go together.
     """
     if validation is None:
         training, validation = _split(training, options.hold_out_every)
-    open_run(options)
+    open_run(options, len(training.labels))
 
     from nlptasks.applications.similarity.network import GroupClassifier, TrainableEncoder
     from nlptasks.applications.similarity.table import SampledClassifier, SampledExamples
@@ -228,7 +249,7 @@ def train_encoder(options: SimilarityOptions, training: Groups, validation: Grou
         model = GroupClassifier(network, training.count, loss)
         model.build()
     progress.say(f"model: {network.count_params():,} parameters; {len(examples)} sentences in {training.count} groups")
-    Experiment(
+    run = Experiment(
         options,
         TrainableEncoder(model, make_encoder),
         examples,
@@ -236,7 +257,10 @@ def train_encoder(options: SimilarityOptions, training: Groups, validation: Grou
         score_name="top1",
         optimizer=optimizer,
         around_step=around_step,
-    ).run()
+        constant={"top1": 0.0},
+    )
+    run.run()
+    return run.learned
 
 
 def scores_of(encoder: SentenceEncoder, groups: Groups) -> dict[str, float]:
