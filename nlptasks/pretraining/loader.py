@@ -64,9 +64,11 @@ class Batches:
             )
         if not 0 <= self.num_held_out < len(self.rows):
             raise UserError(
-                "{field:valid_rows} must leave rows to train on. Received: {held_out} of {rows} rows.",
+                "{field:valid_rows} must leave rows to train on. Received: {held_out} of {rows} rows; a tenth is "
+                "{field:valid_rows} {tenth}.",
                 held_out=self.num_held_out,
                 rows=len(self.rows),
+                tenth=len(self.rows) // 10,
             )
 
     def __len__(self) -> int:

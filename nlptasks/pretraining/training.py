@@ -27,6 +27,11 @@ from nlptasks.train.record import OPTIONS, SCORES, jsonable, read_options, requi
 if TYPE_CHECKING:
     from nlptasks.pretraining.commands.train import Pretrain
 
+MOST_HELD_OUT = 0.2
+"""share of the rows that may be held out without a word"""
+MANY_HELD_OUT = (
+    "{held_out} of {rows} rows are held out and not trained on; {field:valid_rows} {tenth} would hold out a tenth."
+)
 # what may differ between a run and its continuation; the model stands in the record whole, in place of its config
 CHANGEABLE: tuple[str, ...] = (
     "output",
@@ -40,7 +45,17 @@ CHANGEABLE: tuple[str, ...] = (
     "log_every",
     "num_workers",
 )
-CHANGEABLE += ("json", "skip_bad_steps", "spike", "tensorboard", "distributed", "coordinator", "num_processes", "process_id")
+CHANGEABLE += (
+    "json",
+    "skip_bad_steps",
+    "spike",
+    "tensorboard",
+    "distributed",
+    "coordinator",
+    "num_processes",
+    "process_id",
+)
+CHANGEABLE += ("json",)
 CHANGEABLE += ("deterministic", "check_digests", "peak_tflops", "learning_rate", "valid_every", "precision", "config")
 
 
@@ -190,6 +205,9 @@ def tell_baseline(options: "Pretrain", run: Assembly) -> dict[str, float]:
     """Says, and returns, what a guess that knows only how often tokens occur scores on the held-out rows."""
     if not options.valid_rows:
         return {}
+    count = len(run.rows)
+    if is_first() and MOST_HELD_OUT * count < options.valid_rows:
+        say(MANY_HELD_OUT, held_out=options.valid_rows, rows=count, tenth=count // 10)
     baseline = unigram_baseline(run.rows, run.main_objective, options.valid_rows)
     say_first(
         f"unigram baseline on the held-out rows: perplexity {baseline['perplexity']:.2f}, "

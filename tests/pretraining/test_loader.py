@@ -115,7 +115,10 @@ def test_the_unigram_baseline_is_what_counting_gives():
     [
         ({"accumulate": 5}, "batch_size must be a multiple of accumulate x processes"),
         ({"process_count": 7}, "batch_size must be a multiple of accumulate x processes"),
-        ({"num_held_out": ROWS}, "valid_rows must leave rows to train on. Received: 103 of 103 rows"),
+        (
+            {"num_held_out": ROWS},
+            "valid_rows must leave rows to train on. Received: 103 of 103 rows; a tenth is valid_rows 10",
+        ),
     ],
 )
 def test_batches_that_do_not_divide_are_refused(changes, message):

@@ -88,6 +88,7 @@ def test_a_run_leaves_a_model_that_learned_and_says_how_it_went(finished):
     assert sorted(path.name for path in (output / "checkpoints").iterdir()) == ["00000012", "00000018", "00000024"]
     assert json.loads((output / "options.json").read_text())["given"]["learning_rate"] == 0.01
     assert "unigram baseline on the held-out rows" in result.err
+    assert ("rows are held out and not trained on; --valid-rows" in result.err) == (ROWS < 100)
     assert "step 24/24" in result.err
 
 

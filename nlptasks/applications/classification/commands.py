@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nlptasks.applications.classification.training import SHOWN, ClassifierOptions, train_classifier
 from nlptasks.applications.options import COLUMNS_RENAMED, FileColumns, require_input, require_output
-from nlptasks.applications.results import f1_table, write_rows
+from nlptasks.applications.results import f1_table, say_ready, write_rows
+from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
 from nlptasks.metrics.classification import score_labels
@@ -150,10 +151,9 @@ def _load(path: Path, columns: FileColumns) -> "Classifier":
 
 def _predict(classifier: "Classifier", texts: Sequence[LabeledText]) -> list["Classification"]:
     given = [text.text_or_pair for text in texts]
-    if cut := classifier.encode(given)[1]:
-        say(
-            f"{cut} of {len(texts)} texts are longer than {classifier.seq_length} tokens; the rest of them is not read."
-        )
+    encodings, cut = classifier.encode(given)
+    tell_cut(cut, len(texts), "texts", classifier.seq_length)
+    tell_unknown(classifier.tokenizer, encodings, given, "texts")
 
     def bar(items: Iterable) -> Iterable:
         return progress_bar(items, "classifying")

@@ -25,7 +25,8 @@ from nlptasks.applications.conditional.training import (
     train_generator,
 )
 from nlptasks.applications.options import require_input, require_output
-from nlptasks.applications.results import write_rows
+from nlptasks.applications.results import say_ready, write_rows
+from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
 from nlptasks.opening import load
@@ -125,6 +126,11 @@ class Evaluate(OnKeras):
         columns = columns_of(former if self.columns is None else former | {"columns": self.columns})
         texts = read_texts_and_vectors(self.data, columns, self.vectors)
         require_known_conditions(texts, writer.conditions)
+        written = [text.text for text in texts]
+        encodings = writer.tokenizer.encode_batch(written, with_offsets=False)
+        room = writer.seq_length - 1 - writer.conditions.num_prefix_tokens
+        tell_cut(sum(len(one) - 2 > room for one in encodings), len(texts), "texts", writer.seq_length)
+        tell_unknown(writer.tokenizer, encodings, written, "texts")
         started = time.monotonic()
         results = gaps(writer, texts, self.seed, _bar)
         seconds = time.monotonic() - started
@@ -200,6 +206,8 @@ class Generate(Options, OnKeras):
             seed=self.seed,
             guidance=self.guidance,
         )
+        if self.prompt:
+            tell_unknown(writer.tokenizer, [writer.tokenizer.encode(self.prompt)], [self.prompt], "prompt")
         say(f"{sum(map(len, found))} texts in {time.monotonic() - started:.1f} s, the model's compilation included")
         rows = [
             {"condition": labels if vectors is None else {"vector": i}} | dataclasses.asdict(one)

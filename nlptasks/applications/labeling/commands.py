@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from nlptasks.applications.labeling.training import LabelerOptions, span_keys, train_labeler
 from nlptasks.applications.options import require_input, require_output
-from nlptasks.applications.results import f1_table, write_rows
+from nlptasks.applications.results import f1_table, say_ready, write_rows
+from nlptasks.applications.unread import tell_unknown
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
 from nlptasks.metrics.entities import score_entities
@@ -141,6 +142,9 @@ def _predict(labeler: "Labeler", texts: Sequence[str]) -> list[list[Entity]]:
         say(
             f"{long} of {len(texts)} texts are longer than {labeler.seq_length} tokens and are read in several windows."
         )
+
+    encodings = labeler.tokenizer.encode_batch(texts, with_offsets=False)
+    tell_unknown(labeler.tokenizer, encodings, texts, "texts")
 
     def bar(items: Iterable) -> Iterable:
         return progress_bar(items, "labeling")

@@ -21,13 +21,15 @@ import numpy as np
 
 from nlptasks.applications.options import require_output
 from nlptasks.applications.reading.training import MODES, ReaderOptions, answers_of, train_reader
+from nlptasks.applications.results import say_ready
+from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
 from nlptasks.files import write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.opening import load
-from nlptasks.text import Question, read_questions
+from nlptasks.text import Passage, Question, read_questions
 from nlptasks.text.readers import write_questions
 from nlptasks.train.options import OnKeras, Options, require_at_least, require_one_of
 
@@ -101,12 +103,14 @@ class Decoding(Options, OnKeras):
     """extractive: the answer is a piece of a passage; generative: the answer may be any text"""
     beam_size: int = 1
     """number of beams; 1: greedy search"""
+    stride: int | None = None
+    """read longer passages in windows that start this many tokens apart; default: as in training"""
 
     def check(self) -> None:
         """Refuses values that are out of range."""
         super().check()
         require_one_of(self, mode=MODES)
-        require_at_least(self, 1, "beam_size")
+        require_at_least(self, 1, "beam_size", "stride")
 
 
 @dataclass(kw_only=True)
@@ -129,8 +133,9 @@ class Evaluate(Decoding):
         require_output(self.predictions, self.data, *self.baselines)
         reader = load_reader(self.model)
         started = time.monotonic()
-        answers = answers_of(reader, questions, self.mode, self.beam_size, progress=_bar)
+        answers = answers_of(reader, questions, self.mode, self.beam_size, _bar, self.stride)
         seconds = time.monotonic() - started
+        _tell_unread(reader, questions, self.stride)
         say(f"{len(questions)} questions in {seconds:.1f} s")
         scores = {"reader": score_reading(questions, answers)}
         if training:
@@ -170,11 +175,13 @@ class Answer(Decoding):
         """Answers, draws and prints."""
         require_output(self.picture)
         reader = load_reader(self.model)
-        answer = reader.answer(self.question, self.passage, self.mode, self.beam_size)
+        answer = reader.answer(self.question, self.passage, self.mode, self.beam_size, self.stride)
+        passages = tuple(Passage(text, answer="") for text in self.passage)
+        _tell_unread(reader, [Question("", self.question, passages, answers=())], self.stride)
         if self.picture is not None:
             from nlptasks.applications.reading.picture import draw_answer
 
-            write_text(self.picture, draw_answer(reader, self.question, self.passage, answer))
+            write_text(self.picture, draw_answer(reader, self.question, self.passage, answer, self.stride))
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
 
 
@@ -206,7 +213,8 @@ class Predict(Decoding):
             questions = questions[: self.show]
         reader = load_reader(self.model)
         bar = iter if self.output is None else _bar
-        answers = answers_of(reader, questions, self.mode, self.beam_size, progress=bar)
+        answers = answers_of(reader, questions, self.mode, self.beam_size, bar, self.stride)
+        _tell_unread(reader, questions, self.stride)
         if self.output is not None:
             _write_answers(self.output, answers)
         for question in questions[: self.show]:
@@ -220,6 +228,23 @@ def load_reader(path: Path) -> "reading.Reader":
     from nlptasks.applications.reading.reader import Reader
 
     return load(path, Reader)
+
+
+def _tell_unread(reader: "reading.Reader", questions: Sequence[Question], stride: int | None) -> None:
+    """Says what of the questions and passages is not read, or read as unknown."""
+    from nlptasks.applications.reading.windows import ReadingLengths
+
+    lengths, tokenizer = reader.lengths, reader.tokenizer
+    asked = list(dict.fromkeys(question.question for question in questions if question.question.strip()))
+    given = list(dict.fromkeys(passage.text for question in questions for passage in question.passages))
+    of_asked, of_given = (tokenizer.encode_batch(texts, with_offsets=False) for texts in (asked, given))
+    if isinstance(lengths, ReadingLengths) and (lengths.stride if stride is None else stride) is None:
+        cut = sum(len(encoding) > lengths.passage_length for encoding in of_given)
+        tell_cut(cut, len(given), "passages", lengths.passage_length, windows=True)
+    cut = sum(len(encoding) - 1 > lengths.question_length for encoding in of_asked)
+    tell_cut(cut, len(asked), "questions", lengths.question_length)
+    tell_unknown(tokenizer, of_asked, asked, "questions")
+    tell_unknown(tokenizer, of_given, given, "passages")
 
 
 def _bar(groups: Iterable) -> Iterable:

@@ -1,5 +1,6 @@
 """A page that shows where an answer comes from: what its tokens attended to in each passage, and the vote."""
 
+import dataclasses
 from collections.abc import Sequence
 from html import escape
 from typing import cast
@@ -19,15 +20,21 @@ _STYLE = (
 )
 
 
-def answer_attention(reader: Reader, question: str, passages: Sequence[str], answer: Answer) -> list[np.ndarray]:
+def answer_attention(
+    reader: Reader, question: str, passages: Sequence[str], answer: Answer, stride: int | None = None
+) -> list[np.ndarray]:
     """For each piece of evidence, how much the tokens of the answer attend to each character of the passage.
+
+    Args:
+        stride: with which it was answered, as in `Reader.answer`.
 
     Returns:
         float32 arrays with one number per character: the attention probability from the position that predicts a token
         of the answer to the token of the character, as the mean over tokens, heads and layers; 0 if it was not read.
     """
     ids = reader.tokenizer.encode(normalize(answer.text)).token_ids[1:-1]
-    rows = encode_rows(reader.tokenizer, reader.lengths, [(question, passages)])
+    lengths = reader.lengths if stride is None else dataclasses.replace(reader.lengths, stride=stride)
+    rows = encode_rows(reader.tokenizer, lengths, [(question, passages)])
     row_at = {(row.passage, row.window): row for row in rows}
     found = []
     for evidence in answer.evidence:
@@ -54,9 +61,11 @@ def answer_attention(reader: Reader, question: str, passages: Sequence[str], ans
     return found
 
 
-def draw_answer(reader: Reader, question: str, passages: Sequence[str], answer: Answer) -> str:
+def draw_answer(
+    reader: Reader, question: str, passages: Sequence[str], answer: Answer, stride: int | None = None
+) -> str:
     """A self-contained HTML page with the answer, the vote, and all passages, shaded by attention."""
-    attention = answer_attention(reader, question, passages, answer)
+    attention = answer_attention(reader, question, passages, answer, stride)
     voted = {e.passage: (e, weights) for e, weights in zip(answer.evidence, attention, strict=True)}
     parts = [
         f"<!doctype html><html lang=zh><meta charset=utf-8><title>{escape(question)}</title><style>{_STYLE}</style>",

@@ -138,7 +138,14 @@ class Reader:
             lengths=type(lengths).__name__,
         )
 
-    def answer(self, question: str, passages: Sequence[str], mode: str = "extractive", beam_size: int = 1) -> Answer:
+    def answer(
+        self,
+        question: str,
+        passages: Sequence[str],
+        mode: str = "extractive",
+        beam_size: int = 1,
+        stride: int | None = None,
+    ) -> Answer:
         """Answers one question.
 
             reader.answer("沈月白生于哪年？", ["沈月白生于1921年。", "陶安的老家在青石县。"]).text
@@ -146,10 +153,11 @@ class Reader:
         Args:
             question: the question.
             passages: one or more texts. Of a passage longer than `passage_length` tokens the rest is not read, unless
-                the reader was trained with a stride.
+                there is a stride.
             mode: "extractive": the answer is a piece of a passage, in its original characters; "generative": the
                 answer may be any text.
             beam_size: number of beams; 1: greedy search.
+            stride: longer passages are read in windows that start this many tokens apart; None: as in training.
 
         Returns:
             An `Answer`: `text` ("" if no passage answers), `score` and `evidence`.
@@ -157,7 +165,7 @@ class Reader:
         Raises:
             UserError: an empty question, no passages, an unknown mode, or `beam_size` is below 1.
         """
-        return self.predict([(question, passages)], mode, beam_size)[0]
+        return self.predict([(question, passages)], mode, beam_size, stride=stride)[0]
 
     def predict(
         self,
@@ -166,12 +174,13 @@ class Reader:
         beam_size: int = 1,
         rows: int = 64,
         progress: Callable[[Iterable], Iterable] = iter,
+        stride: int | None = None,
     ) -> list[Answer]:
         """Answers many questions.
 
         Args:
             questions: pairs `(question, passages)`.
-            mode, beam_size: as in `answer`.
+            mode, beam_size, stride: as in `answer`.
             rows: number of windows that are read together; more are faster and take more memory.
             progress: wraps the iteration over batches, for example `tqdm`.
 
@@ -196,34 +205,34 @@ class Reader:
             if isinstance(passages, str) or not len(passages):
                 raise UserError("question {index} needs a list of at least one passage.", index=index)
         answers: dict[int, Answer] = {}
+        lengths = self.lengths if stride is None else dataclasses.replace(self.lengths, stride=stride)
         together = rows * _BATCHES if self.method == "span" else rows
-        size = min(rows, round_rows(sum(map(self._most_rows, questions))))  # of all batches of a reader by spans
-        for group in progress(self._groups(questions, together)):
-            found = self._answer_group([questions[i] for i in group], mode, beam_size, size)
+        most = [sum(map(lengths.most_windows, passages)) for _, passages in questions]
+        size = min(rows, round_rows(sum(most)))  # of all batches of a reader by spans
+        for group in progress(self._groups(questions, most, together)):
+            found = self._answer_group([questions[i] for i in group], lengths, mode, beam_size, size)
             answers |= zip(group, found, strict=True)
         return [answers[index] for index in range(len(questions))]
 
     answer_batch = predict  # the name of version 0.1
 
-    def _groups(self, questions: Sequence[Asked], rows: int) -> list[list[int]]:
+    def _groups(self, questions: Sequence[Asked], most: Sequence[int], rows: int) -> list[list[int]]:
         """Indices of questions in groups of about `rows` windows or fewer; questions with long texts come together."""
         longest = [max(map(len, passages)) + len(question) for question, passages in questions]
         groups: list[list[int]] = []
         room = 0
         for index in np.argsort([-n for n in longest], kind="stable"):
-            count = self._most_rows(questions[index])
-            if count > room:
+            if most[index] > room:
                 groups.append([])
                 room = rows
             groups[-1].append(int(index))
-            room -= count
+            room -= most[index]
         return groups
 
-    def _most_rows(self, question: Asked) -> int:
-        return sum(self.lengths.most_windows(passage) for passage in question[1])
-
-    def _answer_group(self, questions: Sequence[Asked], mode: str, beam_size: int, size: int) -> Iterator[Answer]:
-        rows, extractive = encode_rows(self.tokenizer, self.lengths, questions), mode == "extractive"
+    def _answer_group(
+        self, questions: Sequence[Asked], lengths: ReadingLengths | SpanLengths, mode: str, beam_size: int, size: int
+    ) -> Iterator[Answer]:
+        rows, extractive = encode_rows(self.tokenizer, lengths, questions), mode == "extractive"
         if isinstance(self._decoder, SpanDecoder):
             decoded = self._decoder.decode(rows, size, beam_size, extractive, self.threshold)
         else:

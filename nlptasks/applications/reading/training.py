@@ -100,6 +100,8 @@ class ReaderOptions(EncoderTraining):
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.method == "span":
             sizes = {"window_length": self.window_length, "width_multiple": self.width_multiple}
+            if given.get("stride") == 0:  # what is left out there; here it is given
+                require_at_least(self, 1, "stride")
             return SpanLengths(question_length=self.question_length, **sizes, **given)
         return ReadingLengths(passage_length=self.passage_length, question_length=self.question_length, **given)
 
@@ -107,11 +109,11 @@ class ReaderOptions(EncoderTraining):
 def train_reader(options: ReaderOptions, training: Sequence[Question], validation: Sequence[Question]) -> bool:
     """Trains a reader; the epoch with the best CMRC F1 on `validation` is kept in the run directory.
 
-    Raises:
-        UserError: options or questions that do not go together.
     Returns:
         Whether the reader does better than one that never answers.
 
+    Raises:
+        UserError: options or questions that do not go together.
     """
     validation = validation[: options.valid_limit]
     _check_questions(training, validation)
@@ -221,14 +223,15 @@ def answers_of(
     mode: str = "extractive",
     beam_size: int = 1,
     progress: Callable[[Iterable], Iterable] = iter,
+    stride: int | None = None,
 ) -> dict[str, str]:
     """The text of each question's answer by the question's id; a blank question (CMRC2018 has one) has the answer "".
 
     Args:
-        mode, beam_size, progress: as in `Reader.predict`.
+        mode, beam_size, progress, stride: as in `Reader.predict`.
     """
     asked, given = _asked(questions)
-    answers = reader.predict(given, mode, beam_size, progress=progress)
+    answers = reader.predict(given, mode, beam_size, progress=progress, stride=stride)
     found = {question.id: answer.text for question, answer in zip(asked, answers, strict=True)}
     return {question.id: found.get(question.id, "") for question in questions}
 
@@ -250,15 +253,15 @@ def _shown_scores(questions: Sequence[Question], answers: Mapping[str, str]) -> 
     return found | {f"answerable_{name}": scores["answerable"][name] for name in ("cmrc_em", "cmrc_f1")}
 
 
-def fitted_scores(reader: Reader, questions: Sequence[Question]) -> dict[str, float]:
-    """The scores of a reader by spans whose threshold is made the best one for these questions."""
-    asked, given = _asked(questions)
 def never_answered(questions: Sequence[Question]) -> dict[str, float]:
     """The scores of a reader that never answers: the F1 of all questions, and no exact match of those with answers."""
     scores = _shown_scores(questions, {question.id: "" for question in questions})
     return {name: scores[name] for name in ("cmrc_f1", "answerable_cmrc_em")}
 
 
+def fitted_scores(reader: Reader, questions: Sequence[Question]) -> dict[str, float]:
+    """The scores of a reader by spans whose threshold is made the best one for these questions."""
+    asked, given = _asked(questions)
     reader.threshold = None
     answers = reader.predict(given)
     reader.threshold = threshold = best_threshold(asked, [(answer.text, answer.score) for answer in answers])

@@ -71,8 +71,8 @@ class SpanLengths:
     """question `[SEP]`; what is beyond is cut"""
     answer_length: int = 128
     """an answer"""
-    stride: int = 128
-    """windows of a passage start this many tokens apart"""
+    stride: int = 0
+    """windows of a passage start this many tokens apart; 0: half of what fits beside a longest question, at most 128"""
     width_multiple: int = 128
     """arrays are a multiple of this wide, at most `window_length`: a program is compiled for each width"""
 
@@ -86,6 +86,8 @@ class SpanLengths:
                     least=most,
                     value=getattr(self, name),
                 )
+        if not self.stride:
+            object.__setattr__(self, "stride", max(1, min(128, self.least_room // 2)))
         if not 1 <= self.stride <= self.least_room:
             raise UserError(
                 "{field:stride} must lie in 1 to {most}, the tokens of a window ({field:window_length} - "

@@ -93,12 +93,14 @@ class Evaluate(Options):
         """Scores of the encoder, and of what it is compared with."""
         if self.pairs is not None:
             encoder, pairs = load(self.model, SentenceEncoder), read_pairs(self.pairs)
+            encoder.model.tell_unread([*pairs.first, *pairs.second], "sentences")
             cosines = encoder.similarity(pairs.first, pairs.second)
             return {"encoder": score_pairs(cosines, pairs.labels)}
         assert self.data is not None
         encoder, groups = load(self.model, SentenceEncoder), read_groups([self.data])
         for note in groups.notes:
             say(note)
+        encoder.model.tell_unread(groups.sentences, "sentences")
         return score_encoder(encoder, groups, self.hybrid, self.baselines)
 
 
@@ -126,6 +128,7 @@ class Index(Options):
             )
         encoder = load(self.model, SentenceEncoder)
         texts = [" ".join(text.split()) for text in read_texts(self.corpus)]
+        encoder.model.tell_unread(texts, "sentences")
         index = encoder.open_index(self.output) if self.add else encoder.make_index()
         started = time.monotonic()
         encoder.add(texts, index)
@@ -168,6 +171,7 @@ class Search(Options):
         queries = [line for _, line in read_lines(self.queries)] if self.queries is not None else [str(self.query)]
         encoder.open_index(self.index)
         found = encoder.most_similar_batch(queries, self.top, self.hybrid)
+        encoder.model.tell_unread(queries, "queries")
         if self.json:
             shown = [[match._asdict() for match in matches] for matches in found]
             print(json.dumps(shown if self.queries is not None else shown[0], ensure_ascii=False))

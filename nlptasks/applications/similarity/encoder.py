@@ -30,6 +30,9 @@ class VectorModel(Protocol):
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) of length 1, float32."""
 
+    def tell_unread(self, texts: Sequence[str], what: str) -> None:
+        """Says what of the texts (`what` in one word) the model does not read."""
+
     def save(self, directory: Path, settings: Mapping[str, Any], half: bool = False) -> None:
         """Writes what `from_directory` reads, in float16 if `half`; `settings` are added to the config."""
 

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from nlptasks.applications.similarity.gru_runtime import GRU_WEIGHTS, GruRuntime
+from nlptasks.applications.unread import tell_cut, tell_unknown_characters
 from nlptasks.files import atomic_path, write_text
-from nlptasks.text.characters import CharacterVocab
+from nlptasks.text.characters import CharacterVocab, normalize
 
 TASK = "sentence_similarity"
 CONFIG, WEIGHTS, VOCAB = "config.json", "model.safetensors", "vocab.txt"
@@ -60,6 +61,12 @@ class GruModel:
             return states
         means = np.concatenate([self._means(token_ids[i : i + ROWS]) for i in range(0, len(token_ids), ROWS)])
         return np.hstack([(1 - self.mean_weight) ** 0.5 * states, self.mean_weight**0.5 * means])
+
+    def tell_unread(self, texts: Sequence[str], what: str) -> None:
+        """Says what of the texts is not read: what is beyond the length, and unknown characters."""
+        lengths = [len(normalize(text)) for text in texts]
+        tell_cut(sum(length > self.seq_length for length in lengths), len(texts), what, self.seq_length, "characters")
+        tell_unknown_characters(self.vocab, texts, what)
 
     def _means(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:
         """Means of embeddings, of length 1."""

@@ -12,8 +12,10 @@ from safetensors.numpy import load_file, save_file
 from nlptasks.applications.similarity.gru import CONFIG, TASK, VOCAB, WEIGHTS
 from nlptasks.applications.similarity.ngram_runtime import NgramRuntime, weight_shapes
 from nlptasks.applications.similarity.ngrams import NgramVocab
+from nlptasks.applications.unread import tell_cut
 from nlptasks.checkpoints.packing import EIGHT_BITS, FOUR_BITS, pack_rows, unpack_rows
 from nlptasks.files import atomic_path, write_text
+from nlptasks.text.characters import normalize
 
 CHUNK = 8_192
 """texts whose runs are looked up at a time"""
@@ -63,6 +65,11 @@ class NgramModel:
             for i in range(0, len(texts), CHUNK)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, self.vector_size), "float32")
+
+    def tell_unread(self, texts: Sequence[str], what: str) -> None:
+        """Says how many texts are not read to their ends; no character is unknown to this model."""
+        lengths = [len(normalize(text)) for text in texts]
+        tell_cut(sum(length > self.seq_length for length in lengths), len(texts), what, self.seq_length, "characters")
 
     def digest(self) -> bytes:
         """Bytes that differ where vectors would."""

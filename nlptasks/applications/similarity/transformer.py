@@ -9,6 +9,7 @@ from keras import ops
 
 from nlptasks.applications.similarity.gru import TASK
 from nlptasks.applications.similarity.network import TransformerEncoder
+from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.backend import compile_function
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
@@ -73,6 +74,12 @@ class TransformerModel:
             batch[len(rows) :, 0] = self.tokenizer.cls_id
             vectors[rows] = ops.convert_to_numpy(self._run(batch))[: len(rows)]
         return vectors
+
+    def tell_unread(self, texts: Sequence[str], what: str) -> None:
+        """Says what of the texts is not read: what is beyond the length, and unknown tokens."""
+        encodings = self.tokenizer.encode_batch(texts, with_offsets=False)
+        tell_cut(sum(len(one) > self.seq_length for one in encodings), len(texts), what, self.seq_length)
+        tell_unknown(self.tokenizer, encodings, texts, what)
 
     def digest(self) -> bytes:
         """Bytes that differ where vectors would."""

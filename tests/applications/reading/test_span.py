@@ -14,7 +14,7 @@ from nlptasks.applications.reading.picture import answer_attention, draw_answer
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.span import row_arrays, span_loss, span_model
 from nlptasks.applications.reading.span_samples import SpanExamples
-from nlptasks.applications.reading.training import best_threshold
+from nlptasks.applications.reading.training import ReaderOptions, best_threshold
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.text import Passage, Question, Tokenizer, build_character_vocab, open_tokenizer, read_questions
@@ -266,6 +266,7 @@ def test_what_does_not_fit_a_reader_by_spans_is_refused():
         Reader(some.model, some.tokenizer, None, "span")
     with pytest.raises(ValueError, match=r"stride must lie in 1 to 4"):
         SpanLengths(**WINDOWS | {"stride": 5})
+    assert [SpanLengths(window_length=n).stride for n in (384, 167, 68)] == [128, 50, 1]
     with pytest.raises(ValueError, match=r"window_length must be at least 6"):
         SpanLengths(**WINDOWS | {"window_length": 5})
     with pytest.raises(ValueError, match="no window of the training questions is left"):
@@ -279,6 +280,15 @@ def laughing(number):
         Passage(f"在第{number}号山笑{'哈' * 4}，笑了很久很久。", "哈" * 4),
     )
     return Question(str(number), f"第{number}号山怎么笑？", passages, ("哈" * 4,))
+
+
+@pytest.mark.once
+def test_a_stride_that_is_left_out_follows_from_the_window_and_one_of_0_is_refused():
+    small = {"output": "x", "method": "span", "window_length": 96, "question_length": 32}
+    assert ReaderOptions(**small).stride == 30
+    assert ReaderOptions(**small, stride=7).stride == 7
+    with pytest.raises(ValueError, match=r"stride must be at least 1. Received: 0"):
+        ReaderOptions(**small, stride=0)
 
 
 OPTIONS = {"method": "span", "window_length": 24, "question_length": 11, "stride": 7, "epochs": 3, "batch_size": 8}

@@ -124,6 +124,7 @@ def test_a_long_passage_votes_as_its_surest_window_alone_would():
         answering = [i for i, of in enumerate(logits) if of.argmax() != plain.tokenizer.sep_id]
         empty = [float(np.exp(of - of.max())[plain.tokenizer.sep_id] / np.exp(of - of.max()).sum()) for of in logits]
         found = windowed.answer(question, [long, short])
+        assert cut.answer(question, [long, short], stride=4) == found  # a stride of the moment is one of the reader
         if not answering:
             assert all(e.passage for e in found.evidence)
             continue
