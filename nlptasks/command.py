@@ -23,9 +23,10 @@ APPLICATIONS = {
     "filling": ("nlptasks.applications.filling.commands", "likely tokens for the masks of a text"),
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
+    "discovery": ("nlptasks.discovery.commands", "what text tells without labels: its words"),
 }
 """first word of the command line -> the module of its commands, and a description"""
-SHORT_FORMS = {"segment": ("segmentation", "segment"), "fill": ("filling", "fill")}
+SHORT_FORMS = {"segment": ("segmentation", "segment"), "fill": ("filling", "fill"), "discover": ("discovery", "words")}
 """short forms: first words that stand for two words"""
 
 

@@ -108,6 +108,16 @@ ARROWS = {
         "nlptasks.backend",
         "nlptasks.text",
     ),
+    "discovery": (
+        "numpy",
+        "tqdm",
+        "nlptasks.console",
+        "nlptasks.opening",
+        "nlptasks.applications",
+        "nlptasks.pretraining",
+        "nlptasks.train",
+        "nlptasks.text",
+    ),
 }
 BACKENDS = ("tensorflow", "jax", "jaxlib", "torch")
 # the modules that may name a backend: that of its programs freely, which is imported where Keras runs on it only

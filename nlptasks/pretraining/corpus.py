@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nlptasks.errors import UserError
-from nlptasks.files import BOM, GZIP_MAGIC, PathLike, not_utf8, open_text, parse_json
+from nlptasks.files import BOM, GZIP_MAGIC, PathLike, not_utf8, open_text, parse_json, read_text_blocks
 from nlptasks.train.options import require_one_of
 
 TEXT, JSONL = "text", "jsonl"
@@ -127,6 +127,57 @@ def read_documents(unit: Unit, form: CorpusFormat) -> Iterator[str]:
             yield from (line for _, line in _lines(span) if line.strip())
         else:
             yield from _paragraphs(span)
+
+
+def read_blocks(unit: Unit, form: CorpusFormat, size: int = 1 << 20) -> Iterator[str]:
+    """The text of a unit in large blocks of whole lines: faster than documents where their borders do not matter.
+
+    Args:
+        unit: the unit.
+        form: how its files are read.
+        size: bytes, or in JSON lines characters, of a block; one is larger if a line is.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_documents`.
+    """
+    for span in unit:
+        if form.of(span.path) == JSONL:
+            yield from _joined(read_documents((span,), form), size)
+        elif not span.end:
+            yield from (block.decode("utf-8") for block in read_text_blocks(span.path))
+        else:
+            yield from _range_blocks(span, size)
+
+
+def _joined(texts: Iterable[str], size: int) -> Iterator[str]:
+    waiting: list[str] = []
+    length = 0
+    for text in texts:
+        waiting.append(text)
+        length += len(text)
+        if length >= size:
+            yield "\n".join(waiting)
+            waiting, length = [], 0
+    if waiting:
+        yield "\n".join(waiting)
+
+
+def _range_blocks(span: Span, size: int) -> Iterator[str]:
+    """The lines that start in a byte range, many at a time."""
+    with open(span.path, "rb") as file:
+        offset, end = _first_line(file, span.start), _first_line(file, span.end)
+        while offset < end:
+            file.seek(offset)
+            block = file.read(min(size, end - offset))
+            if offset + len(block) < end:
+                block = block[: block.rfind(b"\n") + 1] or block + file.readline()
+            try:
+                yield block.removeprefix(BOM if not offset else b"").decode("utf-8")
+            except UnicodeDecodeError:
+                for _ in _lines(Span(span.path, offset, offset + len(block))):
+                    pass  # names the line
+                raise
+            offset += len(block)
 
 
 def _is_gzip(path: str) -> bool:

@@ -104,7 +104,7 @@ class MakeShards(Options):
 
     def _make(self, maker: "ShardMaker", todo: list[int]) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process for each core is enough
-        processes = self.processes or _usable_cores()
+        processes = self.processes or usable_cores()
         done = len(maker.units) - len(todo)
         former = signal.signal(signal.SIGTERM, signal.default_int_handler)
         shown: dict[str, Any] = {"unit": " tokens", "unit_scale": True, "mininterval": 0.5}
@@ -146,5 +146,6 @@ class MakeShards(Options):
         print(f"{self.output}: ready for pretraining")
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

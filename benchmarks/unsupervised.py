@@ -1,0 +1,217 @@
+"""Words of raw text beside nlp-zero and new-words-detection: precision and recall against lexicons, speed on one core.
+
+    NLPTASKS_DATA=... python benchmarks/unsupervised.py --peers PYTHON --output benchmarks/unsupervised.md
+
+PYTHON is the interpreter of an environment with `nlp-zero==0.1.6` and `new-words-detection==1.0.4`; without it, they
+are left out. The lexicon of a corpus is the set of words of two characters and more in its annotation, of ideographs,
+letters and digits; the text is read without the spaces. Seconds are of processor time, the imports of all included, the
+best of --rounds. A peer that needs more than ten minutes is given up.
+"""
+
+import argparse
+import gzip
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from record import surroundings
+
+ROOT = Path(__file__).parent.parent
+CORPORA = {"cnc": "cnc_train.txt", "sxu": "sxu_train.txt", "weibo": "nlpcc2016_weibo_train.txt"}
+FREQUENCIES = (5, 10, 20, 50, 100)
+MULTIPLIERS = (1.5, 2.0, 3.0, 6.0)
+GIVE_UP = 600
+OURS = """
+import sys, time
+from pathlib import Path
+from nlptasks.discovery.passes import UNIT_BYTES, Corpus
+from nlptasks.discovery.words import WordRules, discover
+from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units
+
+path, output, folder = sys.argv[1:4]
+rules = WordRules(**dict((name, float(value) if "." in value or "e" in value else int(value))
+                         for name, value in (pair.split("=") for pair in sys.argv[4:])))
+words = discover(Corpus(plan_units(find_files([path]), UNIT_BYTES), CorpusFormat(), Path(folder)), rules)
+with open(output, "w", encoding="utf-8") as file:
+    file.writelines(f"{word.word}\\t{word.count}\\t{word.freedom}\\n" for word in words)
+print(time.process_time())
+"""
+ZERO = """
+import collections, collections.abc, sys, time, warnings
+warnings.simplefilter("ignore")
+collections.Iterable = collections.abc.Iterable  # the package was written for Python before 3.10
+from nlp_zero import Word_Finder
+
+path, output = sys.argv[1:3]
+lines = lambda: (line.rstrip("\\n") for line in open(path, encoding="utf-8"))
+finder = Word_Finder(min_proba=float(sys.argv[4]), min_pmi=1)
+finder.train(lines())
+finder.find(lines())
+with open(output, "w", encoding="utf-8") as file:
+    file.writelines(f"{word}\\t{count}\\n" for word, count in finder.words.items())
+print(time.process_time())
+"""
+DETECTION = """
+import sys, time
+from new_words_detection.wordSegment import SegDocument  # its own table takes pandas below 2
+
+path, output = sys.argv[1:3]
+found = SegDocument(open(path, encoding="utf-8").read(), max_word_len=4, min_tf=float(sys.argv[4])).word_tf_pmi_ent
+with open(output, "w", encoding="utf-8") as file:
+    file.writelines(f"{word.word}\\t{word.freq}\\n" for word in found)
+print(time.process_time())
+"""
+
+
+def run(python: str, code: str, text: Path, *arguments: str, rounds: int = 1) -> tuple[dict[str, int], float] | None:
+    """Words with counts, and seconds; None for what was given up or failed."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    seconds = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "words.tsv"
+            command = [python, "-c", code, str(text), str(output), folder, *arguments]
+            try:
+                done = subprocess.run(
+                    command, env=environment, capture_output=True, encoding="utf-8", timeout=GIVE_UP, check=True
+                )
+            except subprocess.TimeoutExpired:
+                return None
+            except subprocess.CalledProcessError as error:
+                print(error.stderr[-2000:], file=sys.stderr)
+                return None
+            seconds.append(float(done.stdout.split()[-1]))
+            rows = [line.split("\t") for line in output.read_text(encoding="utf-8").splitlines()]
+    return {row[0]: int(float(row[1])) for row in rows}, min(seconds)
+
+
+def lexicon_of(path: Path) -> Counter[str]:
+    """The words of an annotated file that count, with their frequencies."""
+    words = Counter(word for line in path.read_text(encoding="utf-8").splitlines() for word in line.split())
+    return Counter({word: n for word, n in words.items() if len(word) > 1 and word.isalnum()})
+
+
+def scores(found: dict[str, int], gold: Counter[str], frequency: int) -> str:
+    """Number, precision, recall and F1 of the words found so often, against those that stand so often in the text."""
+    some = {word for word, n in found.items() if n >= frequency and len(word) > 1 and not word.isdigit()}
+    wanted = {word for word, n in gold.items() if n >= frequency and not word.isdigit()}
+    right, held = len(some & gold.keys()), len(some & wanted)
+    precision, recall = right / max(len(some), 1), held / max(len(wanted), 1)
+    f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+    return f"{len(some)} | {100 * precision:.1f} | {100 * recall:.1f} | {100 * f1:.1f}"
+
+
+def quality(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
+    """The table of precision and recall."""
+    yield "| corpus | words that occur | finder | found | precision % | recall % | F1 % |"
+    yield "|---|---|---|---|---|---|---|"
+    for corpus, name in CORPORA.items():
+        path = folder / "segmentation" / name
+        text = work / f"{corpus}.txt"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        text.write_text("".join(f"{''.join(line.split())}\n" for line in lines), encoding="utf-8")
+        characters = sum(len(line) for line in lines)
+        gold = lexicon_of(path)
+        finders = {"nlptasks": run(sys.executable, OURS, text, "min_count=5")}
+        finders["nlptasks, freedom > 0.5"] = run(
+            sys.executable, OURS, text, "min_count=5", "freedom=1", "min_freedom=0.5"
+        )
+        if peers:
+            finders["nlp-zero"] = run(peers, ZERO, text, "1e-7")
+            finders["new-words-detection"] = run(peers, DETECTION, text, str(5 / characters))
+        for frequency in FREQUENCIES:
+            for finder, result in finders.items():
+                shown = "given up | | | " if result is None else scores(result[0], gold, frequency)
+                yield f"| {corpus} | {frequency} times | {finder} | {shown} |"
+
+
+def speed(folder: Path, work: Path, peers: str | None, rounds: int) -> Iterable[str]:
+    """The table of seconds: the same text, the same bounds, no smallest count but nlp-zero's own."""
+    text = work / "all.txt"
+    with open(text, "w", encoding="utf-8") as file:
+        for path in sorted((folder / "text").glob("*.jsonl.gz")):
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                file.writelines(json.loads(line)["text"] + "\n" for line in lines)
+    characters = len(text.read_text(encoding="utf-8"))
+    yield f"All of `text/`, {characters:,} characters, {text.stat().st_size / 1e6:.0f} MB:"
+    yield ""
+    yield "| finder | processor seconds | characters a second | words | also found by nlp-zero |"
+    yield "|---|---|---|---|---|"
+    found = {"nlptasks": run(sys.executable, OURS, text, "min_count=1", "min_length=1", "max_length=32", rounds=rounds)}
+    found["nlptasks, as it comes"] = run(sys.executable, OURS, text, rounds=rounds)
+    if peers:
+        found["nlp-zero"] = run(peers, ZERO, text, "1e-7", rounds=1)
+    others = found.get("nlp-zero")
+    for finder, result in found.items():
+        if result is not None:
+            words, seconds = result
+            both = f"{100 * len(words.keys() & others[0].keys()) / len(words):.1f} %" if others else ""
+            yield f"| {finder} | {seconds:.1f} | {characters / seconds:,.0f} | {len(words):,} | {both} |"
+    ours = found["nlptasks"]
+    if others and ours:
+        yield ""
+        yield f"With the same bounds nlptasks is {others[1] / ours[1]:.1f} times as fast as nlp-zero."
+
+
+def segmenter(folder: Path, work: Path) -> Iterable[str]:
+    """F1 of the bundled segmenter on gsdsimp_dev with the words of wiki, without the documents of its sentences."""
+    import nlptasks
+    from nlptasks.metrics.segmentation import score_segmentation
+    from nlptasks.text.segmented import read_segmented
+
+    gold = read_segmented(folder / "segmentation" / "gsdsimp_dev.txt")
+    texts = ["".join(words) for words in gold]
+    with gzip.open(folder / "text" / "wiki.jsonl.gz", "rt", encoding="utf-8") as lines:
+        documents = [json.loads(line)["text"] for line in lines]
+    kept = [document for document in documents if not any(text in document for text in texts)]
+    path = work / "wiki.txt"
+    path.write_text("\n".join(kept), encoding="utf-8")
+    yield f"{len(documents) - len(kept)} of {len(documents)} documents left out."
+    yield ""
+    yield "| dictionary | words | multiplier | F1 % |"
+    yield "|---|---|---|---|"
+    model = nlptasks.load("segmenter")
+    yield f"| none | 0 | | {100 * score_segmentation(gold, model.predict(texts))['f1']:.2f} |"
+    for settings in (["min_count=5"], ["min_count=20"], ["min_count=20", "freedom=1", "min_freedom=1.0"]):
+        result = run(sys.executable, OURS, path, *settings)
+        assert result is not None
+        for multiplier in MULTIPLIERS:
+            weight = math.log(multiplier)
+            model.dictionary = nlptasks.UserDictionary(dict.fromkeys(result[0], weight))
+            f1 = score_segmentation(gold, model.predict(texts))["f1"]
+            yield f"| {', '.join(settings)} | {len(result[0]):,} | {multiplier} | {100 * f1:.2f} |"
+
+
+def main() -> None:
+    """Measures, prints, and writes the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", help="Python of the environment with the peers")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of a measurement of time")
+    parser.add_argument("--output", type=Path, help="file to write")
+    options = parser.parse_args()
+    folder = Path(os.environ["NLPTASKS_DATA"])
+    lines = ["# Text without labels", "", f"{surroundings('numpy')}. Made by `benchmarks/unsupervised.py`.", ""]
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        for title, part in (
+            ("Words against the lexicons of annotated text", quality(folder, work, options.peers)),
+            ("Speed on one core", speed(folder, work, options.peers, options.rounds)),
+            ("Segmenting gsdsimp_dev with the words of Wikipedia text", segmenter(folder, work)),
+        ):
+            lines += [f"## {title}", ""]
+            for line in part:
+                lines.append(line)
+                print(line, flush=True)
+            lines.append("")
+    if options.output:
+        options.output.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""What text tells without labels: its words."""
+
+from nlptasks.discovery.passes import Corpus
+from nlptasks.discovery.words import Word, WordRules, discover
+
+__all__ = ["Corpus", "Word", "WordRules", "discover"]

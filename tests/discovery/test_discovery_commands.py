@@ -1,0 +1,58 @@
+"""`nlptasks discover`, in this process."""
+
+import json
+import random
+
+import pytest
+
+from nlptasks import command
+from nlptasks.applications.segmentation.dictionary import UserDictionary
+from tests.commands.scripts import assert_refused, call
+
+pytestmark = pytest.mark.once
+WORDS = ["图书馆", "自行车", "河流", "在", "去", "山", "上", "走", "和", "我", "你", "骑"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "lines.txt"
+    draw = random.Random(3)
+    lines = ("".join(draw.choices(WORDS, k=7)) for _ in range(200))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def discover(*arguments):
+    return call(command, "discover", "--processes", 1, *arguments)
+
+
+def test_words_are_printed_or_written_as_a_table_and_as_a_dictionary(path, tmp_path):
+    printed = discover("--input", path, "--freedom")
+    assert printed.status == 0
+    rows = [line.split("\t") for line in printed.out.splitlines()]
+    assert {row[0] for row in rows} >= {"图书馆", "自行车", "河流"}
+    assert all(len(row) == 4 and int(row[1]) >= 5 for row in rows)
+    table, words = tmp_path / "new" / "words.tsv", tmp_path / "words.txt"
+    done = discover("--input", path, "--freedom", "--output", table, "--dictionary", words, "--json")
+    assert json.loads(done.out)["count"] == len(rows)
+    assert table.read_text(encoding="utf-8") == printed.out
+    assert set(UserDictionary.from_file(words).words) == {row[0] for row in rows}
+    shown = json.loads(discover("--input", path, "--json").out)["words"]
+    assert [word["word"] for word in shown] == [row[0] for row in rows]
+
+
+def test_a_folder_of_counts_goes_on_with_the_same_job_only(path, tmp_path):
+    first = discover("--input", path, "--work", tmp_path / "work")
+    assert first.status == 0
+    assert discover("--input", path, "--work", tmp_path / "work").out == first.out
+    other = discover("--input", path, "--work", tmp_path / "work", "--min-count", 3)
+    assert_refused(other, "holds the counts of other files or options; give another --work, or remove it.")
+
+
+def test_what_is_wrong_is_said_in_one_line(path, tmp_path):
+    assert_refused(discover("--input", tmp_path / "nothing.txt"), "no such file")
+    assert_refused(discover("--input", path, "--output", path), "is read, too, and would be lost")
+    assert_refused(discover("--input", path, "--min-count", 0), "--min-count must be at least 1. Received: 0.")
+    assert_refused(discover("--input", path, "--format", "jsonl"), "lines.txt:1: expected one JSON object a line")
+    path.write_bytes(b"ab\n\xff\n")
+    assert_refused(discover("--input", path), "lines.txt:2: expected UTF-8. Received: byte 0xff")
