@@ -39,7 +39,7 @@ rules = WordRules(**dict((name, float(value) if "." in value or "e" in value els
                          for name, value in (pair.split("=") for pair in sys.argv[4:])))
 words = discover(Corpus(plan_units(find_files([path]), UNIT_BYTES), CorpusFormat(), Path(folder)), rules)
 with open(output, "w", encoding="utf-8") as file:
-    file.writelines(f"{word.word}\\t{word.count}\\t{word.freedom}\\n" for word in words)
+    file.writelines(f"{word.word}\\t{word.frequency}\\t{word.freedom}\\n" for word in words)
 print(time.process_time())
 """
 ZERO = """
@@ -188,6 +188,30 @@ def segmenter(folder: Path, work: Path) -> Iterable[str]:
             yield f"| {', '.join(settings)} | {len(result[0]):,} | {multiplier} | {100 * f1:.2f} |"
 
 
+def surprise(folder: Path) -> Iterable[str]:
+    """How far p-values of random pairs are from uniform ones, by the formula and counted."""
+    import numpy as np
+
+    import nlptasks
+    from nlptasks.applications.similarity.surprise import Null
+    from nlptasks.metrics.angles import kolmogorov_distance, tail
+
+    with gzip.open(folder / "text" / "news_titles.jsonl.gz", "rt", encoding="utf-8") as lines:
+        titles = [json.loads(line)["text"] for line in lines]
+    held_out = (folder / "similarity" / "groups_dev.tsv").read_text(encoding="utf-8").splitlines()
+    yield "| sentences | number | size | mean cosine | effective dimension | formula, as they are | formula | counted |"
+    yield "|---|---|---|---|---|---|---|---|"
+    encoder = nlptasks.load("similarity")
+    for name, texts in (("groups_dev", [line.split("\t")[1] for line in held_out]), ("news titles", titles)):
+        vectors = encoder.encode(texts)
+        null = Null.of(vectors)
+        plain = kolmogorov_distance(tail(null.cosines, vectors.shape[1]))
+        yield (
+            f"| {name} | {len(texts):,} | {vectors.shape[1]} | {np.mean(null.cosines):.3f} | {null.dimension:.1f} "
+            f"| {plain:.3f} | {null.distance:.3f} | {null.empirical_distance:.3f} |"
+        )
+
+
 def main() -> None:
     """Measures, prints, and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -202,6 +226,7 @@ def main() -> None:
         for title, part in (
             ("Words against the lexicons of annotated text", quality(folder, work, options.peers)),
             ("Speed on one core", speed(folder, work, options.peers, options.rounds)),
+            ("Kolmogorov distance of the p-values of 100,000 random pairs from uniform ones", surprise(folder)),
             ("Segmenting gsdsimp_dev with the words of Wikipedia text", segmenter(folder, work)),
         ):
             lines += [f"## {title}", ""]

@@ -38,13 +38,13 @@ SETTINGS = "settings.json"
 class Words(WordRules):
     """Find the words of raw text: characters that cling together, and are more than their parts.
 
-    Without --output and --dictionary the words go to standard output, one a line, with count and score.
+    Without --output and --dictionary the words go to standard output, one a line, with frequency and score.
     """
 
     input: tuple[str, ...]
     """files and globs of the corpus: text or JSON lines, plain or gzip"""
     output: Path | None = None
-    """file to write: lines of word, count, score and, with --freedom, freedom, separated by tabs"""
+    """file to write: lines of word, frequency, score and, with --freedom, freedom, separated by tabs"""
     dictionary: Path | None = None
     """file to write: a user dictionary of the words, as `nlptasks segment --user-dict` reads it"""
     multiplier: float = 3.0

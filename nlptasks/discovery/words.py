@@ -63,14 +63,14 @@ class Word(NamedTuple):
 
     Attributes:
         word: the word.
-        count: how often it was cut out, with what longer words gave it.
+        frequency: how often it was cut out, with what longer words gave it.
         score: log-probability above that of its most probable parts, in nats; 0 for one character, infinite
             for a run of letters, which has no parts.
         freedom: entropy of its neighbors, in nats, on the less free side; None if that was not asked for.
     """
 
     word: str
-    count: int
+    frequency: int
     score: float
     freedom: float | None = None
 
@@ -95,7 +95,7 @@ def discover(corpus: Corpus, rules: WordRules | None = None) -> list[Word]:
             found += map(Word, *columns)
     if rules.min_freedom:
         found = [word for word in found if (word.freedom or 0) >= rules.min_freedom]
-    return sorted(found, key=lambda word: (-word.count, word.word))
+    return sorted(found, key=lambda word: (-word.frequency, word.word))
 
 
 def _strong_pairs(corpus: Corpus, rules: WordRules) -> StrongPairs:
@@ -138,7 +138,7 @@ def as_dictionary(words: list[Word], multiplier: float) -> Iterator[str]:
 
 
 def as_table(words: list[Word]) -> Iterator[str]:
-    """Lines `word TAB count TAB score`, with the freedom as a fourth column where it is known."""
+    """Lines `word TAB frequency TAB score`, with the freedom as a fourth column where it is known."""
     for word in words:
         free = [] if word.freedom is None else [f"{word.freedom:.3f}"]
-        yield "\t".join([word.word, str(word.count), f"{word.score:.3f}", *free])
+        yield "\t".join([word.word, str(word.frequency), f"{word.score:.3f}", *free])

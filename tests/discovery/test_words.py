@@ -116,11 +116,11 @@ def plain_words(lines, min_count=5, min_information=1.0):
 
 def test_words_and_counts_are_those_of_the_definition(lines, path, tmp_path):
     words = found(path, tmp_path / "work")
-    assert {word.word: word.count for word in words} == {
+    assert {word.word: word.frequency for word in words} == {
         word: count for word, count in plain_words(lines).items() if not word.isdigit()
     }
     assert {word for word in LEXICON if len(word) > 1 and not word.isdigit()} <= {word.word for word in words}
-    assert [word.count for word in words] == sorted((word.count for word in words), reverse=True)
+    assert [word.frequency for word in words] == sorted((word.frequency for word in words), reverse=True)
 
 
 def same_words(some, others):
@@ -128,13 +128,23 @@ def same_words(some, others):
     assert [word[2:] for word in some] == [pytest.approx(word[2:]) for word in others]
 
 
-def test_small_memory_small_units_and_several_processes_change_nothing(path, tmp_path, monkeypatch):
+def test_small_memory_and_small_units_change_nothing(path, tmp_path, monkeypatch):
     rules = WordRules(freedom=True)
     whole = found(path, tmp_path / "a", rules=rules)
     monkeypatch.setattr(passes, "CHUNK", 301)
     same_words(found(path, tmp_path / "b", 1 << 12, rules, rows=23), whole)
     assert len(list((tmp_path / "b").glob("pairs-000000-pairs-*.npy"))) > 1  # it did spill
-    same_words(found(path, tmp_path / "c", 1 << 15, rules, processes=2), whole)
+
+
+def test_several_processes_count_the_same(path, tmp_path):
+    units = plan_units([(str(path), path.stat().st_size)], 1 << 14)
+    assert len(units) > 1
+    counted = {}
+    for processes in (1, 2):
+        corpus = Corpus(units, CorpusFormat(), tmp_path / f"{processes}", processes)
+        numbers, runs = corpus.read("pairs", passes.count_pairs)
+        counted[processes] = [numbers, *(row.tolist() for run in runs("pairs") for row in run)]
+    assert counted[1] == counted[2]
 
 
 def test_an_interrupted_job_reads_only_what_is_missing(path, tmp_path, monkeypatch):

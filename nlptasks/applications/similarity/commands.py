@@ -13,16 +13,21 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.results import say_ready
 from nlptasks.applications.similarity.encoder import SentenceEncoder
-from nlptasks.applications.similarity.index import HEADER
+from nlptasks.applications.similarity.index import HEADER, SentenceIndex
 from nlptasks.applications.similarity.scoring import score_encoder
+from nlptasks.applications.similarity.surprise import Null
 from nlptasks.applications.similarity.training import SimilarityOptions, train_encoder
 from nlptasks.console import say
 from nlptasks.errors import UserError
 from nlptasks.files import read_lines
+from nlptasks.metrics.angles import chance_among
 from nlptasks.metrics.similarity import score_pairs
 from nlptasks.opening import load
 from nlptasks.text import read_texts
@@ -152,8 +157,12 @@ class Search(Options):
     """number of sentences to show for each query"""
     hybrid: bool = False
     """blend the cosine with BM25 over characters and pairs of characters"""
+    p_value: bool = False
+    """also show how surprising a score is: the chance that an unrelated sentence reaches it, and that any one of as
+    many as the index holds does"""
     json: bool = False
-    """print one JSON list of {text, score, position}; for a file of queries, a list of such lists"""
+    """print one JSON list of {text, score, position}, with --p-value also {p_value, p_value_of_any}; for a file of
+    queries, a list of such lists"""
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
@@ -162,6 +171,8 @@ class Search(Options):
             raise UserError("give either {field:query} or {field:queries}.")
         if self.query is not None and not self.query.strip():
             raise UserError("{field:query} is empty; ask something.")
+        if self.p_value and self.hybrid:
+            raise UserError("{field:p_value} is of the cosine alone, and does not go with {field:hybrid}.")
         require_at_least(self, 1, "top")
 
     def run(self) -> None:
@@ -169,17 +180,31 @@ class Search(Options):
         require_input(self.queries)
         encoder = load(self.model, SentenceEncoder)
         queries = [line for _, line in read_lines(self.queries)] if self.queries is not None else [str(self.query)]
-        encoder.open_index(self.index)
+        index = encoder.open_index(self.index)
+        null = Null.of(index.vectors(np.arange(len(index)))) if self.p_value else None  # refused before the search
         found = encoder.most_similar_batch(queries, self.top, self.hybrid)
         encoder.model.tell_unread(queries, "queries")
+        rows = [[match._asdict() for match in matches] for matches in found]
+        if null is not None:
+            say(str(null))
+            for query, row in zip(encoder.encode(queries), rows, strict=True):
+                _add_p_values(row, null, query, index)
         if self.json:
-            shown = [[match._asdict() for match in matches] for matches in found]
-            print(json.dumps(shown if self.queries is not None else shown[0], ensure_ascii=False))
+            print(json.dumps(rows if self.queries is not None else rows[0], ensure_ascii=False))
             return
-        for query, matches in zip(queries, found, strict=True):
-            for match in matches:
+        for query, row in zip(queries, rows, strict=True):
+            for match in row:
                 before = "" if self.queries is None else f"{query}\t"
-                print(f"{before}{match.score:.4f}\t{match.text}")
+                chances = f"{match['p_value']:.1e}\t{match['p_value_of_any']:.1e}\t" if self.p_value else ""
+                print(f"{before}{match['score']:.4f}\t{chances}{match['text']}")
+
+
+def _add_p_values(row: list[dict[str, Any]], null: Null, query: np.ndarray, index: SentenceIndex) -> None:
+    """Adds the chances to what was found for a query."""
+    vectors = index.vectors(np.array([match["position"] for match in row], "int64"))
+    logs = null.log_p_values(np.broadcast_to(query, vectors.shape), vectors)
+    for match, one, any_one in zip(row, np.exp(logs), chance_among(logs, len(index)), strict=True):
+        match |= {"p_value": float(one), "p_value_of_any": float(any_one)}
 
 
 def _sentences_of(path: Path) -> list[str]:

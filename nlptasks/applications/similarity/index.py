@@ -134,6 +134,10 @@ class SentenceIndex:
         keys = np.asarray(matches.keys, "int64").reshape(len(vectors), -1)
         return keys, 1.0 - np.asarray(matches.distances, "float32").reshape(len(vectors), -1)
 
+    def vectors(self, positions: np.ndarray) -> np.ndarray:
+        """The vectors (P, D) of some sentences, float32."""
+        return np.asarray(self._vectors.get(positions.astype("uint64")), "float32").reshape(-1, self.vector_size)
+
     def _blend(
         self, query: str, vector: np.ndarray, near: np.ndarray, top: int, weight: float
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +146,7 @@ class SentenceIndex:
         count = min(max(top, CANDIDATES), len(words))
         best = np.argpartition(-words, count - 1)[:count]
         both = np.union1d(near, best)
-        cosine = np.asarray(self._vectors.get(both.astype("uint64")), "float32") @ vector
+        cosine = self.vectors(both) @ vector
         return both, (1 - weight) * cosine + weight * words[both]
 
     def save(self, directory: str | Path) -> None:
