@@ -2,19 +2,28 @@
 
 import math
 import re
+import threading
 from collections.abc import Mapping
+from typing import Any
 
 import ahocorasick
 import numpy as np
 
+from nlptasks.errors import UserError
 from nlptasks.files import PathLike, read_lines
-from nlptasks.text.units import LINE_ENDS
+from nlptasks.text.units import LINE_ENDS, OTHER, code_points, kind_table
 
 ALWAYS, NEVER = math.inf, -math.inf
 JIEBA_WEIGHT = 10.0
 """log weight per unit of a word in jieba's format; the word is cut out in all but the strangest contexts"""
-_JIEBA = re.compile(r"(?P<word>\S+|.+?(?=\s+\d))(?:\s+(?P<frequency>\d+))?(?:\s+[A-Za-z]+)?")
-"""a word may contain white space if a frequency marks its end"""
+JIEBA_SIGNS_WEIGHT = 100.0
+"""the same of one with signs, spaces, letters or digits, which the network is surer to cut"""
+_JIEBA = re.compile(r"(?P<word>.+?)(?:\s+(?P<frequency>[0-9]+))?(?:\s+(?:[a-z]+|[A-Z]g))?")
+"""what jieba reads: a word, which may contain anything, and at the end of the line a frequency, a tag or both"""
+_NOT_MEANT = re.compile(r".*[^\x00-\x7f]\s+[0-9]*\.[0-9]+|.*\s[0-9]+(?:\s+[a-z]+){2,}")
+"""behind a word a fraction, as if it were a frequency, or a frequency with two tags"""
+_GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_WIDE_COMMA = re.compile(r".*，\s*(?:[+-]?[0-9]+(?:\.[0-9]+)?|inf)\s*")
 _FORMATS = "`word,multiplier`, or jieba's `word`, `word frequency`, `word tag` or `word frequency tag`"
 
 
@@ -39,6 +48,7 @@ class UserDictionary:
     def __init__(self, words: Mapping[str, float] | None = None) -> None:
         self._words: dict[str, float] = {}
         self._automaton: ahocorasick.Automaton | None = None
+        self._lock = threading.Lock()  # between what changes the words and what builds the automaton of them
         for word, weight in (words or {}).items():
             self.add(word, weight)
 
@@ -50,18 +60,31 @@ class UserDictionary:
         """A copy of the words with their log weights."""
         return dict(self._words)
 
-    def add(self, word: str, weight: float = JIEBA_WEIGHT) -> None:
-        """Adds a word, or changes its log weight.
+    def add(self, word: str, weight: float | None = None) -> None:
+        """Adds a word, or changes its log weight; None: the weight of a word in jieba's format.
 
         Raises:
             ValueError: the word is empty or contains a line end, or the weight is not a number.
         """
         if not word or any(char in LINE_ENDS for char in word):
             raise ValueError(f"a dictionary word must be some characters without a line end. Received: {word!r}.")
+        if weight is None:
+            weight = (
+                JIEBA_WEIGHT
+                if (kind_table()[code_points(word)] == OTHER).all() and word.isalpha()
+                else JIEBA_SIGNS_WEIGHT
+            )
         if math.isnan(weight):
             raise ValueError(f"the weight of a dictionary word must be a number. Received: {word!r}, {weight}.")
-        self._words[word] = float(weight)
-        self._automaton = None
+        with self._lock:
+            self._words[word] = float(weight)
+            self._automaton = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_words": self.words}  # the automaton is a multiple of that, and quickly built
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_words"])  # type: ignore[misc]
 
     @classmethod
     def from_file(cls, path: PathLike) -> "UserDictionary":
@@ -81,39 +104,64 @@ class UserDictionary:
             try:
                 dictionary.add(*_parse(line))
             except ValueError as error:
-                raise ValueError(f"{path}:{line_number}: {error}") from None
+                raise UserError("{path}:{line}: {error}", path=path, line=line_number, error=error) from None
         return dictionary
 
     def find(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns every occurrence in a text: starts, ends and weights, as arrays."""
         if not self._words:
             return np.zeros(0, "int64"), np.zeros(0, "int64"), np.zeros(0)
-        if self._automaton is None:
-            self._automaton = ahocorasick.Automaton()
-            for word, weight in self._words.items():
-                self._automaton.add_word(word, (len(word), weight))
-            self._automaton.make_automaton()
-        found = [(last + 1 - length, last + 1, weight) for last, (length, weight) in self._automaton.iter(text)]
+        automaton = self._automaton or self._build()
+        found = [(last + 1 - length, last + 1, weight) for last, (length, weight) in automaton.iter(text)]
         starts, ends, weights = zip(*found, strict=True) if found else ((), (), ())
         return np.array(starts, "int64"), np.array(ends, "int64"), np.array(weights, "float64")
 
+    def _build(self) -> ahocorasick.Automaton:
+        """The automaton of the words, which other threads see only when it is finished."""
+        with self._lock:
+            if self._automaton is None:
+                automaton = ahocorasick.Automaton()
+                for word, weight in self._words.items():
+                    automaton.add_word(word, (len(word), weight))
+                automaton.make_automaton()
+                self._automaton = automaton
+            return self._automaton
 
-def _parse(line: str) -> tuple[str, float]:
+
+def _parse(line: str) -> tuple[str, float | None]:
+    line = line.strip()
+    if _GROUPED.fullmatch(line):
+        raise UserError(
+            "{line!r} is one number, or the word {word} with a multiplier. For the number write `{line} 1`, to forbid "
+            "the word `{word},0`.",
+            line=line,
+            word=line.rpartition(",")[0],
+        )
+    if _WIDE_COMMA.fullmatch(line):
+        raise UserError(
+            "{line!r} has a full-width comma before the multiplier; write `,`, or `{line} 1` to take it all as a word.",
+            line=line,
+        )
     word, comma, number = (part.strip() for part in line.rpartition(","))
     multiplier = _number(number) if comma else None
     if multiplier is not None:
         if not word:
             raise ValueError(f"expected {_FORMATS}. Received: no word before the comma.")
         return word, NEVER if multiplier <= 0 else math.log(multiplier)
-    found = _JIEBA.fullmatch(line.strip())
+    found = None if _NOT_MEANT.fullmatch(line) else _JIEBA.fullmatch(line)
     if found and (found["frequency"] or not comma):
-        return found["word"], NEVER if found["frequency"] and int(found["frequency"]) == 0 else JIEBA_WEIGHT
+        return found["word"], NEVER if found["frequency"] and int(found["frequency"]) == 0 else None
     received = f"{number!r} behind the comma" if comma else repr(line)
-    raise ValueError(f"expected {_FORMATS}. Received: {received}.")
+    raise UserError(
+        "expected {formats}. Received: {received}. To take `{word}` as a word, write `{word} 1`.",
+        formats=_FORMATS,
+        received=received,
+        word=line,
+    )
 
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
         return None

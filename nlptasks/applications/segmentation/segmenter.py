@@ -5,37 +5,29 @@ It runs on NumPy alone: neither Keras nor a backend is imported. docs/segmentati
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
 from nlptasks.applications.segmentation.dictionary import ALWAYS, NEVER, UserDictionary
+from nlptasks.applications.segmentation.matches import Matches, add_weights, in_units
 from nlptasks.applications.segmentation.runtime import Runtime
 from nlptasks.applications.segmentation.storage import TASK, load_segmenter, save_segmenter
+from nlptasks.applications.segmentation.terms import STANDARDS, find_terms, keep_whole
 from nlptasks.applications.segmentation.training import SegmenterOptions, train_segmenter
-from nlptasks.applications.segmentation.viterbi import FORBIDDEN, B, E, M, S, best_words, decode
+from nlptasks.applications.segmentation.viterbi import B, E, M, S, best_words, decode
 from nlptasks.text.units import LINE_END, SPACE, Units, code_points, cut_at, split_units
 
 CHUNK = 1 << 17
 """characters that are processed at a time; a longer line is split into stretches of this length"""
 LOOK_AHEAD = 1024
 """characters after a stretch that are read with it"""
-CERTAIN, STRONGEST = 1e6, 1e3
-"""log weights per unit: of a word that is always cut out, and the most for any other word"""
 SEARCHED = 96
 """units on each side of a forbidden word that are searched again"""
 ALWAYS_APART = "，。、；！？“”《》（）【】"
 """always single words, unless a dictionary word contains them; the text between them is decoded piece by piece"""
 _APART = np.zeros(0x110000, bool)
 _APART[[ord(char) for char in ALWAYS_APART]] = True
-
-
-class Matches(NamedTuple):
-    """Occurrences of dictionary words: their starts and ends, counted in characters or in units, and log weights."""
-
-    starts: np.ndarray
-    ends: np.ndarray
-    weights: np.ndarray
 
 
 class Segmenter:
@@ -235,10 +227,13 @@ class Segmenter:
         apart = _APART.take(codes.take(units.starts))
         apart &= np.diff(units.starts, append=units.length) == 1
         apart |= (units.kinds == SPACE) | (units.kinds == LINE_END)
+        if matches is not None:
+            matches = in_units(matches, units)
+            scores = add_weights(scores.astype("float64"), matches, apart)
+        if self.standards[standard_id] in STANDARDS and (terms := find_terms(text)) is not None:
+            keep_whole(scores, terms, units, matches)
         if matches is None:
             return units, self._decode(scores, apart)
-        matches = _in_units(matches, units)
-        scores = _add_weights(scores.astype("float64"), matches, apart)
         tags = self._decode(scores, apart)
         never = (matches.weights == NEVER) & (matches.ends - matches.starts > 1)  # one unit has its weight already
         if never.any():
@@ -278,36 +273,6 @@ class Segmenter:
             low, done = max(low, done), high
             inner = {(a - low, b - low) for a, b in forbidden if low <= a and b <= high}
             tags[low:high] = best_words(scores[low:high], self._transitions, inner)
-
-
-def _in_units(matches: Matches, units: Units) -> Matches:
-    """The matches counted in units; a match that starts or ends inside a unit is dropped."""
-    bounds = np.append(units.starts, units.length)
-    starts, ends = np.searchsorted(bounds, matches.starts), np.searchsorted(bounds, matches.ends)
-    whole = (bounds[starts] == matches.starts) & (bounds[ends] == matches.ends)
-    return Matches(starts[whole], ends[whole], matches.weights[whole])
-
-
-def _add_weights(scores: np.ndarray, matches: Matches, apart: np.ndarray) -> np.ndarray:
-    """Adds the weights of dictionary words to the scores of their tags; units in a favored word are not `apart`."""
-    single = matches.ends - matches.starts == 1
-    never, always = matches.weights == NEVER, matches.weights == ALWAYS
-    some = single | ~never
-    weights = np.select([never, always], [FORBIDDEN, CERTAIN], matches.weights.clip(-STRONGEST, STRONGEST))
-    starts, ends, weights, single = matches.starts[some], matches.ends[some], weights[some], single[some]
-    covered = np.zeros(len(scores) + 1, "int64")
-    np.add.at(covered, starts[weights > 0], 1)
-    np.add.at(covered, ends[weights > 0], -1)
-    apart[np.cumsum(covered)[:-1] > 0] = False
-    np.add.at(scores[:, S], starts[single], weights[single])
-    starts, ends, weights = starts[~single], ends[~single], weights[~single]
-    np.add.at(scores[:, B], starts, weights)
-    np.add.at(scores[:, E], ends - 1, weights)
-    inside = np.zeros(len(scores))
-    np.add.at(inside, starts + 1, weights)
-    np.add.at(inside, ends - 1, -weights)
-    scores[:, M] += np.cumsum(inside)
-    return scores
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -1,14 +1,23 @@
 """User dictionaries: their files, and what they do to a text whatever the network says."""
 
+import copy
 import gzip
 import math
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from nlptasks.applications.segmentation.dictionary import ALWAYS, JIEBA_WEIGHT, NEVER, UserDictionary
+from nlptasks.applications.segmentation.dictionary import (
+    ALWAYS,
+    JIEBA_SIGNS_WEIGHT,
+    JIEBA_WEIGHT,
+    NEVER,
+    UserDictionary,
+)
 from nlptasks.applications.segmentation.segmenter import SEARCHED
+from nlptasks.opening import load
 from tests.applications.segmentation.segmentation_cases import PECULIAR, random_segmenter, random_texts, spans
 
 pytestmark = pytest.mark.once
@@ -23,6 +32,7 @@ def test_both_formats_are_read(tmp_path):
     lines = "机器学习,10\n云计算,0.5\n的话,0\nNew York,inf\n一,二,2\n"
     lines += "深度学习\n自然语言 5\n石墨烯 3 nz\n凱特琳 nr\n好了 0\n\n"
     lines += "云 计算 ,\t4\nVisual Basic 5 nz\niPhone 15 0\n1,000 3 m\n"
+    lines += "春江（北区） 100 n\n海燕 智能手表\nK歌 App\n海燕 手环 vn\n手表 15 Pro\n语 7 Ng\nPython 3.11\n"
     dictionary = UserDictionary.from_file(write(tmp_path / "words.txt", gzip.compress(lines.encode())))
     assert dictionary.words == {
         "机器学习": math.log(10),
@@ -36,9 +46,16 @@ def test_both_formats_are_read(tmp_path):
         "凱特琳": JIEBA_WEIGHT,
         "好了": NEVER,
         "云 计算": math.log(4),
-        "Visual Basic": JIEBA_WEIGHT,
+        "Visual Basic": JIEBA_SIGNS_WEIGHT,
         "iPhone 15": NEVER,
-        "1,000": JIEBA_WEIGHT,
+        "1,000": JIEBA_SIGNS_WEIGHT,
+        "春江（北区）": JIEBA_SIGNS_WEIGHT,
+        "海燕 智能手表": JIEBA_SIGNS_WEIGHT,
+        "K歌 App": JIEBA_SIGNS_WEIGHT,
+        "海燕 手环": JIEBA_SIGNS_WEIGHT,
+        "手表 15 Pro": JIEBA_SIGNS_WEIGHT,
+        "语": JIEBA_WEIGHT,
+        "Python 3.11": JIEBA_SIGNS_WEIGHT,
     }
 
 
@@ -49,7 +66,14 @@ def test_both_formats_are_read(tmp_path):
         ("机器,nan", r"words\.txt:2: the weight of a dictionary word must be a number\. Received: '机器', nan\."),
         ("机器 3 n x", r"words\.txt:2: expected .*. Received: '机器 3 n x'\."),
         ("机器 3.5", r"words\.txt:2: expected .*. Received: '机器 3\.5'\."),
-        ("机器 学习", r"words\.txt:2: expected .*. Received: '机器 学习'\."),
+        (
+            "手机 15 pro max",
+            r"words\.txt:2: expected .*To take `手机 15 pro max` as a word, write `手机 15 pro max 1`\.",
+        ),
+        ("10,000", r"words\.txt:2: '10,000' is one number, or the word 10 with a multiplier\. .*`10,000 1`.*`10,0`"),
+        ("1,234,567", r"words\.txt:2: '1,234,567' is one number, or the word 1,234 with"),
+        ("机器，20", r"words\.txt:2: '机器，20' has a full-width comma"),
+        ("机器,1_0", r"words\.txt:2: expected .*'1_0' behind the comma"),
         ("机器,3 n x", r"words\.txt:2: expected .*. Received: '3 n x' behind the comma"),
         (",5", r"words\.txt:2: expected .*. Received: no word before the comma\."),
     ],
@@ -172,3 +196,46 @@ def test_hundreds_of_thousands_of_words(rng):
     assert len(dictionary) > 200_000
     word = next(iter(words))
     assert len(dictionary.find(word + characters[0])[0]) == 2
+
+
+def test_a_word_with_signs_spaces_or_letters_comes_out_where_it_stands():
+    segmenter = load("segmenter")
+    words = (
+        "春江（北区）|海燕 智能手表|K歌 App|《长河》手账|A+B计划|24小时便利店|三、四期|星星?派|OK蛋糕（大）|C罗 球衣"
+    )
+    words = [*words.split("|"), "清风·茶"]
+    for word in words:
+        segmenter.dictionary.add(word)
+    frames = ("{}", "我们昨天去了{}。", "他说：{}很好，{}也不错！", "（{}）", "关于{}的通知", "买{}送礼")
+    for standard in segmenter.standards:
+        missed = [
+            text
+            for word in words
+            for text in (frame.replace("{}", word) for frame in frames)
+            if segmenter.segment(text, standard).count(word) != text.count(word)
+        ]
+        assert missed == [], standard
+
+
+def test_the_automaton_is_published_only_when_it_is_built():
+    words = {
+        f"{a}{b}{c}": 1.0
+        for a in "甲乙丙丁戊己庚辛"
+        for b in "一二三四五六七八九十"
+        for c in map(chr, range(0x4E00, 0x4EFA))
+    }
+    for _ in range(3):
+        dictionary = UserDictionary(words)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _, d=dictionary: len(d.find("甲一" + chr(0x4E00))[0]), range(8)))
+        assert found == [1] * 8
+
+
+def test_a_dictionary_travels_without_its_automaton():
+    dictionary = UserDictionary({"机器": 2.0, "学习": NEVER})
+    dictionary.find("机器")
+    again = copy.deepcopy(dictionary)
+    assert again.words == dictionary.words
+    again.add("手表")
+    assert len(again.find("机器手表")[0]) == 2
+    assert "automaton" not in str(dictionary.__reduce_ex__(4))

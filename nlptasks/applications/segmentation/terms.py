@@ -1,0 +1,87 @@
+"""Terms that stay whole: web and e-mail addresses, letters joined to digits, and two greetings.
+
+The network reads a run of letters or of digits as one symbol, and its corpora cut most of these terms. Rules find them
+in the text, and decoding is not allowed to cut them. docs/segmentation.md says under which standards.
+"""
+
+import re
+
+import numpy as np
+
+from nlptasks.applications.segmentation.dictionary import NEVER
+from nlptasks.applications.segmentation.matches import Matches, in_units
+from nlptasks.applications.segmentation.viterbi import B, E, S
+from nlptasks.text.units import Units
+
+WHOLE = 1e5
+"""what a tag that cuts a term loses: more than any finite weight of a dictionary, less than a word that is always cut
+out"""
+STANDARDS = ("cnc", "weibo")
+"""the standards that keep terms whole"""
+
+# a sign that may stand in a term; half and full width
+_LETTERS, _DIGITS = "A-Za-zＡ-Ｚａ-ｚ", "0-9０-９"
+_ANY = _LETTERS + _DIGITS
+_RUN = re.compile(rf"[{_ANY}][{_ANY}\-－_.．+#&@:/%?=~!$*,;'()\[\]]*")
+"""what is looked at: begins with a letter or a digit, and holds only signs that may stand in a term"""
+_HAS_TERM = re.compile(rf"[{_LETTERS}][{_DIGITS}\-－.+#&@:]|[{_DIGITS}][{_LETTERS}]|://")
+_DOMAINS = "com|cn|net|org|edu|gov|io|info|cc|me|tv|co|top|xyz|app|dev|ai"
+_HOST = rf"(?:[A-Za-z0-9_-]{{1,63}}\.){{1,8}}(?:{_DOMAINS})(?![A-Za-z0-9])"
+_PATH = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]"
+_NO_END = r"(?<![.,;:!?'\[(])"
+_TERM = re.compile(
+    rf"(?:https?|ftp)://{_PATH}+{_NO_END}"
+    rf"|[A-Za-z0-9._+-]{{1,64}}@{_HOST}"
+    rf"|(?<![A-Za-z0-9@.])(?:{_HOST}|www(?:\.[A-Za-z0-9-]{{1,63}}){{1,8}})(?:[:/?#]{_PATH}*)?{_NO_END}"
+    r"|(?<![A-Za-z])[A-Z]{1,3}&[A-Z]{1,3}(?![A-Za-z])"
+    rf"|(?:[{_LETTERS}][{_ANY}]*|[{_DIGITS}]+[{_LETTERS}][{_ANY}]*)(?:[-－][{_ANY}]+|[.．][{_DIGITS}]+)*"
+    r"(?:(?<=[CFcf])#|(?<=[Cc])\+\+)?"
+)
+_GREETING = re.compile(r"(?<![对为待比给让要])(?<!为了)[你您]好(?![^\W吗呀啊哦嘛哈我请])")
+
+
+def find_terms(text: str) -> Matches | None:
+    """The terms of a text, which do not overlap, each of the weight `WHOLE`; None where there is none."""
+    spans: list[tuple[int, int]] = []
+    for run in _RUN.finditer(text):
+        start, stop = run.span()
+        if stop - start > 1 and _HAS_TERM.search(text, start, stop):
+            spans += (term.span() for term in _TERM.finditer(text, start, stop))
+    if "好" in text:
+        spans += (greeting.span() for greeting in _GREETING.finditer(text))
+    if not spans:
+        return None
+    starts, ends = zip(*spans, strict=True)
+    return Matches(np.array(starts, "int64"), np.array(ends, "int64"), np.full(len(spans), WHOLE))
+
+
+def keep_whole(scores: np.ndarray, terms: Matches, units: Units, words: Matches | None) -> None:
+    """Takes `WHOLE` from the scores of the tags that would cut a term; the network decides what else is in its word.
+
+    Args:
+        scores: tag scores of the units, changed in place.
+        terms: terms, in characters.
+        words: dictionary words in units. A favored one that begins or ends inside a term and goes beyond it, or a
+            forbidden one that is the term, sets the term aside.
+    """
+    terms = in_units(terms, units)
+    starts, ends = terms.starts, terms.ends
+    if words is not None:
+        favored, forbidden = words.select(words.weights > 0), words.select(words.weights == NEVER)
+        first = np.searchsorted(starts, favored.starts, side="right") - 1  # the last term that starts before the word
+        last = np.searchsorted(ends, favored.ends, side="right")  # the first one that ends behind it
+        begins = (first >= 0) & (starts[first] < favored.starts) & (favored.starts < ends[first])
+        begins &= ends[first] < favored.ends
+        last_term = np.minimum(last, len(starts) - 1)
+        stops = (last < len(starts)) & (starts[last_term] < favored.ends) & (favored.starts < starts[last_term])
+        kept = np.ones(len(starts), bool)
+        kept[first[begins]] = False
+        kept[last[stops]] = False
+        kept &= ~np.isin(starts << 32 | ends, forbidden.starts << 32 | forbidden.ends)
+        starts, ends = starts[kept], ends[kept]
+    inner = ends - starts - 1
+    at = np.arange(inner.sum()) + np.repeat(starts - np.cumsum(inner) + inner, inner)  # all units but the last of each
+    scores[at, S] -= WHOLE
+    scores[at, E] -= WHOLE
+    scores[at + 1, S] -= WHOLE
+    scores[at + 1, B] -= WHOLE
