@@ -41,13 +41,12 @@ import numpy as np
 from masked_lm import (
     ORIGIN,
     Pack,
-    Rows,
     card,
     held_out_batches,
     held_out_scores,
     save_halves,
-    training_order,
 )
+from masked_rows import Rows, training_order
 
 from nlptasks.applications.compression.distillation import Distillation
 from nlptasks.applications.compression.plan import ReplacementSchedule

@@ -14,7 +14,6 @@ products. `peer` times the step of Hugging Face transformers on the same shapes.
 import collections
 import itertools
 import json
-import lzma
 import os
 import sys
 import time
@@ -28,10 +27,10 @@ from typing import Any
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
+from masked_rows import Rows, pack_rows, training_order, unpack_rows
 
-from nlptasks.files import atomic_path, read_json_object, write_text
+from nlptasks.files import read_json_object, write_text
 from nlptasks.pretraining.objectives import Objective
-from nlptasks.pretraining.shards import Row
 from nlptasks.text import Tokenizer
 
 Batch = dict[str, np.ndarray]
@@ -39,70 +38,6 @@ _HELD_OUT_SEED = 20181011
 MLM, UNILM = 0, 1
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 """of config.json"""
-
-
-# Rows: the arrays of masked_lm.py, packed to travel
-
-
-def pack_rows(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Writes rows as one xz stream: a line of JSON, then the arrays."""
-    lengths, domains = arrays["lengths"].astype("uint16"), arrays["domains"].astype("uint8")
-    parts = [
-        ("lengths", lengths),
-        ("domains", domains),
-        ("held_out", np.packbits(arrays["held_out"])),
-        ("word_starts", np.packbits(arrays["word_starts"])),
-        ("document_starts", np.packbits(arrays["document_starts"])),
-        ("token_ids", arrays["token_ids"].astype("uint16")),
-    ]
-    head = {"names": [str(name) for name in arrays["names"]], "parts": [[n, a.dtype.str, len(a)] for n, a in parts]}
-    with atomic_path(path) as temporary, lzma.open(temporary, "wb", preset=6) as file:
-        file.write(json.dumps(head).encode() + b"\n")
-        for _, array in parts:
-            file.write(array.tobytes())
-
-
-def unpack_rows(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that `pack_rows` was given."""
-    with lzma.open(path, "rb") as file:
-        head = json.loads(file.readline())
-        arrays = {}
-        for name, dtype, count in head["parts"]:
-            arrays[name] = np.frombuffer(file.read(count * np.dtype(dtype).itemsize), dtype)
-    total, rows = int(arrays["lengths"].astype("int64").sum()), len(arrays["lengths"])
-    for name, size in (("held_out", rows), ("word_starts", total), ("document_starts", total)):
-        arrays[name] = np.unpackbits(arrays[name], count=size).astype("bool")
-    return arrays | {"names": np.array(head["names"])}
-
-
-class Rows:
-    """Rows kept as flat arrays; see `masked_lm.Rows`."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]):
-        self.arrays, self.names = arrays, [str(name) for name in arrays["names"]]
-        self.domains, self.held_out = arrays["domains"], arrays["held_out"]
-        self.lengths = arrays["lengths"].astype("int64")
-        self._starts = np.cumsum(self.lengths) - self.lengths
-
-    def __getitem__(self, i: int) -> Row:
-        part = slice(self._starts[i], self._starts[i] + self.lengths[i])
-        ids, words, documents = (self.arrays[name][part] for name in ("token_ids", "word_starts", "document_starts"))
-        return Row(ids.astype("int32"), words, documents)
-
-
-def training_order(rows: Rows, power: float, seed: int, count: int) -> np.ndarray:
-    """Numbers of `count` rows: domains at random by their size to a power, each in passes over its own rows."""
-    own = [np.flatnonzero((rows.domains == d) & ~rows.held_out) for d in range(len(rows.names))]
-    sizes = np.array([rows.lengths[numbers].sum() for numbers in own], "float64") ** power
-    random = np.random.default_rng(seed)
-    drawn = random.choice(len(own), count, p=sizes / sizes.sum())
-    order = np.zeros(count, "int64")
-    for domain, numbers in enumerate(own):
-        places = np.flatnonzero(drawn == domain)
-        passes = -(-len(places) // max(1, len(numbers)))
-        if passes:
-            order[places] = np.concatenate([random.permutation(numbers) for _ in range(passes)])[: len(places)]
-    return order
 
 
 # Batches, made by processes

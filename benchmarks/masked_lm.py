@@ -31,6 +31,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import numpy as np
 from keras import ops
+from masked_rows import Rows, training_order
 from no_leakage import documents, evaluation_keys, key, keys_of, task_texts, text_files, without
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -59,8 +60,6 @@ from nlptasks.train.state import Progress, load_state, save_state
 CHECKPOINT = "checkpoints/characters"
 STATE, ROWS, LOG, PID = "state.safetensors", "rows.npz", "log.jsonl", "pid"
 HELD_OUT_NTH, HELD_OUT_SEED = 50, 20181011
-LONGEST_RUN = 1 << 20
-"""rows that are put in order at the start; no run is longer"""
 HEAD, ALL = 0, 1
 UNDECAYED = ["bias$", "gamma$", "beta$"]
 ORIGIN = (
@@ -98,27 +97,6 @@ def data_folder() -> Path:
 
 
 # Text
-
-
-class Rows:
-    """Packed rows of all domains, kept as flat arrays.
-
-    Attributes:
-        names: of the domains.
-        domains: int (R,), each row's.
-        held_out: bool (R,).
-        lengths: int (R,), tokens with [CLS] and [SEP].
-    """
-
-    def __init__(self, arrays: dict[str, np.ndarray]):
-        self.arrays = arrays
-        self.names = [str(name) for name in arrays["names"]]
-        self.domains, self.held_out, self.lengths = arrays["domains"], arrays["held_out"], arrays["lengths"]
-        self._starts = np.cumsum(self.lengths) - self.lengths
-
-    def __getitem__(self, i: int) -> Row:
-        part = slice(self._starts[i], self._starts[i] + self.lengths[i])
-        return Row(*(self.arrays[name][part] for name in ("token_ids", "word_starts", "document_starts")))
 
 
 def read_domain(texts: Iterable[str], evaluated: set[int]) -> tuple[list[str], list[str]]:
@@ -175,20 +153,6 @@ def kept_rows(
     if str(arrays.pop("of")) != of:
         raise ValueError(f"{path}: made with another vocabulary, --seq-length or --limit; name another --state.")
     return Rows(arrays)
-
-
-def training_order(rows: Rows, power: float, seed: int) -> np.ndarray:
-    """Row numbers in the order in which they are trained on: domains at random, each in passes over its own rows."""
-    own = [np.flatnonzero((rows.domains == d) & ~rows.held_out) for d in range(len(rows.names))]
-    sizes = np.array([rows.lengths[numbers].sum() for numbers in own]) ** power
-    random = np.random.default_rng(seed)
-    drawn = random.choice(len(own), LONGEST_RUN, p=sizes / sizes.sum())
-    order = np.zeros(LONGEST_RUN, "int64")
-    for domain, numbers in enumerate(own):
-        places = np.flatnonzero(drawn == domain)
-        passes = -(-len(places) // max(1, len(numbers)))
-        order[places] = np.concatenate([random.permutation(numbers) for _ in range(passes)])[: len(places)]
-    return order
 
 
 def batch_of(rows: Rows, numbers: np.ndarray, objective: Objective, seeds: list[list[int]]) -> dict[str, np.ndarray]:
