@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ["NLPTASKS_LANG"] = "en"  # whatever the locale is
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")  # for tests of meshes; others use the first
 # Compiling takes most of the time on JAX. A program is compiled once for all workers and later runs, and without the
 # passes that make it run fast, which small models do not need.

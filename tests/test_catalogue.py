@@ -1,13 +1,14 @@
 """Commands in Chinese: every text of the help and of an error has its Chinese, and is shown where it shall be."""
 
 import ast
+import functools
 import io
 import json
 import keyword
 import re
 import string
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,11 @@ def helps() -> Iterator[str]:
                 yield from template_of(node.args[0])
 
 
-def sources() -> list[str]:
-    return [path.read_text(encoding="utf-8") for path in sorted((ROOT / "nlptasks").rglob("*.py"))]
+@functools.cache
+def of_sources(find: Callable[[str], Iterable[str]]) -> list[str]:
+    """What is found in the sources of the library."""
+    paths = sorted((ROOT / "nlptasks").rglob("*.py"))
+    return list(dict.fromkeys(each for path in paths for each in find(path.read_text(encoding="utf-8"))))
 
 
 def shown(missing: list[str], kind: str) -> str:
@@ -119,7 +123,7 @@ def shown(missing: list[str], kind: str) -> str:
 
 
 def test_every_error_has_its_chinese():
-    missing = [each for source in sources() for each in errors_in(source) if each not in texts(ERRORS)]
+    missing = [each for each in of_sources(errors_in) if each not in texts(ERRORS)]
     assert not missing, shown(missing, ERRORS)
 
 
@@ -129,7 +133,7 @@ def test_every_text_of_the_help_has_its_chinese():
 
 
 def test_chinese_has_an_english_text_that_is_still_there():
-    known = {each for source in sources() for each in strings_in(source)} | set(helps())
+    known = {*of_sources(strings_in), *helps()}
     assert [each for kind in (ERRORS, HELP) for each in texts(kind) if each not in known] == []
 
 
@@ -138,7 +142,7 @@ def names_in(template: str) -> set[str]:
 
 
 def test_chinese_has_the_values_of_the_english_text():
-    raised = {each for source in sources() for each in errors_in(source)}
+    raised = of_sources(errors_in)
     wrong = [each for each, chinese in texts(ERRORS).items() if each in raised and names_in(chinese) != names_in(each)]
     assert wrong == []
 
