@@ -56,8 +56,9 @@ def parse(commands: Mapping[str, type] | type, description: str, arguments: Sequ
 
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     shared: dict[str, Any] = {"prog": program, "description": description, "args": list(arguments), "config": config}
+    verb = arguments[:1] if not isinstance(commands, type) and set(arguments[:1]) <= commands.keys() else ()
     try:
-        with unchecked(), refusing(program, arguments):  # `run` says what is wrong in one line
+        with unchecked(), refusing(" ".join([program, *verb]), arguments):  # `run` says what is wrong in one line
             if isinstance(commands, type):
                 return tyro.cli(commands, **shared)
             return tyro.extras.subcommand_cli_from_dict(dict(commands), **shared)

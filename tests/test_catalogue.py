@@ -251,7 +251,7 @@ def test_an_error_of_the_system_is_chinese(environment):
 
 WRONG_LINES = [
     (["segmentation"], "nlptasks segmentation needs a verb", "nlptasks segmentation 后面缺少子命令"),
-    (["segmentation", "cut"], "knows no cut; its verbs are train, evaluate, segment", "不认识 cut；子命令有"),
+    (["segmentation", "cut"], "has no cut; its verbs are train, evaluate, segment", "没有 cut；子命令有"),
     (["cut"], "cut: no such application; one of reading,", "cut：没有这个应用"),
     (["segment", "--processes"], "--processes needs a value; see nlptasks", "--processes 后面缺少取值"),
     (
@@ -261,15 +261,15 @@ WRONG_LINES = [
     ),
     (
         ["segment", "--textt", "好"],
-        "knows no --textt, 好; did you mean --text",
-        "不认识 --textt, 好；是不是想写 --text",
+        "has no --textt, 好; did you mean --text",
+        "没有 --textt, 好；是不是想写 --text",
     ),
-    (["segment", "--fo"], "knows no --fo; nlptasks segmentation --help lists", "不认识 --fo；"),
+    (["segment", "--fo"], "has no --fo; nlptasks segmentation segment --help lists", "没有 --fo；"),
     (["segmentation", "evaluate"], "needs --gold PATH; nlptasks segmentation evaluate --help", "缺少 --gold PATH；"),
     (
         ["segmentation", "evaluate", "--foo"],
-        "knows no --foo, and needs --gold PATH; nlptasks segmentation evaluate --help",
-        "不认识 --foo，还缺少 --gold PATH；",
+        "has no --foo, and needs --gold PATH; nlptasks segmentation evaluate --help",
+        "没有 --foo，还缺少 --gold PATH；",
     ),
 ]
 
@@ -333,6 +333,9 @@ def test_defaults_and_values_are_shown(environment, capsys):
     assert re.search(r"--text 文本 ", found)
     assert re.search(r"--json  ", found)
     assert found.startswith("用法：nlptasks segmentation segment [选项] [文本 ...]")
+    found = help_of(["segmentation", "train"], capsys)
+    assert re.search(r"--seed 整数 +.*（默认：0）", found)
+    assert re.search(r"--no-decay +学习率线性衰减到 0", found)
 
 
 def test_lines_end_between_chinese_characters_and_not_at_marks():

@@ -18,6 +18,10 @@ _RULE = re.compile(r"\s*[─-]{5,}\s*")
 def refusing(program: str, arguments: Sequence[str]) -> Iterator[None]:
     """Inside, a parser that ends the process because the line is wrong raises an error instead.
 
+    Args:
+        program: the words that call the command, up to its verb.
+        arguments: what the parser reads.
+
     Raises:
         UserError: what is wrong with the line. Where the box is not understood, it is shown, and the process ends.
     """
@@ -39,13 +43,11 @@ def refusal_of(box: str, program: str) -> UserError | None:
     """What a box says, as an error; None: something else.
 
     Args:
-        program: the words before the arguments.
+        program: the words that call the command, up to its verb.
     """
     lines = [_BORDERS.sub(r"\1", _STYLES.sub("", line)) for line in box.splitlines()]
     lines = [line[1:] if line.startswith(" ") else line for line in lines]
     text = "\n".join(lines)
-    asked = re.search(r"For full helptext, (?:run|see)[: ]\s*(.*?) --help", text)
-    program = asked[1] if asked else program
     if found := re.search(r"^Error parsing (\S+): (.*)", text, re.MULTILINE | re.DOTALL):
         return _bad_value(found[1], found[2], program)
     if found := re.search(r"^Missing value for argument '(.*?)'", text, re.MULTILINE):
@@ -61,19 +63,19 @@ def refusal_of(box: str, program: str) -> UserError | None:
     unknown = _unknown(lines)
     if missing := _below(lines, "Missing from"):
         if unknown:
-            template = "{program} knows no {unknown}, and needs {missing}; {program} --help lists its options."
+            template = "{program} has no {unknown}, and needs {missing}; {program} --help lists its options."
         else:
             template = "{program} needs {missing}; {program} --help lists its options."
         return UserError(template, program=program, unknown=", ".join(unknown), missing=", ".join(missing))
     if not unknown:
         return None
     if verbs := re.search(r"^Available subcommands: (.*)", text, re.MULTILINE):
-        template = "{program} knows no {unknown}; its verbs are {verbs}."
+        template = "{program} has no {unknown}; its verbs are {verbs}."
         return UserError(template, program=program, unknown=", ".join(unknown), verbs=verbs[1])
     if similar := _below(lines, "Perhaps you meant:") or _below(lines, "Arguments similar to"):
-        template = "{program} knows no {unknown}; did you mean {similar}? {program} --help lists its options."
+        template = "{program} has no {unknown}; did you mean {similar}? {program} --help lists its options."
         return UserError(template, program=program, unknown=", ".join(unknown), similar=", ".join(similar))
-    template = "{program} knows no {unknown}; {program} --help lists its options."
+    template = "{program} has no {unknown}; {program} --help lists its options."
     return UserError(template, program=program, unknown=", ".join(unknown))
 
 

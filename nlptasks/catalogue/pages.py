@@ -53,7 +53,7 @@ def page(commands: Mapping[str, type] | type, description: str, arguments: Seque
     return "\n\n".join([*parts, f"{program} 子命令 --help 列出该子命令的选项。"]) + "\n"
 
 
-def command_page(command: type, program: str) -> str:
+def command_page(command: Any, program: str) -> str:
     """The options of a command."""
     found = list(options(command))
     free = " ".join(each.value for each in found if not each.name)
@@ -69,7 +69,7 @@ def command_page(command: type, program: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def options(command: type) -> Iterator[Option]:
+def options(command: Any) -> Iterator[Option]:
     """The options of a command, which are the fields of its dataclass."""
     hints = typing.get_type_hints(command, include_extras=True)
     for field in dataclasses.fields(command):
@@ -77,15 +77,17 @@ def options(command: type) -> Iterator[Option]:
             continue
         about = "\n".join(worded(text) for text in help_of(command, field.name))
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        if default not in (dataclasses.MISSING, None, False, (), "") and "默认" not in about:
-            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        if default is True:
+            about += "（默认如此；这个选项将其关闭）"
+        elif shown and "默认" not in about and default not in (dataclasses.MISSING, None) and default is not False:
             about += f"（默认：{shown}）"
         free = any("Positional" in repr(each) for each in getattr(hints[field.name], "__metadata__", ()))
-        name = "" if free else flag_of(field.name)
+        name = "" if free else flag_of(f"no_{field.name}" if default is True else field.name)
         yield Option(name, _value(hints[field.name]), about, default is dataclasses.MISSING)
 
 
-def help_of(command: type, field: str) -> list[str]:
+def help_of(command: Any, field: str) -> list[str]:
     """The help of a field in English: the paragraphs of the string that stands below it."""
     for owner in command.__mro__:
         if (found := _field_texts(owner).get(field)) is not None:
@@ -93,16 +95,16 @@ def help_of(command: type, field: str) -> list[str]:
     return []
 
 
-def paragraphs(command: type) -> list[str]:
+def paragraphs(command: Any) -> list[str]:
     """The paragraphs of the docstring of a command."""
     return [" ".join(text.split()) for text in (inspect.getdoc(command) or "").split("\n\n")]
 
 
 @functools.cache
-def _field_texts(owner: type) -> dict[str, str]:
+def _field_texts(owner: Any) -> dict[str, str]:
     if not dataclasses.is_dataclass(owner):
         return {}
-    definition = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+    definition = ast.parse(textwrap.dedent(inspect.getsource(typing.cast(type, owner)))).body[0]
     assert isinstance(definition, ast.ClassDef)
     found = {}
     for field, below in zip(definition.body, definition.body[1:], strict=False):
