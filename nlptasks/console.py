@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, Protocol, Union
 
 from nlptasks.backend.packages import choose_backend, naming_packages, require_packages
 from nlptasks.backend.startup import set_environment
-from nlptasks.catalogue import CHINESE, language, message, worded
+from nlptasks.catalogue import CHINESE, in_language, language, message, worded
 from nlptasks.errors import UserError, fields_named, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.options import Options, unchecked
@@ -109,7 +109,7 @@ def run(command: Command) -> int:
         choose_backend()
         if hasattr(command, "packages"):
             require_packages(*command.packages())
-        with naming_packages(), fields_named(flag_of):
+        with naming_packages(), fields_named(flag_of, in_language):
             command.run()
         sys.stdout.flush()
     except TrainingInterrupted:

@@ -7,21 +7,33 @@ from functools import partial
 from typing import Any
 
 _name_of: contextvars.ContextVar[Callable[[str], str]] = contextvars.ContextVar("name_of", default=str)
+_translate: contextvars.ContextVar[Callable[[str], str]] = contextvars.ContextVar("translate", default=str)
 
 
 @contextlib.contextmanager
-def fields_named(name_of: Callable[[str], str]) -> Iterator[None]:
-    """Inside this block `rendered` turns the names of fields by `name_of`: a command shows them as flags."""
-    token = _name_of.set(name_of)
+def fields_named(name_of: Callable[[str], str], translate: Callable[[str], str] = str) -> Iterator[None]:
+    """Inside this block `rendered` turns the names of fields by `name_of`: a command shows them as flags.
+
+    Args:
+        translate: turns a template, or a line that is finished, into the language of the user.
+    """
+    tokens = _name_of.set(name_of), _translate.set(translate)
     try:
         yield
     finally:
-        _name_of.reset(token)
+        _name_of.reset(tokens[0])
+        _translate.reset(tokens[1])
 
 
 def rendered(template: str, values: Mapping[str, object]) -> str:
     """A template in the form of `UserError` with its values."""
-    return template.format(field=_Field(_name_of.get()), **values)
+    shown = {name: translated(value) if isinstance(value, str) else value for name, value in values.items()}
+    return translated(template).format(field=_Field(_name_of.get()), **shown)
+
+
+def translated(text: str) -> str:
+    """A template, or a line that is finished, in the language of the user."""
+    return _translate.get()(text)
 
 
 class UserError(ValueError):

@@ -15,16 +15,30 @@ import pytest
 
 from nlptasks import command as command_line
 from nlptasks import console
-from nlptasks.catalogue import ERRORS, FOLDER, HELP, SYSTEM, chinese_of, language, message, name_in, pages, texts
+from nlptasks.catalogue import (
+    ERRORS,
+    FOLDER,
+    HELP,
+    SYSTEM,
+    arguments,
+    chinese_of,
+    in_language,
+    language,
+    message,
+    name_in,
+    pages,
+    texts,
+)
 from nlptasks.catalogue.widths import width, wrapped
-from nlptasks.errors import UserError, flag_of
+from nlptasks.errors import UserError, fields_named, flag_of
+from nlptasks.train.progress import say
 
 pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[1]
 USER_ERRORS = ("UserError", "DivergedError", "MissingPackageError")
 NOT_SHOWN = ("TypeError", "AttributeError", "IndexError", "KeyError", "NotImplementedError")
 """mistakes of a program, which no command shows"""
-LETTERS, CHINESE = re.compile("[A-Za-z]{2}"), re.compile("[\u4e00-\u9fff]")
+LETTERS, CHINESE, FIELD = re.compile("[A-Za-z]{2}"), re.compile("[\u4e00-\u9fff]"), re.compile("{field:[^}]+}")
 
 
 # What must have its Chinese
@@ -62,27 +76,37 @@ def phrases_in(node: ast.expr) -> list[str]:
 
 
 def errors_in(source: str) -> Iterator[str]:
-    """Templates of the errors that a source raises, and phrases in them."""
+    """Templates of the errors that a source raises and of the notes that it says, and phrases in them."""
     tree = ast.parse(source)
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    named = {}
+    named: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and "{field:" in str(node.value) and id(node) not in docstrings:
+        if isinstance(node, ast.Constant) and FIELD.search(str(node.value)) and id(node) not in docstrings:
             yield str(node.value)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            named.setdefault(node.targets[0].id, []).append(node.value)
+        if isinstance(node, ast.Assign):
+            pairs = [(node.targets[0], node.value)]
+            if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(node.targets[0].elts, node.value.elts, strict=True))
+            for target, value in pairs:
+                if isinstance(target, ast.Name):
+                    named.setdefault(target.id, []).append(value)
+
+    def meant(node: ast.expr) -> list[ast.expr]:
+        if isinstance(node, ast.IfExp):
+            return meant(node.body) + meant(node.orelse)
+        return named.get(node.id, []) if isinstance(node, ast.Name) else [node]
+
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
+        name = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) and node.args else ""
+        if not re.fullmatch(r"[A-Z]\w*Error|say", name) or name in NOT_SHOWN:
             continue
-        name = ast.unparse(node.func).split(".")[-1]
-        if not re.fullmatch(r"[A-Z]\w*Error", name) or name in NOT_SHOWN or not node.args:
-            continue
-        given = named.get(node.args[0].id, []) if isinstance(node.args[0], ast.Name) else [node.args[0]]
-        for template in (each for one in given for each in template_of(one, name not in USER_ERRORS)):
+        finished = not node.keywords if name == "say" else name not in USER_ERRORS
+        given = meant(node.args[0])
+        for template in (each for one in given for each in template_of(one, finished)):
             if LETTERS.search("".join(literal for literal, *_ in string.Formatter().parse(template))):
                 yield template
-        for value in [*(each.value for each in node.keywords), *(given if name not in USER_ERRORS else [])]:
-            yield from phrases_in(value) if not isinstance(value, ast.IfExp) or value not in given else []
+        for value in [*(each.value for each in node.keywords), *(given if finished else [])]:
+            yield from phrases_in(value)
 
 
 def strings_in(source: str) -> Iterator[str]:
@@ -249,6 +273,25 @@ def test_an_error_of_the_system_is_chinese(environment):
     assert message(OSError(28, "No space left on device"), flag_of) == "磁盘空间不足"
 
 
+def test_a_note_is_chinese_on_the_command_line(environment, capsys):
+    template = "{count} of {total} {what} are longer than {most} {unit}; the rest of them is not read."
+    values = {"count": 1, "total": 3, "what": "texts", "most": 5, "unit": "characters"}
+    for chosen in ("zh", "en"):
+        environment(NLPTASKS_LANG=chosen)
+        with fields_named(flag_of, in_language):
+            say(template, **values)
+            say("3 texts in 1.5 s")
+            say("nothing that is known: 3")
+    assert capsys.readouterr().err.splitlines() == [
+        "3 个文本中有 1 个长于 5 个字符，其余部分不读。",
+        "3 条文本，用时 1.5 秒",
+        "nothing that is known: 3",
+        "1 of 3 texts are longer than 5 characters; the rest of them is not read.",
+        "3 texts in 1.5 s",
+        "nothing that is known: 3",
+    ]
+
+
 WRONG_LINES = [
     (["segmentation"], "nlptasks segmentation needs a verb", "nlptasks segmentation 后面缺少子命令"),
     (["segmentation", "cut"], "has no cut; its verbs are train, evaluate, segment", "没有 cut；子命令有"),
@@ -284,6 +327,32 @@ def test_a_line_that_cannot_be_parsed_is_one_line_in_both_languages(environment,
         assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
         assert err.startswith(start)
         assert expected in err
+
+
+PLAIN_BOX = """
+ Required options
+ -------------------------------------
+  Missing from nlptasks x train:
+      --output PATH
+          run directory (required)
+      --valid {None}|PATH
+  -------------------------------------
+  Unrecognized options:
+      --foo
+      b
+  -------------------------------------
+  For full helptext, run:
+      nlptasks x train --help
+"""
+DRAWN_BOX = "\n".join(f"\x1b[31m│\x1b[0m {line[2:]:70} │" for line in PLAIN_BOX.splitlines()[3:])
+
+
+@pytest.mark.parametrize("box", [PLAIN_BOX, DRAWN_BOX])
+def test_a_box_is_read_however_it_is_drawn(box):
+    expected = (
+        "nlptasks x train has no --foo, b, and needs --output PATH, --valid PATH; nlptasks x train --help lists its"
+    )
+    assert str(arguments.refusal_of(box, "nlptasks x train")) == f"{expected} options."
 
 
 # Help
@@ -348,8 +417,6 @@ def test_lines_end_between_chinese_characters_and_not_at_marks():
 
 
 def test_what_a_box_of_the_parser_says_and_is_not_known_is_shown_as_it_is(environment, monkeypatch):
-    from nlptasks.catalogue import arguments
-
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
 

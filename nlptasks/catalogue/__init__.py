@@ -21,7 +21,7 @@ LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
 """environment variables of the locale; the first one that is set counts"""
 FOLDER = Path(__file__).parent / CHINESE
 ERRORS, HELP, SYSTEM = "errors", "help", "system"
-"""files of the catalogue: templates of errors and the phrases in them; help; messages of the system"""
+"""files of the catalogue: errors, notes and the phrases in them; help; messages of the system"""
 LONGEST = 2000
 """characters of a text that is looked for among the templates"""
 _CHINESE = "[\u4e00-\u9fff]"
@@ -54,6 +54,11 @@ def texts(kind: str) -> dict[str, str]:
 def worded(english: str) -> str:
     """A text of the help, or a note, in the language of the user."""
     return english if language() == ENGLISH else texts(HELP).get(english, english)
+
+
+def in_language(text: str) -> str:
+    """A template, or a line that is finished, in the language of the user."""
+    return text if language() == ENGLISH else texts(ERRORS).get(text) or chinese_of(text)
 
 
 def message(error: BaseException, name_of: Callable[[str], str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from nlptasks.errors import UserError
 
 _WIDE = "10000"  # columns, so that no line of a box is broken
-_BORDERS, _STYLES = re.compile(r"^\s*[│|]?(.*?)\s*[│|]?\s*$"), re.compile("\x1b\\[[0-9;]*m")
+_STYLES = re.compile("\x1b\\[[0-9;]*m")
 _RULE = re.compile(r"\s*[─-]{5,}\s*")
 
 
@@ -45,8 +45,7 @@ def refusal_of(box: str, program: str) -> UserError | None:
     Args:
         program: the words that call the command, up to its verb.
     """
-    lines = [_BORDERS.sub(r"\1", _STYLES.sub("", line)) for line in box.splitlines()]
-    lines = [line[1:] if line.startswith(" ") else line for line in lines]
+    lines = [_inside(_STYLES.sub("", line)) for line in box.splitlines()]
     text = "\n".join(lines)
     if found := re.search(r"^Error parsing (\S+): (.*)", text, re.MULTILINE | re.DOTALL):
         return _bad_value(found[1], found[2], program)
@@ -77,6 +76,12 @@ def refusal_of(box: str, program: str) -> UserError | None:
         return UserError(template, program=program, unknown=", ".join(unknown), similar=", ".join(similar))
     template = "{program} has no {unknown}; {program} --help lists its options."
     return UserError(template, program=program, unknown=", ".join(unknown))
+
+
+def _inside(line: str) -> str:
+    """A line of a box without its border, which is drawn, or is two spaces where the terminal cannot draw."""
+    line = re.sub(r"\s*│?\s*$", "", line)
+    return re.sub(r"^(│ ?|  )", "", line)
 
 
 def _bad_value(option: str, reason: str, program: str) -> UserError:

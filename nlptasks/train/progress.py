@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
-from nlptasks.errors import rendered
+from nlptasks.errors import rendered, translated
 
 T = TypeVar("T")
 LINE_SECONDS, QUARTER_SECONDS = 600.0, 10.0
@@ -24,7 +24,7 @@ def say(message: str, **values: object) -> None:
     Args:
         message: a line, or with `values` a template in the form of `UserError`.
     """
-    tqdm.write(rendered(message, values) if values else message, file=sys.stderr)
+    tqdm.write(rendered(message, values) if values else translated(message), file=sys.stderr)
 
 
 def on_terminal() -> bool:
