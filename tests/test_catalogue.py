@@ -264,7 +264,19 @@ def test_an_error_of_the_library_is_found_by_its_template():
         "a.json：第 2 项：缺少键 'id'，实际有 'text'；请加上。"
     )
     assert chinese_of("a.json: expected a JSON object. Received: a list.") == "a.json：应为 JSON 对象，实际为列表。"
+    assert chinese_of("words.txt:2: expected a file. Received: a folder; name a file inside it.") == (
+        "words.txt:2：应为文件，实际是目录；请给出其中的一个文件。"
+    )
     assert chinese_of("nothing that is known: 3") == "nothing that is known: 3"
+
+
+def test_a_value_that_a_person_has_written_stays(environment):
+    environment(NLPTASKS_LANG="zh")
+    error = UserError("{output}: no interrupted run here; leave {field:resume} out to start one.", output="texts")
+    assert message(error, flag_of) == "texts：这里没有中断的运行；请去掉 --resume 来开始新的运行。"
+    inner = UserError("{option} takes a number. Received: {value}.", option="--top", value="'b: c' behind the comma")
+    outer = UserError("{where}: {error}", where="a.txt:2", error=inner)
+    assert message(outer, flag_of) == "a.txt:2：--top 应为数，实际为逗号后的 'b: c'。"
 
 
 def test_an_error_of_the_system_is_chinese(environment):

@@ -10,8 +10,9 @@ import json
 import os
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from nlptasks.errors import UserError
 
@@ -24,6 +25,25 @@ ERRORS, HELP, SYSTEM = "errors", "help", "system"
 """files of the catalogue: errors, notes and the phrases in them; help; messages of the system"""
 LONGEST = 2000
 """characters of a text that is looked for among the templates"""
+WRITTEN = (
+    *("path", "output", "directory", "folder", "file", "source", "pattern", "predecessor", "name", "names", "name_2"),
+    *(
+        "word",
+        "value",
+        "text",
+        "column",
+        "label",
+        "labels",
+        "known",
+        "given",
+        "shown",
+        "found",
+        "unknown",
+        "was",
+        "now",
+    ),
+)
+"""names of values that a person may have written, and whose single words are none of ours"""
 _CHINESE = "[\u4e00-\u9fff]"
 
 
@@ -69,7 +89,12 @@ def message(error: BaseException, name_of: Callable[[str], str]) -> str:
     """
     chinese = language() == CHINESE
     if isinstance(error, UserError):
-        return (_chinese_error(error) if chinese else error).render(name_of)
+        if not chinese:
+            return error.render(name_of)
+        known = texts(ERRORS).get(error.template)
+        if known is None:  # made of another message, perhaps
+            return chinese_of(error.render(name_of))
+        return UserError(known, **_chinese_values(error.values)).render(name_of)
     if isinstance(error, OSError) and error.strerror:
         reason = texts(SYSTEM).get(error.strerror, error.strerror) if chinese else error.strerror
         return f"{error.filename}{'：' if chinese else ': '}{reason}" if error.filename else reason
@@ -84,11 +109,13 @@ def chinese_of(text: str) -> str:
         return text
     known = texts(ERRORS)
     found = match(text, known)
-    for place in re.finditer(": ", text):  # what stands before may be the place of an error that is known by itself
-        if (inner := match(text[place.end() :], known)) and (found is None or inner.weight >= found.weight):
-            return f"{chinese_of(text[: place.start()])}：{chinese_of(text[place.end() :])}"
+    for colon in re.finditer(": ", text):  # what stands before may be the place of an error that is known by itself
+        before, after = text[: colon.start()], text[colon.end() :]
+        inner = match(after, known) if before.count("'") % 2 == 0 else None
+        if inner is not None and (found is None or inner.weight >= found.weight):
+            return f"{chinese_of(before)}：{chinese_of(after)}"
     if found is not None:
-        return _filled(found.template, {name: chinese_of(value) for name, value in found.values.items()})
+        return _filled(found.template, _chinese_values(found.values))
     for sign, chinese_sign in (("; ", "；"), (": ", "：")):
         head, apart, rest = text.partition(sign)
         if apart and (chinese := chinese_of(head)) != head:
@@ -96,14 +123,14 @@ def chinese_of(text: str) -> str:
     return text
 
 
-def _chinese_error(error: UserError) -> UserError:
-    if (template := texts(ERRORS).get(error.template)) is None:
-        return error
-    values = {
-        name: chinese_of(str(value)) if isinstance(value, str | BaseException) else value
-        for name, value in error.values.items()
+def _chinese_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a template, those that are words of ours in Chinese; what a person has written stays."""
+    return {
+        name: chinese_of(str(value))
+        if isinstance(value, str | BaseException) and not (name in WRITTEN and str(value).isalpha())
+        else value
+        for name, value in values.items()
     }
-    return UserError(template, **values)
 
 
 def name_in(field: str | None, form: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nlptasks.catalogue import name_in
 
-NUMBERS = ("index", "number", "line", "line_number", "lineno", "colno")
+NUMBERS = ("index", "line", "line_number", "lineno", "colno")
 """values that are whole numbers, so that a match does not take more for them"""
 
 
