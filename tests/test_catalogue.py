@@ -229,6 +229,13 @@ def test_the_locale_chooses_the_language_unless_nlptasks_lang_does(environment, 
     assert language() == expected
 
 
+def test_a_terminal_that_cannot_write_chinese_gets_english(environment, monkeypatch):
+    environment(NLPTASKS_LANG="zh")
+    for encoding, expected in (("ascii", "en"), ("latin-1", "en"), ("gbk", "zh"), ("utf-8", "zh")):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+        assert language() == expected
+
+
 def test_another_language_is_refused(environment, capsys):
     environment(NLPTASKS_LANG="fr")
     assert command_line.main(["--help"]) == 2

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import string
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,23 @@ _CHINESE = "[\u4e00-\u9fff]"
 
 
 def language() -> str:
-    """`zh` or `en`.
+    """`zh` or `en`; English where standard output or standard error cannot write Chinese.
 
     Raises:
         UserError: NLPTASKS_LANG is neither.
     """
+    return CHINESE if _chosen() == CHINESE and _writes_chinese(sys.stdout) and _writes_chinese(sys.stderr) else ENGLISH
+
+
+def _writes_chinese(stream: Any) -> bool:
+    try:
+        "中文".encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _chosen() -> str:
     if given := os.environ.get(VARIABLE):
         if given not in (ENGLISH, CHINESE):
             raise UserError(
