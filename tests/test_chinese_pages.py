@@ -90,6 +90,12 @@ def test_a_chinese_page_is_in_chinese_and_its_links_lead_to_files(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", sorted(CHINESE_PAGES.glob("*.md")), ids=lambda path: path.name)
+def test_a_chinese_paragraph_is_one_line(page):
+    found = re.findall("[\u4e00-\u9fff，。；：、）]\n *[\u4e00-\u9fff（“`]", prose(page.read_text(encoding="utf-8")))
+    assert found == []  # browsers show a line end as a space, which Chinese does not have
+
+
 @pytest.mark.parametrize("page", PAIRS.values(), ids=lambda path: path.name)
 def test_links_within_a_chinese_page_lead_to_a_heading(page):
     text = page.read_text(encoding="utf-8")
