@@ -5,8 +5,10 @@ import functools
 import io
 import json
 import keyword
+import os
 import re
 import string
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -412,6 +414,20 @@ def test_help_of_an_application_lists_its_verbs(environment, capsys):
     out = capsys.readouterr().out
     assert "用法：nlptasks 应用 子命令 [选项]" in out
     assert all(f"  {name}" in out for name in command_line.APPLICATIONS)
+
+
+def test_help_in_chinese_imports_no_backend_and_no_parser():
+    code = (
+        "import sys\nfrom nlptasks.command import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(*sorted({'keras', 'tensorflow', 'jax', 'tyro'} & set(sys.modules)), file=sys.stderr)"
+    )
+    for words in (["--help"], ["labeling", "train", "--help"]):
+        command = [sys.executable, "-c", code, *words]
+        environment = os.environ | {"NLPTASKS_LANG": "zh", "PYTHONUTF8": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
+        assert done.stdout.startswith("用法：nlptasks")
+        assert done.stderr.strip() == ""
 
 
 def test_defaults_and_values_are_shown(environment, capsys):
