@@ -1,20 +1,39 @@
 """The encoder that a run starts from: a checkpoint's, or one from random weights."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from nlptasks.applications.encoder_head import HEAD
 from nlptasks.applications.options import EncoderTraining
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
 from nlptasks.core.transformer import Transformer
+from nlptasks.errors import UserError
 from nlptasks.loading import APPLICATIONS, build_transformer_model
 from nlptasks.text import TextTokenizer, Tokenizer, build_character_vocab, open_tokenizer
+
+
+def pretrained_tokenizer(path: str | Path) -> TextTokenizer:
+    """The tokenizer of a checkpoint; every task here reads the tokens that stand around a text.
+
+    Raises:
+        UserError, FileNotFoundError, ValueError: it puts none there, as T5's; or as `open_tokenizer`.
+    """
+    tokenizer = open_tokenizer(path)
+    if not (tokenizer.template.before and tokenizer.template.after):
+        raise UserError(
+            "{path}: its tokenizer puts nothing {where} a text, as T5's and GPT's do not, and every task here reads "
+            "what stands there; give a model with [CLS] or <s> before a text and [SEP] or </s> behind it.",
+            path=path,
+            where="behind" if tokenizer.template.before else "before",
+        )
+    return tokenizer
 
 
 def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> TextTokenizer:
     """The checkpoint's tokenizer; from scratch, one of the given vocabulary or of the characters of `texts`."""
     if not options.from_scratch:
-        return open_tokenizer(options.source)
+        return pretrained_tokenizer(options.source)
     if options.vocab is not None:
         return Tokenizer(options.vocab)
     return Tokenizer(build_character_vocab(texts, options.sizes()["min_count"]))

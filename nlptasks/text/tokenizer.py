@@ -12,7 +12,18 @@ from nlptasks.files import PathLike, read_json_object, write_text
 from nlptasks.text.base import TextTokenizer
 from nlptasks.text.encoding import Pieces, Template
 from nlptasks.text.joining import join_tokens
-from nlptasks.text.vocab import CLS, MASK, PAD, REQUIRED_TOKENS, SEP, UNK, check_vocab, load_vocab, save_vocab
+from nlptasks.text.vocab import (
+    CLS,
+    MASK,
+    PAD,
+    REQUIRED_TOKENS,
+    SEP,
+    SPECIAL_TOKENS,
+    UNK,
+    check_vocab,
+    load_vocab,
+    save_vocab,
+)
 from nlptasks.text.wordpiece import MAX_WORD_LENGTH, encode_text, fold, has_rare_character
 
 VOCAB_FILE = "vocab.txt"
@@ -51,6 +62,9 @@ class Tokenizer(TextTokenizer):
         pre_tokenize: cuts a text, lower-cased, into words that joined are the text; those in the vocabulary are tokens,
             the others are cut as ever. "jieba" is the cut that WoBERT and word RoFormer were trained with; a function
             of your own works, too, but cannot be saved. None: no words.
+        never_split: words between spaces and ideographs that are one token each, as they are ("[unused1]"). A special
+            token with a job ("[MASK]") is none: spelled in a text it is text.
+        basic_tokenize: False: nothing is dropped, lower-cased or set apart; words are what stands between spaces.
 
     Raises:
         FileNotFoundError, ValueError: as `load_vocab`; or an unknown `pre_tokenize`.
@@ -61,6 +75,8 @@ class Tokenizer(TextTokenizer):
         vocab: Mapping[str, int] | PathLike,
         lowercase: bool = True,
         pre_tokenize: str | Callable[[str], Iterable[str]] | None = None,
+        never_split: Iterable[str] = (),
+        basic_tokenize: bool = True,
     ):
         if isinstance(pre_tokenize, str) and pre_tokenize != JIEBA:
             raise ValueError(f"pre_tokenize must be {JIEBA!r}, a function or None. Received: {pre_tokenize!r}.")
@@ -68,9 +84,12 @@ class Tokenizer(TextTokenizer):
             vocab = load_vocab(vocab)
         else:
             check_vocab(vocab)
-        self.lowercase, self.pre_tokenize = bool(lowercase), pre_tokenize
+        self.lowercase, self.pre_tokenize = bool(lowercase and basic_tokenize), pre_tokenize
+        self.never_split = tuple(sorted(set(never_split) - set(SPECIAL_TOKENS)))
+        self.basic_tokenize = basic_tokenize
         self.context_free = pre_tokenize is None
         special = [i for token, i in vocab.items() if len(token) > 2 and token[0] == "[" and token[-1] == "]"]
+        special = [i for i in special if i not in {vocab.get(token) for token in self.never_split}]
         names = {"pad": PAD, "unk": UNK, "cls": CLS, "sep": SEP, "mask": MASK}
         specials = {name: vocab[token] for name, token in names.items() if token in vocab}
         after = (specials["sep"],)
@@ -78,7 +97,7 @@ class Tokenizer(TextTokenizer):
         self._library = _build_library(self.vocab, self.lowercase)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.vocab, self.lowercase, self.pre_tokenize)
+        return type(self), (self.vocab, self.lowercase, self.pre_tokenize, self.never_split, self.basic_tokenize)
 
     def _join(self, tokens: list[str]) -> str:
         """`join_tokens` says where spaces go."""
@@ -86,8 +105,11 @@ class Tokenizer(TextTokenizer):
 
     def with_tokens(self, tokens: Iterable[str]) -> "Tokenizer":
         """This tokenizer with more tokens at the end of its vocabulary; those in brackets are special."""
-        more = {token: self.vocab_size + i for i, token in enumerate(tokens)}
-        return Tokenizer(self.vocab | more, self.lowercase, self.pre_tokenize)
+        return self.with_vocab(self.vocab | {token: self.vocab_size + i for i, token in enumerate(tokens)})
+
+    def with_vocab(self, vocab: Mapping[str, int]) -> "Tokenizer":
+        """A tokenizer of the same rules with another vocabulary."""
+        return Tokenizer(vocab, self.lowercase, self.pre_tokenize, self.never_split, self.basic_tokenize)
 
     def save(self, directory: PathLike) -> None:
         """Write vocab.txt and tokenizer_config.json, as transformers' BertTokenizer reads them too.
@@ -106,6 +128,10 @@ class Tokenizer(TextTokenizer):
         config: dict[str, Any] = {"do_lower_case": self.lowercase, "tokenizer_class": "BertTokenizer"}
         if self.pre_tokenize is not None:
             config |= {"tokenizer_class": "RoFormerTokenizer", "pre_tokenize": self.pre_tokenize}
+        if self.never_split:
+            config["never_split"] = self.never_split
+        if not self.basic_tokenize:
+            config["do_basic_tokenize"] = False
         write_text(directory / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
 
     @classmethod
@@ -130,7 +156,8 @@ class Tokenizer(TextTokenizer):
         """Ids and offsets of each text, without special tokens."""
         if self.pre_tokenize is not None:
             return [self._split_by_words(text, with_offsets) for text in texts]
-        rare = {index: text for index, text in enumerate(texts) if has_rare_character(text)}
+        plain = bool(self.never_split) or not self.basic_tokenize  # what the library has no rule for
+        rare = {index: text for index, text in enumerate(texts) if plain or has_rare_character(text)}
         common = ["" if index in rare else text for index, text in enumerate(texts)] if rare else texts
         encode = self._library.encode_batch if with_offsets else self._library.encode_batch_fast
         pieces: list[Pieces] = [
@@ -138,9 +165,13 @@ class Tokenizer(TextTokenizer):
             for encoding in encode(common, add_special_tokens=False)
         ]
         for index, text in rare.items():
-            token_ids, offsets = encode_text(text, self.vocab, self.unk_id, self.lowercase)
+            token_ids, offsets = self._encode_plainly(text)
             pieces[index] = (token_ids, offsets if with_offsets else None)
         return pieces
+
+    def _encode_plainly(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        rules = (self.lowercase, frozenset(self.never_split), self.basic_tokenize)
+        return encode_text(text, self.vocab, self.unk_id, *rules)
 
     def _split_by_words(self, text: str, with_offsets: bool) -> Pieces:
         cut = _jieba_words if self.pre_tokenize == JIEBA else self.pre_tokenize
@@ -151,10 +182,8 @@ class Tokenizer(TextTokenizer):
         offsets: list[tuple[int, int]] = []
         taken = 0
         for word in cut(whole):
-            if word in self.vocab:
-                found = [self.vocab[word]], [(0, len(word))]
-            else:
-                found = encode_text(word, self.vocab, self.unk_id, self.lowercase)
+            known = word in self.vocab
+            found = ([self.vocab[word]], [(0, len(word))]) if known else self._encode_plainly(word)
             token_ids += found[0]
             offsets += [(places[taken + start], places[taken + end - 1] + 1) for start, end in found[1]]
             taken += len(word)
@@ -222,12 +251,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         )
     if config.get("tokenize_chinese_chars", True) is not True:
         raise ValueError(f"{path}: Chinese characters are always split. Received: tokenize_chinese_chars false.")
-    if config.get("do_basic_tokenize", True) is not True:
-        raise ValueError(f"{path}: words are always split at punctuation. Received: do_basic_tokenize false.")
-    if config.get("never_split"):
-        raise ValueError(
-            f"{path}: a token spelled in a text is text, and is split as such. Received: never_split "
-            f"{config['never_split']!r}; remove it if the model does without."
+    never_split = config.get("never_split") or ()
+    if not (isinstance(never_split, list | tuple) and all(isinstance(word, str) for word in never_split)):
+        raise UserError(
+            "{path}: never_split must be a list of words. Received: {value!r}.", path=path, value=never_split
         )
     name = class_name(config)
     if name not in _CLASSES:
@@ -236,4 +263,10 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{config['tokenizer_class']}; correct it if its rules are BERT's, or give a tokenizer.json."
         )
     words = config.get("pre_tokenize", JIEBA if name == "RoFormerTokenizer" else None)
-    return {"lowercase": lowercase, "pre_tokenize": words}
+    basic = config.get("do_basic_tokenize", True) is not False
+    return {
+        "lowercase": lowercase,
+        "pre_tokenize": words,
+        "never_split": tuple(never_split),
+        "basic_tokenize": basic,
+    }

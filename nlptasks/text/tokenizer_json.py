@@ -103,10 +103,17 @@ class JsonTokenizer(TextTokenizer):
 
     def with_tokens(self, tokens: Iterable[str]) -> "JsonTokenizer":
         """This tokenizer with more special tokens at the end of its vocabulary."""
-        values = json.loads(self._source)
+        values = self.values()
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         more = [{"id": self.vocab_size + i, "content": t, **flags, "special": True} for i, t in enumerate(tokens)]
-        values["added_tokens"] = [*(values.get("added_tokens") or ()), *more]
+        return self.with_values(values | {"added_tokens": [*(values.get("added_tokens") or ()), *more]})
+
+    def values(self) -> dict[str, Any]:
+        """What the file holds."""
+        return json.loads(self._source)
+
+    def with_values(self, values: Mapping[str, Any]) -> "JsonTokenizer":
+        """The tokenizer of a changed file, with the same names of special tokens."""
         return JsonTokenizer(json.dumps(values, ensure_ascii=False), self._config)
 
     def save(self, directory: PathLike) -> None:

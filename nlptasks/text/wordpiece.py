@@ -15,7 +15,7 @@ Python:
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 MAX_WORD_LENGTH = 200
 
@@ -127,20 +127,29 @@ def _fold(word: list[tuple[str, int]]) -> list[tuple[str, int]]:
     return [(char, position) for char, position in folded if unicodedata.category(char) != "Mn"]
 
 
-def split_words(text: str, lowercase: bool) -> Iterator[tuple[str, list[int]]]:
+def split_words(
+    text: str, lowercase: bool, never_split: Collection[str] = frozenset()
+) -> Iterator[tuple[str, list[int]]]:
     """Split a text into words, steps 1 to 4.
 
     Args:
         text: any string.
         lowercase: whether to lower-case and to drop accents.
+        never_split: words that stay as they are where step 2 gives them, or step 3.
 
     Yields:
         The word, and for each of its characters the position in ``text`` that it came from.
     """
     for raw in _raw_words(text):
+        folded = raw
+        if lowercase and not (never_split and _spelled(raw) in never_split):
+            folded = _fold(raw)
+        if never_split and _spelled(folded) in never_split:
+            yield _spelled(folded), [position for _, position in folded]
+            continue
         word = ""
         positions: list[int] = []
-        for char, position in _fold(raw) if lowercase else raw:
+        for char, position in folded:
             if not is_punctuation(char):
                 word += char
                 positions.append(position)
@@ -151,6 +160,10 @@ def split_words(text: str, lowercase: bool) -> Iterator[tuple[str, list[int]]]:
             word, positions = "", []
         if word:
             yield word, positions
+
+
+def _spelled(word: list[tuple[str, int]]) -> str:
+    return "".join(char for char, _ in word)
 
 
 def _cut(word: str, vocab: Mapping[str, int]) -> list[tuple[int, int, int]] | None:
@@ -172,7 +185,12 @@ def _cut(word: str, vocab: Mapping[str, int]) -> list[tuple[int, int, int]] | No
 
 
 def encode_text(
-    text: str, vocab: Mapping[str, int], unk_id: int, lowercase: bool
+    text: str,
+    vocab: Mapping[str, int],
+    unk_id: int,
+    lowercase: bool,
+    never_split: Collection[str] = frozenset(),
+    basic: bool = True,
 ) -> tuple[list[int], list[tuple[int, int]]]:
     """Encode a text by the rules above.
 
@@ -181,13 +199,26 @@ def encode_text(
         vocab: token to id.
         unk_id: the id of a word that the vocabulary cannot spell.
         lowercase: whether to lower-case and to drop accents.
+        never_split: words that are one token each; see `split_words`.
+        basic: False: steps 1 to 4 are left out, and words are what stands between spaces.
 
     Returns:
         The ids, and for each the (start, end) of the characters of ``text`` that it stands for.
     """
     token_ids, offsets = [], []
-    for word, positions in split_words(text, lowercase):
-        for token_id, start, end in _cut(word, vocab) or [(unk_id, 0, len(word))]:
+    words = split_words(text, lowercase, never_split) if basic else _between_spaces(text)
+    for word, positions in words:
+        whole = [(vocab.get(word, unk_id), 0, len(word))] if word in never_split else _cut(word, vocab)
+        for token_id, start, end in whole or [(unk_id, 0, len(word))]:
             token_ids.append(token_id)
             offsets.append((positions[start], positions[end - 1] + 1))
     return token_ids, offsets
+
+
+def _between_spaces(text: str) -> Iterator[tuple[str, list[int]]]:
+    """The words between spaces, and the positions of their characters."""
+    start = 0
+    for word in text.split():
+        start = text.index(word, start)
+        yield word, list(range(start, start + len(word)))
+        start += len(word)

@@ -14,8 +14,10 @@ from nlptasks.applications.options import EncoderTraining
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.checkpoints.weights import export_weights
 from nlptasks.core import Transformer, TransformerConfig
+from nlptasks.errors import UserError
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.parity import randomised
+from tests.text.kinds import piece_model
 
 pytestmark = pytest.mark.once
 VOCAB = build_character_vocab(["今天天气很好"])
@@ -199,3 +201,11 @@ def test_shards_open_by_their_index(folder):
     index.write_text(json.dumps({"weight_map": files}))
     by_index, by_folder = (nlptasks.build_transformer_model(path, path) for path in (index, folder))
     assert same(by_index, by_folder)
+
+
+def test_a_tokenizer_that_puts_nothing_before_a_text_is_refused_in_one_line(folder):
+    pytest.importorskip("sentencepiece", reason="the test extra brings sentencepiece")
+    (folder / "spiece.model").write_bytes(piece_model())
+    options = EncoderTraining(output=folder / "run", checkpoint=str(folder))
+    with pytest.raises(UserError, match=r"its tokenizer puts nothing before a text, as T5's and GPT's do not"):
+        make_tokenizer(options, [])

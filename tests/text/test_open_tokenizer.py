@@ -244,14 +244,9 @@ REFUSED = [
         r"Received: tokenizer_class BertJapaneseTokenizer; correct it",
     ),
     (
-        {"vocab.txt": "", "tokenizer_config.json": '{"do_basic_tokenize": false}'},
+        {"vocab.txt": "", "tokenizer_config.json": '{"never_split": "[X]"}'},
         ValueError,
-        r"Received: do_basic_tokenize false",
-    ),
-    (
-        {"vocab.txt": "", "tokenizer_config.json": '{"never_split": ["[X]"]}'},
-        ValueError,
-        r"Received: never_split \['\[X\]'\]",
+        r"never_split must be a list of words\. Received: '\[X\]'",
     ),
 ]
 
@@ -332,3 +327,88 @@ def test_words_are_cut_where_tokenizer_config_says_roformer(tmp_path):
         assert not again.context_free
     assert pickle.loads(pickle.dumps(again)).tokenize("天安门") == ["天安门"]
     assert again.with_tokens(["[unused1]"]).tokenize("天安门[") == ["天安门", "[UNK]"]
+
+
+RULES_VOCAB = {
+    token: i
+    for i, token in enumerate(
+        [
+            *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "C++", "c++", "don't", "Ab", "ab", "don", "t"),
+            *(
+                "家",
+                "好",
+                "a",
+                "b",
+                "c",
+                "##b",
+                "##c",
+                "##+",
+                "+",
+                "'",
+                "-",
+                "[",
+                "]",
+                "un",
+                "##us",
+                "##ed",
+                "##1",
+                "家好",
+            ),
+        ]
+    )
+}
+PARTS = [
+    *(
+        "C++",
+        "c++",
+        "don't",
+        "Don't",
+        "Ab",
+        "AB",
+        "ab",
+        "[unused1]",
+        "[UNUSED1]",
+        "家",
+        "好",
+        "家好",
+        "x",
+        "-",
+        "+",
+        "\u00e1b",
+    ),
+    *(" ", " ", " ", "\t", "\u3000", "\x00", "'", "[", "1"),
+]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"never_split": ["C++", "don't", "[unused1]", "家好"]},
+        {"never_split": ["C++", "Ab", "q+"], "do_lower_case": False},
+        {"do_basic_tokenize": False},
+        {"do_basic_tokenize": False, "do_lower_case": False, "never_split": ["c++"]},
+    ],
+    ids=str,
+)
+def test_never_split_and_do_basic_tokenize_are_those_of_transformers(config, tmp_path, rng):
+    module = pytest.importorskip("transformers.models.bert.tokenization_bert_legacy", reason="of transformers 5")
+    Tokenizer(RULES_VOCAB).save(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "BertTokenizer"}))
+    ours = open_tokenizer(tmp_path)
+    theirs = module.BertTokenizerLegacy(str(tmp_path / "vocab.txt"), **config)
+    texts = ["".join(rng.choice(PARTS, rng.integers(1, 9))) for _ in range(400)]
+    for text in texts:
+        assert ours.tokenize(text) == theirs.tokenize(text), text
+    ours.save(tmp_path / "again")
+    for again in (open_tokenizer(tmp_path / "again"), pickle.loads(pickle.dumps(ours)), ours.with_tokens(["zz"])):
+        assert [again.tokenize(text) for text in texts] == [ours.tokenize(text) for text in texts]
+
+
+def test_a_word_that_is_never_split_has_the_offsets_of_its_characters(tmp_path):
+    tokenizer = Tokenizer(RULES_VOCAB, never_split=["C++", "[MASK]"])
+    encoding = tokenizer.encode("家 C++ x")
+    assert tokenizer.ids_to_tokens(encoding.token_ids)[1:-1] == ["家", "C++", "[UNK]"]
+    assert encoding.offsets.tolist()[1:-1] == [[0, 1], [2, 5], [6, 7]]
+    assert tokenizer.mask_id not in tokenizer.encode("[MASK]").token_ids  # a token with a job is never made of text
+    plain = Tokenizer(RULES_VOCAB, basic_tokenize=False).encode("家好 ab\tx")
+    assert plain.offsets.tolist()[1:-1] == [[0, 2], [3, 5], [6, 7]]

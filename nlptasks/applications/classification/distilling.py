@@ -65,9 +65,9 @@ class DistillableClassifier:
     def start(self) -> Classifier:
         """A classifier on the encoder of the checkpoint, with a fresh head."""
         from nlptasks.applications.classification.classifier import Classifier, classification_model
-        from nlptasks.text import open_tokenizer
+        from nlptasks.applications.encoder import pretrained_tokenizer
 
-        tokenizer = open_tokenizer(self.options.source)
+        tokenizer = pretrained_tokenizer(self.options.source)
         encoder = encoder_of_checkpoint(self.options, tokenizer.pad_id)
         model = classification_model(encoder, len(self.labels), self.options.dropout)
         pair = self.options.second_text_column is not None

@@ -52,10 +52,10 @@ class DistillableLabeler:
 
     def start(self) -> Labeler:
         """A labeler on the encoder of the checkpoint, with a fresh head."""
+        from nlptasks.applications.encoder import pretrained_tokenizer
         from nlptasks.applications.labeling.labeler import Labeler, labeling_model
-        from nlptasks.text import open_tokenizer
 
-        tokenizer = open_tokenizer(self.options.source)
+        tokenizer = pretrained_tokenizer(self.options.source)
         encoder = encoder_of_checkpoint(self.options, tokenizer.pad_id)
         model = labeling_model(encoder, self.settings["head"], len(self.types), self.options.dropout)
         return Labeler(model, tokenizer, self.types, **self.settings)

@@ -8,7 +8,7 @@ from nlptasks.applications.distilling import DistillingOptions, model_settings, 
 from nlptasks.applications.reading.training import make_examples, never_answered, scores_of
 from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.errors import UserError
-from nlptasks.text import open_tokenizer, read_questions
+from nlptasks.text import read_questions
 from nlptasks.train.options import require_share
 
 if TYPE_CHECKING:
@@ -51,11 +51,12 @@ class DistillableReader:
 
     def start(self) -> Reader:
         """A reader on the Transformer of the checkpoint, which has the masked-LM head."""
+        from nlptasks.applications.encoder import pretrained_tokenizer
         from nlptasks.applications.reading.reader import Reader
         from nlptasks.loading import build_transformer_model
 
         path, rate, skip = self.options.source, self.options.dropout, self.options.skip_weights
-        tokenizer = open_tokenizer(path)
+        tokenizer = pretrained_tokenizer(path)
         config: dict[str, Any] = {"dropout": rate, "attention_dropout": rate, "pad_id": tokenizer.pad_id}
         model = build_transformer_model(path, path, application="unilm", with_mlm="linear", skip=skip, **config)
         return Reader(model, tokenizer, ReadingLengths(**self.settings))
