@@ -23,6 +23,7 @@ APPLICATIONS = {
     "filling": ("nlptasks.applications.filling.commands", "likely tokens for the masks of a text"),
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
+    "checkpoint": ("nlptasks.surgery.commands", "checkpoints shown, converted and changed"),
     "discovery": ("nlptasks.discovery.commands", "what text tells without labels: its words"),
 }
 """first word of the command line -> the module of its commands, and a description"""

@@ -7,11 +7,14 @@ import json
 import os
 import re
 import secrets
+import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
+
+from nlptasks.errors import UserError
 
 GZIP_MAGIC, BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -276,6 +279,39 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: PathLike) -> Iterator[Path]:
+    """Make a folder completely or not at all.
+
+    This yields a hidden folder beside ``path``, which gets that name when the block ends, and is removed with what was
+    written there if the block raises an error.
+
+    Args:
+        path: the folder; it must not exist, or be empty. Missing folders above it are made.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        ValueError: it holds something, or a file stands where it or one above it should be.
+    """
+    target = Path(os.path.realpath(path))
+    require_writable(target / "file")
+    if target.is_dir() and any(target.iterdir()):
+        raise UserError("{path}: holds something already; name a new or empty folder.", path=path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if target.is_dir():
+            target.rmdir()
+        os.replace(temporary, target)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
 
 
 def write_text(path: PathLike, text: str) -> None:

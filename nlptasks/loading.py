@@ -4,13 +4,16 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nlptasks.checkpoints.bert4keras import read_bert4keras
+import numpy as np
+
+from nlptasks.checkpoints.bert4keras import HDF5_FILE, read_bert4keras
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.families import MODELS
 from nlptasks.checkpoints.google import read_google
-from nlptasks.checkpoints.huggingface import SHARDS, read_huggingface
-from nlptasks.checkpoints.layout import config_file, google_prefix
+from nlptasks.checkpoints.huggingface import read_huggingface
+from nlptasks.checkpoints.layout import BIN, SHARDS, WEIGHTS, config_file, google_prefix
 from nlptasks.checkpoints.weights import MLM_HEAD, assign_weights, unshared
+from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import read_json_object
 
@@ -73,12 +76,8 @@ def build_transformer_model(
         raise ValueError(f"model must be one of {tuple(MODELS)}. Received: model={model!r}.")
     if application not in APPLICATIONS:
         raise ValueError(f"application must be one of {tuple(APPLICATIONS)}. Received: application={application!r}.")
-    config_path = config_file(Path(config_path))
-    values = read_json_object(config_path)
-    if model is None and "model_type" not in values and config_path.name.startswith("albert"):
-        model = "albert"
     overrides = {"attention": APPLICATIONS[application]} | config_overrides
-    config = config_from_json(values, config_path, model, **overrides)
+    config = read_config(config_file(Path(config_path)), model, **overrides)
     if keep_tokens is not None:
         if outside := [i for i in keep_tokens if not 0 <= i < config.vocab_size]:
             raise ValueError(f"keep_tokens must lie in [0, {config.vocab_size}). Received: {outside[0]}.")
@@ -111,23 +110,36 @@ def load_weights(
     Returns:
         Whether the model has a masked-LM head and the checkpoint has none; the head then stays as it starts.
     """
-    path = Path(checkpoint_path)
     config = transformer.config.replace(shared_layers=True) if unshare else transformer.config
-    transposed = False
-    if (prefix := google_prefix(path)) is not None:
-        arrays = read_google(prefix, config)
-    elif path.is_dir() or path.suffix == ".safetensors" or path.name == SHARDS:
-        arrays, transposed = read_huggingface(path, config), True
-    elif path.is_file():
-        arrays = read_bert4keras(path)
-    else:
-        raise FileNotFoundError(
-            f"{path}: no such checkpoint; give a directory with model.safetensors or a TensorFlow checkpoint, the "
-            "path of one, or an HDF5 file of weights."
-        )
+    path = Path(checkpoint_path)
+    arrays, transposed = read_weights(path, config)
     if unshare:
         arrays = unshared(arrays, config.num_layers)
     started = assign_weights(
         transformer, arrays, str(path), transposed=transposed, keep_tokens=keep_tokens, skip=skip, fresh=(MLM_HEAD,)
     )
     return bool(started)
+
+
+def read_weights(path: Path, config: TransformerConfig) -> tuple[dict[str, np.ndarray], bool]:
+    """The weights of a checkpoint of any known format by their canonical names, and whether kernels are (out, in)."""
+    if (prefix := google_prefix(path)) is not None:
+        return read_google(prefix, config), False
+    if (path / HDF5_FILE).is_file() and not (path / WEIGHTS).is_file():
+        return read_bert4keras(path / HDF5_FILE), False
+    if path.is_dir() or path.suffix == ".safetensors" or path.name in (SHARDS, BIN):
+        return read_huggingface(path, config), True
+    if path.is_file():
+        return read_bert4keras(path), False
+    raise FileNotFoundError(
+        f"{path}: no such checkpoint; give a directory with model.safetensors or a TensorFlow checkpoint, the "
+        "path of one, or an HDF5 file of weights."
+    )
+
+
+def read_config(config_path: Path, model: str | None = None, **overrides: object) -> TransformerConfig:
+    """The config in a file; one whose name begins with albert is an ALBERT's."""
+    values = read_json_object(config_path)
+    if model is None and "model_type" not in values and config_path.name.startswith("albert"):
+        model = "albert"
+    return config_from_json(values, config_path, model, **overrides)

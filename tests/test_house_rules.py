@@ -46,12 +46,20 @@ ARROWS = {
         "nlptasks.train.progress",
     ),
     "opening": ("nlptasks.applications", "nlptasks.backend.packages", "nlptasks.bundled", "nlptasks.train.contracts"),
-    "loading": ("nlptasks.checkpoints", "nlptasks.core"),
+    "loading": ("numpy", "nlptasks.checkpoints", "nlptasks.core"),
     "text": ("numpy", "tokenizers", "jieba", "sentencepiece"),
     "metrics": ("numpy",),
     "backend": ("numpy", "keras"),
     "core": ("keras", "nlptasks.backend"),
-    "checkpoints": ("numpy", "h5py", "safetensors", "nlptasks.backend", "nlptasks.core"),
+    "checkpoints": (
+        "numpy",
+        "h5py",
+        "safetensors",
+        "huggingface_hub",
+        "modelscope",
+        "nlptasks.backend",
+        "nlptasks.core",
+    ),
     "generate": ("numpy", "keras", "nlptasks.backend", "nlptasks.core", "nlptasks.text.batches"),
     "train": (
         "numpy",
@@ -82,6 +90,21 @@ ARROWS = {
         "nlptasks.backend",
         "nlptasks.text",
         "nlptasks.metrics",
+    ),
+    "surgery": (
+        "numpy",
+        "keras",
+        "safetensors",
+        "tyro",
+        "nlptasks.bundled",
+        "nlptasks.console",
+        "nlptasks.applications.options",
+        "nlptasks.loading",
+        "nlptasks.checkpoints",
+        "nlptasks.train",
+        "nlptasks.core",
+        "nlptasks.backend",
+        "nlptasks.text",
     ),
     "pretraining": (
         "numpy",
@@ -123,7 +146,7 @@ BACKENDS = ("tensorflow", "jax", "jaxlib", "torch")
 # the modules that may name a backend: that of its programs freely, which is imported where Keras runs on it only
 BACKEND_MODULES = {"nlptasks.backend.tensorflow": "tensorflow", "nlptasks.backend.jax": "jax"}
 # others only inside a function
-BACKEND_USERS = {"nlptasks.checkpoints.google": "tensorflow"}
+BACKEND_USERS = {"nlptasks.checkpoints.google": "tensorflow", "nlptasks.checkpoints.torch_file": "torch"}
 # the modules that run on JAX alone and name it freely; nothing outside of pretraining/ imports them
 JAX_ONLY = tuple(
     f"nlptasks.pretraining.{name}"
@@ -383,6 +406,9 @@ def unsafe_problems(path: object, source: str) -> list[str]:
         if not isinstance(node, ast.Call):
             continue
         name = dotted(node.func)
+        weights_only = [k for k in node.keywords if k.arg == "weights_only" and ast.unparse(k.value) == "True"]
+        if name == "torch.load" and weights_only:
+            continue  # reads tensors, runs nothing
         if name in UNSAFE_CALLS or name.split(".")[-1] in UNSAFE_CALLS[3:]:
             problems.append(f"{path}:{node.lineno}: calls {name}")
         for keyword in node.keywords:
@@ -406,6 +432,7 @@ def test_sources_open_no_pickle_and_run_no_text_as_code():
         "keras.models.load_model(path, safe_mode=False)",
         "keras.config.enable_unsafe_deserialization()",
         "torch.load(path)",
+        "torch.load(path, weights_only=flag)",
         "eval(text)",
         "subprocess.run(text, shell=True)",
     ],

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlptasks.applications.options import SCRATCH, FileColumns
-from nlptasks.bundled import MINI, pretrained_path
+from nlptasks.applications.options import SCRATCH, Downloading, FileColumns, check_download, located
+from nlptasks.bundled import MINI
 from nlptasks.errors import UserError
 from nlptasks.train.options import require_at_least
 from nlptasks.train.progress import say
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class DistillingOptions(FileColumns):
+class DistillingOptions(Downloading, FileColumns):
     """The data of a task, and the model to compress."""
 
     train: tuple[Path, ...]
@@ -61,6 +61,7 @@ class DistillingOptions(FileColumns):
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
         super().check()
+        check_download(self.download)
         require_at_least(self, 1, "valid_limit")
         if self.predecessor is None and self.checkpoint == SCRATCH:
             raise UserError(
@@ -75,7 +76,7 @@ class DistillingOptions(FileColumns):
     @property
     def source(self) -> Path:
         """The pretrained Transformer that is fine-tuned first, unless a predecessor is given."""
-        return pretrained_path(self.checkpoint or MINI)
+        return located(self.checkpoint or MINI, self.download)
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileColumns))
@@ -84,6 +85,7 @@ _OF_ALL = (
     "train",
     "valid",
     "checkpoint",
+    "download",
     "skip_weights",
     "predecessor",
     "dropout",

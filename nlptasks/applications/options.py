@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 from nlptasks.bundled import MINI, pretrained_names, pretrained_path
 from nlptasks.checkpoints.layout import hidden_size_of, packages_of
+from nlptasks.checkpoints.public import SOURCES, fetch, is_public_name, packages_of_download
 from nlptasks.errors import UserError
 from nlptasks.files import require_writable
 from nlptasks.text.labeled import Columns
@@ -40,13 +42,55 @@ def weights_in(checkpoint: str | Path) -> str:
     return SMALL if size is not None and size < LARGE_SIZE else LARGE
 
 
-def packages_of_checkpoint(checkpoint: str | None) -> tuple[str, ...]:
-    """The modules that reading the weights takes beside Keras; `checkpoint` as the option of that name."""
-    return () if checkpoint in (None, SCRATCH, *pretrained_names()) else packages_of(checkpoint)
+@dataclass(kw_only=True)
+class Downloading:
+    """Part of a command that takes a checkpoint: it may be a public model, which is downloaded if this is asked for."""
+
+    download: str | None = None
+    """download a public model named OWNER/NAME into a cache: hub (from huggingface.co, or HF_ENDPOINT) or modelscope;
+    default: nothing is downloaded"""
+
+
+def packages_of_checkpoint(checkpoint: str | None, download: str | None = None) -> tuple[str, ...]:
+    """The modules that reading the weights takes beside Keras; arguments as the options of these names."""
+    if checkpoint is None or checkpoint in (SCRATCH, *pretrained_names()):
+        return ()
+    return packages_of_download(download) if is_public_name(checkpoint) else packages_of(checkpoint)
+
+
+def located(checkpoint: str, download: str | None = None) -> Path:
+    """The path that a checkpoint stands for: of a model of the package, of a downloaded one, or the path itself.
+
+    Args:
+        checkpoint, download: as the options of these names.
+
+    Raises:
+        UserError: a public model that nobody asked to download, or that cannot be.
+    """
+    if checkpoint in pretrained_names() or not is_public_name(checkpoint):
+        return pretrained_path(checkpoint)
+    if download is None:
+        raise UserError(
+            "{name}: no such folder (working folder {here}); if it is the name of a public model, {field:download} hub "
+            "or {field:download} modelscope downloads it.",
+            name=checkpoint,
+            here=os.getcwd(),
+        )
+    return fetch(checkpoint, download)
+
+
+def check_download(download: str | None) -> None:
+    """Refuses another value of the option."""
+    if download is not None and download not in SOURCES:
+        raise UserError(
+            "{field:download} must be one of {allowed}. Received: {value!r}.",
+            allowed=", ".join(SOURCES),
+            value=download,
+        )
 
 
 @dataclass(kw_only=True)
-class FromCheckpoint(TransformerTraining):
+class FromCheckpoint(Downloading, TransformerTraining):
     """A training run of a Transformer that starts from a checkpoint, or from random weights of given sizes.
 
     Where no checkpoint is named, an option that only random weights have (one of `SCRATCH_DEFAULTS`, or a vocabulary)
@@ -94,7 +138,7 @@ class FromCheckpoint(TransformerTraining):
         for name, value in self._sizes_of(vars(self), self.from_scratch).items():
             setattr(self, name, value)
         if not self.from_scratch:
-            pretrained_path(self.checkpoint)  # its weights are there, or nothing begins
+            _ = self.source  # its weights are there, or nothing begins
         usual = dataclasses.asdict(self.usual)
         if examples is not None:
             updates = math.ceil(examples / (self.batch_size * self.accumulate))
@@ -106,6 +150,7 @@ class FromCheckpoint(TransformerTraining):
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
         super().check()
+        check_download(self.download)
         require_at_least(self, 1, *self.SCRATCH_DEFAULTS)
         if not self.from_scratch and (given := self._scratch_options()):
             raise UserError(
@@ -117,7 +162,7 @@ class FromCheckpoint(TransformerTraining):
 
     def packages(self) -> tuple[str, ...]:
         """The modules without which the command does not begin."""
-        return (*super().packages(), *packages_of_checkpoint(self.checkpoint))
+        return (*super().packages(), *packages_of_checkpoint(self.checkpoint, self.download))
 
     @property
     def from_scratch(self) -> bool:
@@ -127,7 +172,7 @@ class FromCheckpoint(TransformerTraining):
     @property
     def start(self) -> str:
         """What the run starts from: `RANDOM`, `SMALL` or `LARGE`."""
-        return RANDOM if self.from_scratch else weights_in(self.checkpoint or MINI)
+        return RANDOM if self.from_scratch else weights_in(self.source)
 
     @property
     def could_be_pretrained(self) -> bool:
@@ -147,7 +192,7 @@ class FromCheckpoint(TransformerTraining):
     @property
     def source(self) -> Path:
         """The pretrained Transformer that a run starts from, unless it starts from random weights."""
-        return pretrained_path(self.checkpoint or MINI)
+        return located(self.checkpoint or MINI, self.download)
 
     def sizes(self) -> dict[str, int]:
         """The options that only random weights have, where they are not given as they are then."""

@@ -26,6 +26,9 @@ PACKAGES = {
     "jieba": "jieba>=0.42.1,<0.43",
     "usearch": "usearch>=2.17,<3",
     "apache_beam": "apache-beam>=2.60",
+    "torch": "torch>=2.6,<=2.13.0",
+    "huggingface_hub": "huggingface_hub>=0.30",
+    "modelscope": "modelscope>=1.20",
 }
 """module -> what pip installs; pyproject.toml has the same bounds"""
 KERAS = ("keras", "h5py", "matplotlib")

@@ -1,17 +1,22 @@
-"""Weights that bert4keras saved with `model.save_weights("x.weights")` (Keras 2 HDF5).
+"""Weights as bert4keras saves and loads them, `model.save_weights("x.weights")` (Keras 2 HDF5).
 
 Such a file has one group a layer; inside, the weights stand in the order in which the layer made them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from nlptasks.checkpoints.weights import CONDITION, RELATIVE_TABLE
+from nlptasks.checkpoints.weights import CONDITION, RELATIVE_TABLE, export_weights
+from nlptasks.core.positions import sinusoid_table
+from nlptasks.core.transformer import Transformer
+from nlptasks.errors import UserError
 
+HDF5_FILE = "bert4keras.h5"
+"""what a file of such weights is called in a directory of them"""
 _ATTENTION = ("self.query", "self.key", "self.value", "output.dense")
 _LAYERS = {
     "Embedding-Token": ("embeddings.word_embeddings",),
@@ -84,3 +89,88 @@ def _layer_arrays(layer: str, names: Sequence[str], values: Sequence[np.ndarray]
 
 def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def write_bert4keras(path: str | Path, model: Transformer) -> None:
+    """Writes what bert4keras' model of the same config and heads loads with `model.load_weights(path)`.
+
+    Keras 2 reads the layers in the order of the file, which is that of bert4keras' models.
+
+    Raises:
+        UserError: bert4keras has no such model.
+    """
+    config = model.config
+    unknown = {
+        "positions counted from the padding id": config.position == "counted",
+        "padding other than id 0": config.pad_id != 0,
+        "a layer_norm_eps other than 1e-12": config.layer_norm_epsilon != 1e-12,
+        "talking heads": config.talking_heads,
+        "scores added over all layers": config.residual_attention_scores == "running",
+        "both heads of ELECTRA": bool(model.with_mlm and model.with_discriminator),
+    }
+    if has := [what for what, there in unknown.items() if there]:
+        raise UserError("bert4keras knows no model with {what}; convert it to nlptasks instead.", what=has[0])
+    arrays, layers = export_weights(model), list(_layers_of(model))
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.encode() for layer in layers]
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.12.0"
+        for layer in layers:
+            weights = dict(_layer_weights(layer, arrays, model))
+            group = file.create_group(layer)
+            group.attrs["weight_names"] = [name.encode() for name in weights]
+            for name, array in weights.items():
+                group.create_dataset(name, data=array)
+
+
+def _layers_of(model: Transformer) -> Iterator[str]:
+    """The layers with weights of bert4keras' model, in the order in which Keras 2 lists them."""
+    config, embeddings = model.config, model.embeddings
+    there = {
+        "Embedding-Token": True,
+        "Embedding-Segment": embeddings.segment is not None,
+        "Embedding-Position": embeddings.position is not None,
+        "Embedding-Norm": True,
+        "Embedding-Mapping": embeddings.mapping is not None,
+        "Embedding-Relative-Position": config.position == "relative",
+    }
+    yield from (layer for layer, wanted in there.items() if wanted)
+    for i in range(len(model.blocks)):
+        block = "Transformer-" if config.shared_layers else f"Transformer-{i}-"
+        for part in ("MultiHeadSelfAttention", "MultiHeadSelfAttention-Norm", "FeedForward", "FeedForward-Norm"):
+            yield block + part
+    pooler = ["Pooler-Dense"] if model.pooler is not None else []
+    if model.mlm is not None:
+        yield from ("MLM-Dense", "MLM-Norm")
+    if model.nsp is not None:  # one layer later, so that the pooler comes one place sooner
+        yield from pooler
+    if model.mlm is not None:
+        yield "MLM-Bias"
+    yield from ["NSP-Proba"] if model.nsp is not None else pooler
+    if model.discriminator is not None:
+        yield from ("Discriminator-Dense", "Discriminator-Prediction")
+
+
+def _layer_weights(layer: str, arrays: dict[str, np.ndarray], model: Transformer) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and arrays of one layer of the file, in its order."""
+    if layer == "Embedding-Relative-Position":
+        config = model.config
+        table = np.asarray(sinusoid_table(2 * config.relative_distance + 1, config.key_size), "float32")
+        yield f"{layer}/embeddings:0", table
+        return
+    modules = _modules(layer)
+    assert modules is not None  # a layer of `_layers_of`
+    if layer == "MLM-Bias":
+        yield f"{layer}/beta:0", arrays[f"{modules[0]}.bias"]
+    elif layer.endswith("-Norm"):
+        yield f"{layer}/beta:0", arrays[f"{modules[0]}.bias"]
+        yield f"{layer}/gamma:0", arrays[f"{modules[0]}.weight"]
+        kernels = (arrays.get(f"{modules[0]}{CONDITION}{part}.weight") for part in ("hidden", "beta", "gamma"))
+        for name, kernel in zip(("dense", "dense_1", "dense_2"), (k for k in kernels if k is not None), strict=False):
+            yield f"{layer}/{name}/kernel:0", kernel.T
+    elif len(modules) == 1 and layer.startswith("Embedding-") and layer != "Embedding-Mapping":
+        yield f"{layer}/embeddings:0", arrays[f"{modules[0]}.weight"]
+    else:
+        for i, module in enumerate(modules):
+            inner = "" if len(modules) == 1 else "dense/" if i == 0 else f"dense_{i}/"
+            yield f"{layer}/{inner}kernel:0", arrays[f"{module}.weight"].T
+            yield f"{layer}/{inner}bias:0", arrays[f"{module}.bias"]

@@ -7,8 +7,10 @@ import numpy as np
 
 from nlptasks.backend.packages import require_packages
 from nlptasks.checkpoints.families import check_family
-from nlptasks.checkpoints.weights import OPTIMIZER
+from nlptasks.checkpoints.weights import OPTIMIZER, export_weights
 from nlptasks.core.config import TransformerConfig
+from nlptasks.core.transformer import Transformer
+from nlptasks.errors import UserError
 
 _REPLACED = (
     (r"^(bert|electra)/", ""),
@@ -59,3 +61,73 @@ def read_google(prefix: str | Path, config: TransformerConfig) -> dict[str, np.n
     if nsp in arrays:  # Google stores this one matrix as (out, in)
         arrays[nsp] = arrays[nsp].T
     return arrays | {name: np.zeros(0, "float32") for name in found if name not in set(names)}  # counted, not read
+
+
+# the other way: canonical names with slashes -> Google's
+_BLOCK = "encoder/transformer/group_0/inner_group_0/"
+_ALBERT_NAMES = (
+    ("^encoder/layer/0/attention/output/LayerNorm/", _BLOCK + "LayerNorm/"),
+    ("^encoder/layer/0/attention/", _BLOCK + "attention_1/"),
+    ("^encoder/layer/0/output/LayerNorm/", _BLOCK + "LayerNorm_1/"),
+    ("^encoder/layer/0/intermediate/", _BLOCK + "ffn_1/intermediate/"),
+    ("^encoder/layer/0/output/", _BLOCK + "ffn_1/intermediate/output/"),
+)
+_ELECTRA_NAMES = (
+    ("^encoder/embedding_hidden_mapping_in/", "embeddings_project/"),
+    ("^discriminator_predictions/dense_prediction/", "discriminator_predictions/dense_1/"),
+)
+_BACK = (
+    (r"/layer/(\d+)/", r"/layer_\1/"),
+    (r"/LayerNorm(_1)?/weight$", r"/LayerNorm\1/gamma"),
+    (r"/LayerNorm(_1)?/bias$", r"/LayerNorm\1/beta"),
+    (r"^(embeddings/\w+_embeddings)/weight$", r"\1"),
+    (r"^cls/predictions/bias$", "cls/predictions/output_bias"),
+    (r"^cls/seq_relationship/weight$", "cls/seq_relationship/output_weights"),
+    (r"^cls/seq_relationship/bias$", "cls/seq_relationship/output_bias"),
+    (r"/weight$", "/kernel"),
+)
+
+
+def google_name(name: str, model_type: str) -> str:
+    """The name that a canonical name has in Google's checkpoint of a bert, albert, electra, nezha or roformer."""
+    name = name.replace(".", "/")
+    family = {"albert": _ALBERT_NAMES, "electra": _ELECTRA_NAMES}.get(model_type, ())
+    for pattern, replacement in (*family, *_BACK):
+        name = re.sub(pattern, replacement, name)
+    if name.startswith(("cls/", "discriminator_predictions/")):
+        return name
+    return f"electra/{name}" if model_type == "electra" else f"bert/{name}"
+
+
+def write_google(prefix: str | Path, model: Transformer, model_type: str) -> None:
+    """Writes the checkpoint that Google's code and bert4keras read. It takes TensorFlow, as reading one does.
+
+    Raises:
+        UserError: they have no such model.
+    """
+    require_packages("tensorflow")
+    from tensorflow.raw_ops import SaveV2
+
+    config = model.config
+    unknown = {
+        "positions counted from the padding id": config.position == "counted",
+        "padding other than id 0": config.pad_id != 0,
+        "a layer_norm_eps other than 1e-12": config.layer_norm_epsilon != 1e-12,
+        "talking heads": config.talking_heads,
+        "norms that read a condition": config.layer_norm_cond_size is not None,
+        "scores added from lower layers": config.residual_attention_scores is not None,
+        "a masked-LM head in an ELECTRA": model_type == "electra" and bool(model.with_mlm),
+    }
+    if has := [what for what, there in unknown.items() if there]:
+        raise UserError("Google's checkpoints know no model with {what}; convert it to nlptasks instead.", what=has[0])
+    weights = {}
+    for name, array in export_weights(model).items():
+        theirs = google_name(name, model_type)
+        weights[theirs] = np.ascontiguousarray(array.T) if theirs.endswith("/kernel") else array
+    names = sorted(weights)
+    SaveV2(
+        prefix=str(prefix),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[weights[name] for name in names],
+    )

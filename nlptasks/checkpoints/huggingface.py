@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 
 from nlptasks.checkpoints.configs import OWN_MODEL_TYPE, config_to_json
 from nlptasks.checkpoints.families import FAMILIES, canonical_name, check_family, family_name
-from nlptasks.checkpoints.layout import CONFIG, SHARDS, WEIGHTS
+from nlptasks.checkpoints.layout import BIN, CONFIG, SHARDS, WEIGHTS
 from nlptasks.checkpoints.packing import is_packed, load_packed, save_packed
+from nlptasks.checkpoints.torch_file import read_torch
 from nlptasks.checkpoints.weights import export_weights
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.positions import sinusoid_table
@@ -26,7 +27,10 @@ def read_huggingface(path: str | Path, config: TransformerConfig) -> dict[str, n
     """
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
-    for file in _weight_files(path):
+    for file in weight_files(path):
+        if file.name == BIN:
+            arrays |= read_torch(file)
+            continue
         try:
             with safe_open(file, framework="numpy") as tensors:
                 packed = is_packed(tensors.metadata())
@@ -48,7 +52,8 @@ def _float32(tensors: Any, name: str) -> np.ndarray:
     return array.astype("float32") if array.dtype.kind == "f" or array.dtype.itemsize == 2 else array
 
 
-def _weight_files(path: Path) -> list[Path]:
+def weight_files(path: Path) -> list[Path]:
+    """The files of weights of a directory, or the file itself: safetensors, else torch's."""
     if path.is_file() and path.name != SHARDS:
         return [path]
     path = path.parent if path.is_file() else path
@@ -59,11 +64,8 @@ def _weight_files(path: Path) -> list[Path]:
         if not (isinstance(shards, dict) and shards and all(isinstance(name, str) for name in shards.values())):
             raise ValueError(f"{path / SHARDS}: names no file of weights (weight_map); copy it again.")
         return [path / name for name in sorted(set(shards.values()))]
-    if (path / "pytorch_model.bin").is_file():
-        raise ValueError(
-            f"{path}: holds pytorch_model.bin, a pickle, which is never opened here. "
-            "Convert it: AutoModel.from_pretrained(dir).save_pretrained(new_dir) writes model.safetensors."
-        )
+    if (path / BIN).is_file():
+        return [path / BIN]
     raise FileNotFoundError(f"{path}: no {WEIGHTS} in this directory.")
 
 

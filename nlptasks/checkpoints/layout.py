@@ -6,6 +6,7 @@ from pathlib import Path
 from nlptasks.files import read_json_object
 
 WEIGHTS, SHARDS, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+BIN = "pytorch_model.bin"
 _CONFIGS = (CONFIG, "bert_config.json", "albert_config.json")
 _WEIGHTS = (".safetensors", ".index", ".meta")
 
@@ -22,7 +23,9 @@ def google_prefix(path: Path) -> Path | None:
 
 def config_file(path: Path) -> Path:
     """The path of the config of a directory of weights or of a checkpoint in one; another file is the config itself."""
-    weights = path.name == SHARDS or path.suffix in _WEIGHTS or (google_prefix(path) is not None and not path.is_dir())
+    weights = (
+        path.name in (SHARDS, BIN) or path.suffix in _WEIGHTS or (google_prefix(path) is not None and not path.is_dir())
+    )
     if not path.is_dir() and not weights:
         return path
     folder = path if path.is_dir() else path.parent

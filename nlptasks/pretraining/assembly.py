@@ -91,8 +91,8 @@ def assemble(options: "Pretrain") -> Assembly:
 def open_rows(options: "Pretrain") -> ShardSet:
     """The shards, made with the vocabulary of the model that the run goes on from, if there is one."""
     vocab: dict[str, int] | Path | None = options.shards / "vocab.txt"
-    if options.checkpoint is not None:
-        vocab = _vocab_beside(options.checkpoint) or vocab
+    if options.source is not None:
+        vocab = _vocab_beside(options.source) or vocab
     if isinstance(vocab, Path) and not vocab.is_file():
         vocab = None  # the shards have a tokenizer of another kind
     rows = ShardSet(
@@ -157,12 +157,10 @@ def build_model(options: "Pretrain", rows: ShardSet, objectives: list[Objective]
     overrides: dict[str, Any] = {name: rate for name, rate in rates.items() if rate is not None}
     overrides |= {"attention": attention, "pad_id": rows.tokenizer().pad_id}
     own_config = Path(options.config) if options.config.endswith(".json") else None
-    if options.checkpoint is not None:
-        given = own_config or options.checkpoint
+    if options.source is not None:
+        given = own_config or options.source
         path = config_file(given if given.suffix == ".json" or given.is_dir() else given.parent)
-        model = build_transformer_model(
-            path, options.checkpoint, with_mlm="linear", skip=options.skip_weights, **overrides
-        )
+        model = build_transformer_model(path, options.source, with_mlm="linear", skip=options.skip_weights, **overrides)
     else:
         if own_config is not None:
             config = config_from_json(read_json_object(own_config), own_config, None, **overrides)

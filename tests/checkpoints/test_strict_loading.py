@@ -122,7 +122,7 @@ def test_files_that_are_not_checkpoints_are_named(folder, tmp_path):
         build(folder, tmp_path / "broken.ckpt")
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"pytorch_model.bin, a pickle, which is never opened"):
+    with pytest.raises(ValueError, match=r"pytorch_model.bin: not a file of weights alone"):
         build(folder, tmp_path / "pickled")
     with pytest.raises(FileNotFoundError, match=r"holds neither config.json nor bert_config.json"):
         build(tmp_path / "pickled", folder)

@@ -103,7 +103,7 @@ class CompressionOptions(DistillingOptions, TrainingOptions):
 
     def packages(self) -> tuple[str, ...]:
         """The modules without which the command does not begin."""
-        return (*super().packages(), *packages_of_checkpoint(self.checkpoint))
+        return (*super().packages(), *packages_of_checkpoint(self.checkpoint, self.download))
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nlptasks.applications.options import packages_of_checkpoint
-from nlptasks.bundled import MINI, pretrained_path
+from nlptasks.applications.options import Downloading, check_download, located, packages_of_checkpoint
+from nlptasks.bundled import MINI
 from nlptasks.files import read_text_blocks
 from nlptasks.train.options import OnKeras, Options, require_at_least
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Fill(Options, OnKeras):
+class Fill(Downloading, Options, OnKeras):
     """Find the most probable tokens for each [MASK] of a text, with their probabilities.
 
     Below each text a line for each token: the number of the mask, the token and its probability, separated by tabs.
@@ -44,18 +44,19 @@ class Fill(Options, OnKeras):
     def check(self) -> None:
         """Refuses values that are out of range."""
         super().check()
+        check_download(self.download)
         require_at_least(self, 1, "top")
 
     def packages(self) -> tuple[str, ...]:
         """The modules without which the command does not begin."""
-        return (*super().packages(), *packages_of_checkpoint(self.model))
+        return (*super().packages(), *packages_of_checkpoint(self.model, self.download))
 
     def run(self) -> None:
         """Prints what is found, of lines as they come."""
-        pretrained_path(self.model)  # a missing model shows before Keras is imported
+        path = located(self.model, self.download)  # a missing model shows before Keras is imported
         from nlptasks.applications.filling.filler import MaskFiller
 
-        filler = MaskFiller.open(self.model)
+        filler = MaskFiller.open(path)
         given = [{f"text {number}": text for number, text in enumerate(self.texts, 1)}]
         for texts in given if self.texts else _lines():
             masked = filler.encode(list(texts.values()), list(texts))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlptasks.applications.options import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.backend.packages import KERAS
-from nlptasks.checkpoints.layout import packages_of
 from nlptasks.errors import UserError
 from nlptasks.train.options import PRECISIONS, Options, require_at_least, require_one_of, require_positive
 from nlptasks.train.record import OPTIONS, require_new_folder
@@ -24,7 +24,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 @dataclass(kw_only=True)
-class Pretrain(Options):
+class Pretrain(Downloading, Options):
     """Pretrain BERT on shards."""
 
     shards: Path
@@ -121,6 +121,7 @@ class Pretrain(Options):
         require_at_least(self, 1, *counts)
         require_at_least(self, 0, "valid_rows", "num_workers", "skip_bad_steps", "weight_decay")
         require_positive(self, "learning_rate", "clip_norm", "spike", "peak_tflops")
+        check_download(self.download)
         require_one_of(self, optimizer=OPTIMIZERS, precision=PRECISIONS)
         from nlptasks.pretraining.objectives import parse_mixture
 
@@ -169,7 +170,16 @@ class Pretrain(Options):
     def packages(self) -> tuple[str, ...]:
         """The modules without which the command does not begin."""
         own = ("grain", "array_record", "orbax.checkpoint", *["tensorboardX"] * self.tensorboard)
-        return (*KERAS, *own, *packages_of(self.checkpoint))
+        return (*KERAS, *own, *packages_of_checkpoint(self._checkpoint, self.download))
+
+    @property
+    def _checkpoint(self) -> str | None:
+        return None if self.checkpoint is None else str(self.checkpoint)
+
+    @property
+    def source(self) -> Path | None:
+        """The model that the run starts from; None: random weights."""
+        return None if self._checkpoint is None else located(self._checkpoint, self.download)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -179,6 +189,7 @@ class Pretrain(Options):
     def run(self) -> None:
         """Trains, and leaves a model directory."""
         self._check_folders()
+        _ = self.source  # its weights are there, or nothing begins
         from nlptasks.pretraining.training import pretrain
 
         scores = pretrain(self)

@@ -1,0 +1,1 @@
+"""Checkpoints looked at, converted and changed: what `nlptasks checkpoint` does."""
