@@ -79,6 +79,7 @@ ARROWS = {
         "ahocorasick",
         "tyro",
         "usearch",
+        "faiss",
         "nlptasks.bundled",
         "nlptasks.console",
         "nlptasks.opening",

@@ -25,6 +25,7 @@ PACKAGES = {
     "tensorboardX": "tensorboardX>=2.6",
     "jieba": "jieba>=0.42.1,<0.43",
     "usearch": "usearch>=2.17,<3",
+    "faiss": "faiss-cpu>=1.8",
     "apache_beam": "apache-beam>=2.60",
     "torch": "torch>=2.6,<=2.13.0",
     "huggingface_hub": "huggingface_hub>=0.30",

@@ -92,6 +92,26 @@ class LexicalIndex:
             lengths=np.concatenate([self.lengths, other.lengths]),
         )
 
+    def without(self, numbers: np.ndarray) -> "LexicalIndex":
+        """The index of the other texts, in their order.
+
+        Args:
+            numbers: of the texts to leave out.
+        """
+        stays_N = np.ones(len(self), bool)
+        stays_N[numbers] = False
+        stays_P = stays_N[self.texts]
+        of_term = np.repeat(np.arange(len(self.terms)), np.diff(self.starts))[stays_P]
+        left, of_term = np.unique(of_term, return_inverse=True)
+        number_N = np.cumsum(stays_N) - 1
+        return LexicalIndex(
+            terms=self.terms[left],
+            starts=np.searchsorted(of_term, np.arange(len(left) + 1)),
+            texts=number_N[self.texts[stays_P]].astype("int32"),
+            counts=self.counts[stays_P],
+            lengths=self.lengths[stays_N],
+        )
+
     def bm25(self, query: str, relative: bool = True) -> np.ndarray:
         """BM25 scores `(N,)` float32 (Robertson and Zaragoza 2009, k1 = 1.2, b = 0.75).
 

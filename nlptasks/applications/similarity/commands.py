@@ -20,7 +20,9 @@ import numpy as np
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.results import say_ready
 from nlptasks.applications.similarity.encoder import SentenceEncoder
-from nlptasks.applications.similarity.index import HEADER, SentenceIndex
+from nlptasks.applications.similarity.exporting import PACKAGES_OF, TEXTS, export_vectors
+from nlptasks.applications.similarity.index import SentenceIndex
+from nlptasks.applications.similarity.index_files import HEADER
 from nlptasks.applications.similarity.scoring import score_encoder
 from nlptasks.applications.similarity.surprise import Null
 from nlptasks.applications.similarity.training import SimilarityOptions, train_encoder
@@ -32,7 +34,8 @@ from nlptasks.metrics.similarity import score_pairs
 from nlptasks.opening import load
 from nlptasks.text import read_texts
 from nlptasks.text.groups import read_groups, read_pairs
-from nlptasks.train.options import Options, require_at_least
+from nlptasks.train.options import Options, require_at_least, require_one_of
+from nlptasks.train.record import require_new_folder
 
 
 @dataclass(kw_only=True)
@@ -111,34 +114,83 @@ class Evaluate(Options):
 
 @dataclass(kw_only=True)
 class Index(Options):
-    """Put the sentences of a file into an index, or add them to one."""
+    """Put sentences into an index, add them to one, or take them out; or write vectors for other programs."""
 
-    corpus: Path
-    """file with one sentence per line, or JSON lines with `text`"""
     output: Path
-    """directory of the index"""
+    """directory of the index; with --format a new or empty one"""
+    corpus: Path | None = None
+    """file with one sentence per line, or JSON lines with `text`"""
     model: str = "similarity"
     """run directory, or similarity: the model that comes with the package"""
     add: bool = False
     """add to the index in that directory; nothing in it is computed again"""
+    remove: Path | None = None
+    """file of sentences, as the corpus, to take out of the index in that directory; before any are added"""
+    format: str = "index"
+    """index: this command's own; npy, usearch or faiss: a file of vectors for programs that search at scale"""
+    index: Path | None = None
+    """with --format: directory of an index whose vectors are written, instead of a corpus"""
+
+    def check(self) -> None:
+        """Refuses values that are out of range or contradict each other."""
+        super().check()
+        require_one_of(self, format=("index", *PACKAGES_OF))
+        if self.format == "index":
+            if self.index is not None:
+                raise UserError("{field:index} goes with {field:format} {formats}.", formats=", ".join(PACKAGES_OF))
+            if self.corpus is None and self.remove is None:
+                raise UserError("give {field:corpus}, or {field:remove} to take sentences out.")
+            if self.add and self.corpus is None:
+                raise UserError("{field:add} goes with {field:corpus}.")
+        elif self.add or self.remove is not None or (self.corpus is None) == (self.index is None):
+            raise UserError(
+                "{field:format} {form} writes the vectors of either {field:corpus} or {field:index}, and nothing else.",
+                form=self.format,
+            )
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return PACKAGES_OF.get(self.format, ())
 
     def run(self) -> None:
         """Reads, encodes, writes."""
-        require_input(self.corpus)
-        require_output(self.output / HEADER, self.corpus)
-        if not self.add and (self.output / HEADER).is_file():
+        require_input(self.corpus, self.remove)
+        if self.format != "index":
+            return self._export()
+        require_output(self.output / HEADER, self.corpus, self.remove)
+        there = self.add or self.remove is not None
+        if not there and (self.output / HEADER).is_file():
             raise UserError(
                 "{output}: holds an index already; {field:add} adds to it, or give another {field:output}.",
                 output=self.output,
             )
         encoder = load(self.model, SentenceEncoder)
-        texts = [" ".join(text.split()) for text in read_texts(self.corpus)]
+        gone, texts = _sentences(self.remove), _sentences(self.corpus)
         encoder.model.tell_unread(texts, "sentences")
-        index = encoder.open_index(self.output) if self.add else encoder.make_index()
+        index = encoder.open_index(self.output) if there else encoder.make_index()
         started = time.monotonic()
+        known = [text for text in dict.fromkeys(gone) if index.position_of(text) is not None]
+        removed = encoder.remove(known, index)
         encoder.add(texts, index)
         index.save(self.output)
-        say(f"{self.output}: {len(texts)} sentences added in {time.monotonic() - started:.1f} s, {len(index)} in all")
+        took = f" in {time.monotonic() - started:.1f} s"
+        told = f"{removed} sentences taken out ({len(set(gone)) - len(known)} were not there), " if gone else ""
+        told += f"{len(texts)} sentences added{took}, " if self.corpus is not None else ""
+        say(f"{self.output}: {told}{len(index)} in all")
+        return None
+
+    def _export(self) -> None:
+        require_new_folder(self.output)
+        encoder = load(self.model, SentenceEncoder)
+        if self.index is not None:
+            index = encoder.open_index(self.index)
+            vectors, ids, texts = index.vectors(index.positions), index.positions.tolist(), list(index.texts)
+        else:
+            texts = _sentences(self.corpus)
+            encoder.model.tell_unread(texts, "sentences")
+            vectors, ids = encoder.encode(texts), list(range(len(texts)))
+        path = export_vectors(self.output, self.format, vectors, ids, texts, encoder.fingerprint)
+        say(f"{path}: {len(texts)} vectors of {encoder.vector_size} numbers; {TEXTS} beside it has the sentences")
 
 
 @dataclass(kw_only=True)
@@ -181,7 +233,7 @@ class Search(Options):
         encoder = load(self.model, SentenceEncoder)
         queries = [line for _, line in read_lines(self.queries)] if self.queries is not None else [str(self.query)]
         index = encoder.open_index(self.index)
-        null = Null.of(index.vectors(np.arange(len(index)))) if self.p_value else None  # refused before the search
+        null = Null.of(index.vectors(index.positions)) if self.p_value else None  # refused before the search
         found = encoder.most_similar_batch(queries, self.top, self.hybrid)
         encoder.model.tell_unread(queries, "queries")
         rows = [[match._asdict() for match in matches] for matches in found]
@@ -205,6 +257,11 @@ def _add_p_values(row: list[dict[str, Any]], null: Null, query: np.ndarray, inde
     logs = null.log_p_values(np.broadcast_to(query, vectors.shape), vectors)
     for match, one, any_one in zip(row, np.exp(logs), chance_among(logs, len(index)), strict=True):
         match |= {"p_value": float(one), "p_value_of_any": float(any_one)}
+
+
+def _sentences(path: Path | None) -> list[str]:
+    """The sentences of a corpus as an index holds them."""
+    return [] if path is None else [" ".join(text.split()) for text in read_texts(path)]
 
 
 def _sentences_of(path: Path) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Protocol, overload
 import numpy as np
 
 from nlptasks.applications.similarity.gru import CONFIG, TASK, GruModel
-from nlptasks.applications.similarity.index import Match, SentenceIndex
+from nlptasks.applications.similarity.index import Match, SentenceIndex, check_sentences
 from nlptasks.applications.similarity.ngram import NgramModel
 from nlptasks.applications.similarity.training import HYBRID_WEIGHT, SimilarityOptions, train_encoder
+from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
 from nlptasks.text.groups import groups_of
 
@@ -133,7 +134,7 @@ class SentenceEncoder:
         return index
 
     def add(self, texts: Sequence[str], index: SentenceIndex | None = None) -> None:
-        """Adds sentences to an index.
+        """Adds sentences to an index, all of them or none. A sentence that is there already has its vector again.
 
             encoder.add(["怎样修改密码", "今天有雨吗"])
 
@@ -142,16 +143,53 @@ class SentenceEncoder:
             index: from `make_index`; None: the one that `most_similar` searches.
 
         Raises:
-            TypeError: something other than strings.
+            TypeError, ValueError: something other than strings, or one with a line end.
         """
         if index is None:
             if self.index is None:
                 self.index = SentenceIndex(self.vector_size, self.fingerprint)
             index = self.index
         texts = [texts] if isinstance(texts, str) else list(texts)
-        for start in range(0, len(texts), CHUNK):
-            part = texts[start : start + CHUNK]
-            index.add(part, self.encode(part))
+        check_sentences(texts)
+        following = index.next_position
+        try:
+            for start in range(0, len(texts), CHUNK):
+                self._add_part(texts[start : start + CHUNK], index)
+        except BaseException:
+            index.take_back(following)
+            raise
+
+    def _add_part(self, texts: Sequence[str], index: SentenceIndex) -> None:
+        known = {text: index.position_of(text) for text in texts}
+        new = [text for text, position in known.items() if position is None]
+        rows = {text: row for row, text in enumerate([*new, *(text for text in known if known[text] is not None)])}
+        encoded = self.model.encode(new) if new else np.zeros((0, self.vector_size), "float32")
+        former = index.vectors([position for position in known.values() if position is not None])
+        index.add(texts, np.concatenate([encoded, former])[[rows[text] for text in texts]])
+
+    def remove(self, texts: Sequence[str], index: SentenceIndex | None = None) -> int:
+        """Takes sentences out of an index: all that are equal to one of these.
+
+            encoder.remove(["今天有雨吗"])  # 1
+
+        Args:
+            texts: the sentences.
+            index: from `make_index`; None: the one that `most_similar` searches.
+
+        Returns:
+            How many were taken out.
+
+        Raises:
+            UserError: one of them is not there; nothing is taken out.
+        """
+        index = self.index if index is None else index
+        wanted = {texts} if isinstance(texts, str) else set(texts)
+        if index is None or (missing := [text for text in wanted if index.position_of(text) is None]):
+            shown = next(iter(wanted), "") if index is None else missing[0]
+            raise UserError("{text!r} is not in the index; nothing was taken out.", text=shown)
+        positions = [p for text, p in zip(index.texts, index.positions.tolist(), strict=True) if text in wanted]
+        index.remove(positions)
+        return len(positions)
 
     def open_index(self, directory: str | Path) -> SentenceIndex:
         """Opens a saved index, memory-mapped; `most_similar` searches it from now on.

@@ -3,26 +3,28 @@
 The vectors lie in a usearch index (HNSW, arXiv 1603.09320; Apache-2.0): searched one by one where they are few, through
 the graph where they are many. Without usearch they are always compared one by one.
 
-Legend: N sentences, Q queries, D size of a vector.
+Legend: N sentences, Q queries, D size of a vector, K sentences found.
 """
 
-import json
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from nlptasks.applications.similarity.vectors import GRAPH, ROWS, new_vectors, suffix_in, suffix_of
-from nlptasks.files import atomic_path, read_json_object, write_text
+from nlptasks.applications.similarity.index_files import IndexParts, read_index, write_index
+from nlptasks.applications.similarity.vectors import ROWS, new_vectors, suffix_in, suffix_of
+from nlptasks.errors import UserError
 from nlptasks.text.lexical import LexicalIndex
 
 EXACT_BELOW = 20_000
 """sentences up to which every vector is compared"""
 CANDIDATES = 200
 """the best so many by vector and the best so many by words are scored both ways in a hybrid search"""
-HEADER = "index.json"
+SLACK = 32
+"""so many more than asked for are looked for in the graph; cosines are computed again, and equal ones put in order"""
+_CLOSE = 1e-5
+_QUERIES = 256
 
 
 class Match(NamedTuple):
@@ -30,8 +32,8 @@ class Match(NamedTuple):
 
     Attributes:
         text: the sentence.
-        score: cosine; in a hybrid search, the blend.
-        position: its number in the order it was added.
+        score: cosine, in [-1, 1]; in a hybrid search, the blend.
+        position: its number in the order in which sentences were added, from 0; it stays when others are removed.
     """
 
     text: str
@@ -40,48 +42,117 @@ class Match(NamedTuple):
 
 
 class SentenceIndex:
-    """Sentences with their vectors, to be searched and added to.
+    """Sentences with their vectors, to be searched, added to and taken from. It can be pickled and copied.
 
     Args:
         vector_size: D.
         fingerprint: of the model whose vectors these are.
         threads: how many work when vectors are added or searched; 0: all cores.
+
+    Attributes:
+        texts: the sentences, in the order of adding.
+        positions: int64 (N,), their numbers, ascending.
     """
 
     def __init__(self, vector_size: int, fingerprint: str, threads: int = 0) -> None:
         self.vector_size, self.fingerprint, self.threads = vector_size, fingerprint, threads
-        self.texts: Sequence[str] = []
+        self.texts: list[str] = []
+        self.positions = np.zeros(0, "int64")
+        self._next = 0
         self._vectors = new_vectors(vector_size)
         self._read_only: Path | None = None
         self._lexical = LexicalIndex.build([])
         self._pending: list[str] = []
+        self._first: dict[str, int] | None = None
+        self._dense: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # usearch's index is written into bytes, as into a file
+        state = self.__dict__ | {"_first": None, "_dense": None, "_read_only": None}
+        if suffix_of(self._vectors) != ROWS:
+            self._make_writable()
+            state["_vectors"] = bytes(self._vectors.save())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self._vectors, bytes):
+            stored = self._vectors
+            self._vectors = new_vectors(self.vector_size)
+            self._vectors.load(stored)
+
     def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Puts sentences behind those that are there; what is there stays as it is.
+        """Puts sentences behind those that are there; what is there stays as it is. All come in, or none.
 
         Raises:
-            ValueError: not a vector a sentence.
+            TypeError, ValueError: a sentence that is none, or not a vector a sentence.
         """
         texts = list(texts)
+        check_sentences(texts)
         if vectors.shape != (len(texts), self.vector_size):
             raise ValueError(f"expected vectors of the shape {(len(texts), self.vector_size)}, got {vectors.shape}.")
-        if any("\n" in text for text in texts):
-            raise ValueError("a sentence of an index holds no line end; replace it by a space.")
         if not texts:
             return
-        if self._read_only is not None:  # what is memory-mapped cannot grow: read it into memory
-            self._vectors = new_vectors(self.vector_size, suffix_in(self._read_only))
-            self._vectors.load(str(self._read_only))
-            self._read_only = None
-        if not isinstance(self.texts, list):
-            self.texts = list(self.texts)
-        keys = np.arange(len(self), len(self) + len(texts), dtype="uint64")
-        self._vectors.add(keys, vectors.astype("float32"), threads=self.threads)
+        self._make_writable()
+        keys = np.arange(self._next, self._next + len(texts), dtype="int64")
+        self._vectors.add(keys.astype("uint64"), vectors.astype("float32"), threads=self.threads)
+        self._next += len(texts)
         self.texts += texts
+        self.positions = np.concatenate([self.positions, keys])
         self._pending += texts
+        self._dense = None
+        if self._first is not None:
+            for text, key in zip(texts, keys.tolist(), strict=True):
+                self._first.setdefault(text, key)
+
+    def remove(self, positions: Iterable[int]) -> None:
+        """Takes sentences out by their positions; those of the others stay, and no later one gets such a number.
+
+        Raises:
+            UserError: one of them is not there; nothing is taken out.
+        """
+        keys = np.unique(np.fromiter(positions, "int64"))
+        if len(missing := np.setdiff1d(keys, self.positions)):
+            raise UserError("the index has no sentence at position {position}.", position=int(missing[0]))
+        if not len(keys):
+            return
+        rows = np.searchsorted(self.positions, keys)
+        lexical = self.lexical.without(rows)
+        self._make_writable()
+        self._vectors.remove(keys.astype("uint64"))
+        self._lexical, self.positions = lexical, np.delete(self.positions, rows)
+        gone = set(rows.tolist())
+        self.texts = [text for row, text in enumerate(self.texts) if row not in gone]
+        self._dense = self._first = None
+
+    def take_back(self, position: int) -> None:
+        """Takes out what was added from this position on, as if it had never been."""
+        self.remove(self.positions[self.positions >= position])
+        self._next = position
+
+    @property
+    def next_position(self) -> int:
+        """The position of the next sentence."""
+        return self._next
+
+    def position_of(self, text: str) -> int | None:
+        """The position of the first sentence that is equal to `text`, or None."""
+        if self._first is None:
+            first: dict[str, int] = {}
+            for known, key in zip(self.texts, self.positions.tolist(), strict=True):
+                first.setdefault(known, key)
+            self._first = first
+        return self._first.get(text)
+
+    def vectors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Vectors (K, D) of length 1 by their positions, float32, as the index holds them."""
+        if not len(positions):
+            return np.zeros((0, self.vector_size), "float32")
+        rows = np.asarray(self._vectors.get(np.asarray(positions, "uint64")), "float32")
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
     @property
     def lexical(self) -> LexicalIndex:
@@ -106,7 +177,8 @@ class SentenceIndex:
             vectors: theirs, (Q, D).
             top: how many, fewer where there are fewer.
             lexical_weight: score = (1 - weight) x cosine + weight x BM25 relative to the query's own.
-            exact: compare every vector; None: up to EXACT_BELOW sentences.
+            exact: compare every vector; None: up to EXACT_BELOW sentences. Through the graph, a few of the best may be
+                missing, of equal ones, too.
 
         Raises:
             ValueError: `top` is below 1.
@@ -115,28 +187,48 @@ class SentenceIndex:
             raise ValueError(f"top must be at least 1. Received: {top=}.")
         if not len(self) or not len(queries):
             return [[] for _ in queries]
-        keys, cosines = self.nearest(vectors, max(top, CANDIDATES) if lexical_weight else top, exact)
+        positions, cosines = self.nearest(vectors, max(top, CANDIDATES) if lexical_weight else top, exact)
         found = []
-        for query, vector, near, cosine in zip(queries, vectors, keys, cosines, strict=True):
+        for query, vector, near, scores in zip(queries, vectors, positions, cosines, strict=True):
             if lexical_weight:
-                near, cosine = self._blend(query, vector, near, top, lexical_weight)
-            order = np.lexsort([near, -cosine])[:top]
-            found.append([Match(self.texts[near[i]], float(cosine[i]), int(near[i])) for i in order])
+                near, scores = _ordered(*self._blend(query, vector, near, top, lexical_weight), top)
+            rows = np.searchsorted(self.positions, near[:top])
+            texts = (self.texts[row] for row in rows)
+            found.append([Match(*one) for one in zip(texts, scores.tolist(), near[:top].tolist(), strict=False)])
         return found
 
     def nearest(self, vectors: np.ndarray, top: int, exact: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (Q, k) of the nearest vectors and their cosines (Q, k), k the smaller of `top` and N."""
+        """Positions (Q, K) of the nearest vectors and their cosines (Q, K), K the smaller of `top` and N; the nearest
+        first, equal ones in the order they were added.
+        """
         exact = len(self) <= EXACT_BELOW if exact is None else exact
-        top = min(top, len(self))
-        matches = self._vectors.search(np.atleast_2d(vectors).astype("float32"), top, threads=self.threads, exact=exact)
-        if not exact and np.min(getattr(matches, "counts", len(matches.keys))) < top:
-            return self.nearest(vectors, top, exact=True)  # a part of the graph was not reached
-        keys = np.asarray(matches.keys, "int64").reshape(len(vectors), -1)
-        return keys, 1.0 - np.asarray(matches.distances, "float32").reshape(len(vectors), -1)
+        vectors, top = np.atleast_2d(vectors).astype("float32"), min(top, len(self))
+        if exact and len(self) <= EXACT_BELOW:
+            found = [
+                one for i in range(0, len(vectors), _QUERIES) for one in self._compared(vectors[i : i + _QUERIES], top)
+            ]
+        else:
+            most = min(top + SLACK, len(self))
+            matches = self._vectors.search(vectors, most, threads=self.threads, exact=exact)
+            if not exact and np.min(getattr(matches, "counts", len(matches.keys))) < most:
+                return self.nearest(vectors, top, exact=True)  # a part of the graph was not reached
+            keys_QK = np.asarray(matches.keys, "int64").reshape(len(vectors), -1)
+            found = [_ordered(k, _cosines(self.vectors(k), v), top) for k, v in zip(keys_QK, vectors, strict=True)]
+        return np.stack([keys for keys, _ in found]), np.stack([cosines for _, cosines in found])
 
-    def vectors(self, positions: np.ndarray) -> np.ndarray:
-        """The vectors (P, D) of some sentences, float32."""
-        return np.asarray(self._vectors.get(positions.astype("uint64")), "float32").reshape(-1, self.vector_size)
+    def _compared(self, vectors_QD: np.ndarray, top: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The nearest of each query, after every vector was compared."""
+        if self._dense is None:
+            self._dense = self.vectors(self.positions)
+        about_QN = (
+            vectors_QD @ self._dense.T
+        )  # a product's last bits depend on the place: equal ones are computed again
+        least_Q = np.partition(about_QN, -top, axis=1)[:, -top] - _CLOSE
+        found = []
+        for vector, about, least in zip(vectors_QD, about_QN, least_Q, strict=True):
+            rows = np.flatnonzero(about >= least)
+            found.append(_ordered(self.positions[rows], _cosines(self._dense[rows], vector), top))
+        return found
 
     def _blend(
         self, query: str, vector: np.ndarray, near: np.ndarray, top: int, weight: float
@@ -144,35 +236,41 @@ class SentenceIndex:
         """Candidates of both kinds and their blended scores."""
         words = self.lexical.bm25(query)
         count = min(max(top, CANDIDATES), len(words))
-        best = np.argpartition(-words, count - 1)[:count]
-        both = np.union1d(near, best)
-        cosine = self.vectors(both) @ vector
-        return both, (1 - weight) * cosine + weight * words[both]
+        least = np.partition(words, -count)[-count]
+        above, equal = np.flatnonzero(words > least), np.flatnonzero(words == least)
+        best = np.concatenate([above, equal[: count - len(above)]])
+        rows = np.union1d(np.searchsorted(self.positions, near), best)
+        cosines = _cosines(self.vectors(self.positions[rows]), vector)
+        return self.positions[rows], (1 - weight) * cosines + weight * words[rows]
+
+    def _make_writable(self) -> None:
+        """Reads into memory what is memory-mapped, and cannot change."""
+        if self._read_only is not None:
+            keys, suffix = getattr(self._vectors, "keys", None), suffix_in(self._read_only)
+            self._vectors = new_vectors(self.vector_size, suffix)
+            self._vectors.load(str(self._read_only))
+            if suffix == ROWS:
+                self._vectors.keys = keys
+            self._read_only = None
 
     def save(self, directory: str | Path) -> None:
-        """Writes the index; one that stands there stays whole until the header, the last file, names the new files."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        former = _files_of(directory)
-        generation = _next_generation(former)
-        suffixes = {"vectors": suffix_of(self._vectors), "texts": "txt", "lexical": "npz"}
-        names = {part: f"{part}.{generation}.{suffix}" for part, suffix in suffixes.items()}
-        with atomic_path(directory / names["vectors"]) as temporary:
-            self._vectors.save(str(temporary))
-        write_text(directory / names["texts"], "".join(f"{text}\n" for text in self.texts))
-        with atomic_path(directory / names["lexical"]) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **self.lexical.arrays())  # type: ignore[arg-type] # no array has the name of an argument
-        header = {"vector_size": self.vector_size, "sentences": len(self), "fingerprint": self.fingerprint}
-        write_text(directory / HEADER, json.dumps(header | {"files": names}, indent=1) + "\n")
+        """Writes the index; one that stands there stays whole until the header, the last file, names the new files.
+
+        Only the files that the former header names are removed, and none of another name is written over.
+
+        Raises:
+            UserError: the folder holds an `index.json` of something else.
+        """
+        parts = IndexParts(
+            self._vectors, self.texts, self.lexical, self.positions, self._next, self.vector_size, self.fingerprint
+        )
+        vectors = write_index(Path(directory), parts)
         if self._read_only is not None:
-            self._read_only = directory / names["vectors"]
-        for name in former:
-            if name not in names.values():
-                (directory / name).unlink(missing_ok=True)
+            self._read_only = vectors
 
     @classmethod
     def open(cls, directory: str | Path, fingerprint: str | None = None, threads: int = 0) -> "SentenceIndex":
-        """The index that `save` wrote; vectors are memory-mapped until something is added.
+        """The index that `save` wrote; vectors are memory-mapped until something is added or removed.
 
         Args:
             fingerprint: of the model that will search; None: any.
@@ -180,44 +278,32 @@ class SentenceIndex:
         Raises:
             ValueError, FileNotFoundError: one line; another model made it, or it is damaged.
         """
-        directory = Path(directory)
-        path = directory / HEADER
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; make an index with nlptasks similarity index.")
-        header = read_json_object(path)
-        try:
-            names = {part: directory / header["files"][part] for part in ("vectors", "texts", "lexical")}
-            index = cls(int(header["vector_size"]), str(header["fingerprint"]), threads)
-            count = int(header["sentences"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not an index of sentences ({error}); make it again.") from None
-        if fingerprint is not None and index.fingerprint != fingerprint:
-            raise ValueError(
-                f"{directory}: the index was made by another model (its fingerprint is {index.fingerprint}, the "
-                f"model's {fingerprint}), whose vectors mean something else; search with that one or index again."
-            )
-        index._vectors = new_vectors(index.vector_size, suffix_in(names["vectors"]))
-        try:
-            index._vectors.view(str(names["vectors"]))
-            index.texts = names["texts"].read_bytes().decode("utf-8").split("\n")[:-1]
-            with open(names["lexical"], "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                index._lexical = LexicalIndex(**{name: arrays[name] for name in LexicalIndex.ARRAYS})
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{directory}: the index is damaged ({error}); make it again.") from None
-        index._read_only = names["vectors"]
-        if not len(index._vectors) == len(index.texts) == len(index._lexical) == count:
-            raise ValueError(f"{directory}: the index is damaged (its files differ in length); make it again.")
+        parts, vectors = read_index(Path(directory), fingerprint)
+        index = cls(parts.vector_size, parts.fingerprint, threads)
+        index._vectors, index.texts, index._lexical = parts.vectors, list(parts.texts), parts.lexical
+        index.positions, index._next, index._read_only = parts.positions, parts.next_position, vectors
         return index
 
 
-_FILES = (f"vectors.*.{GRAPH}", f"vectors.*.{ROWS}", "texts.*.txt", "lexical.*.npz")
+def check_sentences(texts: Sequence[str]) -> None:
+    """Refuses a list in which something cannot stand in an index.
+
+    Raises:
+        TypeError, ValueError: names the first one.
+    """
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{number}] must be str. Received: {type(text).__name__}.")
+        if "\n" in text:
+            raise ValueError(f"a sentence of an index holds no line end; replace it by a space (texts[{number}]).")
 
 
-def _files_of(directory: Path) -> list[str]:
-    """Files of an index that stands there, of unfinished saves, too."""
-    return [path.name for pattern in _FILES for path in directory.glob(pattern)]
+def _cosines(rows_KD: np.ndarray, vector_D: np.ndarray) -> np.ndarray:
+    """Cosines (K,) of vectors of length 1, never above 1; equal vectors have equal ones, wherever they stand."""
+    return (rows_KD * vector_D).sum(axis=1).clip(-1.0, 1.0)
 
 
-def _next_generation(names: Sequence[str]) -> int:
-    used = [int(name.split(".")[1]) for name in names if name.split(".")[1].isdigit()]
-    return max(used, default=-1) + 1
+def _ordered(positions: np.ndarray, scores: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best `top`, the best first, equal ones by their positions."""
+    order = np.lexsort([positions, -scores])[:top]
+    return positions[order], scores[order]

@@ -64,6 +64,17 @@ class TransformerModel:
         encodings = self.tokenizer.encode_batch(texts, max_length=self.seq_length, with_offsets=False)
         return [encoding.token_ids for encoding in encodings]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what is compiled is no value
+        return self.__dict__ | {"network": None, "_run": None, "_weights": _stored(self.network)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        config, pooling, weights = state.pop("_weights")
+        transformer = Transformer(config)
+        transformer.build()
+        assign_weights(transformer, weights, "the copy", transposed=True)
+        self.__init__(TransformerEncoder(transformer, pooling), state["tokenizer"], state["seq_length"])  # type: ignore[misc]
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) of length 1, float32."""
         token_ids = self.token_ids(texts)
@@ -116,3 +127,8 @@ class TransformerModel:
         pooling = {old: new for new, old in _FORMER_NAMES.items()}.get(settings["pooling"], settings["pooling"])
         network = TransformerEncoder(transformer, pooling)
         return cls(network, open_tokenizer(directory), int(settings["seq_length"]))
+
+
+def _stored(network: TransformerEncoder) -> tuple[Any, str, dict[str, np.ndarray]]:
+    """Config, pooling and weights of a network."""
+    return network.transformer.config, network.pooling, export_weights(network.transformer)

@@ -34,17 +34,24 @@ class Rows:
 
     def __init__(self, size: int) -> None:
         self._rows = np.zeros((0, size), "float16")
+        self.keys = np.zeros(0, "int64")
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def add(self, keys: np.ndarray, vectors: np.ndarray, threads: int = 0) -> None:
-        """Puts vectors behind those that are there; `keys` are their numbers."""
+        """Puts vectors behind those that are there; `keys` are their numbers, above all that are there."""
         self._rows = np.concatenate([self._rows, vectors.astype("float16")])
+        self.keys = np.concatenate([self.keys, keys.astype("int64")])
 
     def get(self, keys: np.ndarray) -> np.ndarray:
         """Vectors by their numbers."""
-        return self._rows[keys.astype("int64")]
+        return self._rows[np.searchsorted(self.keys, keys.astype("int64"))]
+
+    def remove(self, keys: np.ndarray) -> None:
+        """Takes vectors out by their numbers."""
+        kept = ~np.isin(self.keys, keys.astype("int64"))
+        self._rows, self.keys = self._rows[kept], self.keys[kept]
 
     def search(self, vectors: np.ndarray, count: int, threads: int = 0, exact: bool = True) -> Matches:
         """The nearest `count` of each query (Q, D), the nearest first."""
@@ -56,7 +63,7 @@ class Rows:
             best = np.argpartition(found, count - 1)[:, :count]
             found = np.take_along_axis(found, best, 1)
             order = np.argsort(found, kind="stable")
-            keys.append(np.take_along_axis(best, order, 1))
+            keys.append(self.keys[np.take_along_axis(best, order, 1)])
             distances.append(np.take_along_axis(found, order, 1))
         return Matches(np.concatenate(keys), np.concatenate(distances))
 
@@ -68,10 +75,12 @@ class Rows:
     def view(self, path: str) -> None:
         """Reads a file as it is needed; nothing may be added then."""
         self._rows = self._checked(np.load(path, mmap_mode="r", allow_pickle=False))
+        self.keys = np.arange(len(self._rows))
 
     def load(self, path: str) -> None:
         """Reads a file into memory."""
         self._rows = self._checked(np.load(path, allow_pickle=False))
+        self.keys = np.arange(len(self._rows))
 
     def _checked(self, rows: np.ndarray) -> np.ndarray:
         if rows.dtype != np.float16 or rows.shape[1:] != self._rows.shape[1:]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nlptasks
-from nlptasks.applications.similarity import gru
+from nlptasks.applications.similarity import gru, index_files
 from nlptasks.applications.similarity import index as similarity_index
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.gru import GruModel
@@ -204,7 +204,7 @@ def test_a_save_that_fails_leaves_the_former_index(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(similarity_index, "write_text", fail)
+        patched.setattr(index_files, "write_text", fail)
         with pytest.raises(OSError, match="disk full"):
             index.save(tmp_path)
     assert len(random_encoder().open_index(tmp_path)) == 4
