@@ -182,12 +182,12 @@ class Segment(Options):
         """Writes words as they come."""
         forms = {(False, False): lines.SPACED, (True, False): lines.TAGGED, (False, True): lines.JSON}
         form = forms.get((self.tags, self.json), lines.TAGGED_JSON)
-        make_writer = functools.cache(functools.partial(_make_writer, self.model, self.standard, self.user_dict, form))
-        make_writer()  # what is wrong with the arguments shows before anything is read
+        make_writer = functools.partial(_make_writer, self.model, self.standard, self.user_dict, form)
+        writer = make_writer()  # what is wrong with the arguments shows before anything is read
         blocks: Iterator[bytes] = itertools.chain.from_iterable(map(read_text_blocks, self.files or ("-",)))
         if self.text is not None:
             blocks = iter([f"{self.text}\n".encode()])
-        for block in lines.write_all(make_writer, blocks, self.processes):
+        for block in lines.write_all(writer, make_writer, blocks, self.processes):
             if hasattr(sys.stdout, "buffer"):
                 sys.stdout.buffer.write(block)
             else:  # a notebook's, or one that was redirected

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import pairwise
-from multiprocessing import get_all_start_methods, get_context
+from itertools import chain, islice, pairwise
+from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
@@ -73,22 +73,29 @@ def _tagged_line(words: Sequence[str]) -> str:
     )
 
 
-def write_all(make_writer: Callable[[], Work], blocks: Iterable[bytes], processes: int = 1) -> Iterator[bytes]:
-    """Yields what the writer of `make_writer()` returns for each block, in their order.
+def write_all(
+    writer: Work, make_writer: Callable[[], Work], blocks: Iterable[bytes], processes: int = 1
+) -> Iterator[bytes]:
+    """Yields what the writer returns for each block, in their order.
+
+    New processes are spawned: one that is forked from a process that has run a backend can hang, and there is no fork
+    everywhere. Where there is one block alone, none is started.
 
     Args:
-        make_writer: makes the `LineWriter`; it is called once in every process.
+        writer: the `LineWriter` of this process.
+        make_writer: makes the same; it is called once in every other process, to which it can be sent.
         processes: number of processes; only a few blocks are in memory at a time.
     """
-    if processes == 1:
-        yield from map(make_writer(), blocks)
+    blocks = iter(blocks)
+    first = list(islice(_until_failure(blocks), 2)) if processes > 1 else []
+    if processes == 1 or len(first) < 2:
+        yield from map(writer, chain(_as_they_come(first), blocks))
         return
-    context = get_context("fork" if "fork" in get_all_start_methods() else None)
-    with ProcessPoolExecutor(processes, context, _start_worker, (make_writer,)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (make_writer,)) as pool:
         waiting: list[Future] = []
         failure = None
         try:
-            for block in _until_failure(blocks):
+            for block in chain(first, _until_failure(blocks)):
                 if isinstance(block, Exception):
                     failure = block
                     break
@@ -101,6 +108,14 @@ def write_all(make_writer: Callable[[], Work], blocks: Iterable[bytes], processe
             pool.shutdown(wait=False, cancel_futures=True)
         if failure is not None:
             raise failure
+
+
+def _as_they_come(blocks: Iterable[bytes | Exception]) -> Iterator[bytes]:
+    """The blocks; an error among them is raised where it stands."""
+    for block in blocks:
+        if isinstance(block, Exception):
+            raise block
+        yield block
 
 
 def _until_failure(blocks: Iterable[bytes]) -> Iterator[bytes | Exception]:

@@ -12,11 +12,12 @@ R row (a unit, or padding between lines), H half as many (the even rows, or the 
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from nlptasks.applications.segmentation.config import SegmentationConfig
+from nlptasks.applications.segmentation.config import SegmentationConfig, array_shapes
+from nlptasks.applications.segmentation.tables import packed_tables, unpacked_tables
 from nlptasks.applications.segmentation.vocab import FIRST_PAIR, MAX_UNITS, PAD, UNKNOWN_PAIR, UnitVocab
 
 MARGIN = 2
@@ -77,6 +78,9 @@ class Runtime:
         self._stacked_head = _stacked(head)
         self._halo = (MARGIN + config.reach + 1) // 2 * 2
         self._zeros = np.zeros((BLOCK // 2 + self._halo + 1) * max(config.channels), "float32")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the tables, which are many times as large and quickly made
+        return _from_packed, (self.config, self.vocab, packed_tables(self.arrays))
 
     def _tabulate(self, arrays: Mapping[str, np.ndarray]) -> np.float32:
         """A table row for each unit (after an unknown pair), each known pair, and padding; and which row is whose.
@@ -201,6 +205,10 @@ class Runtime:
                     sum_HC[: half - later] += taps_H2TC[later:, side, tap]
             rows[:] = sum_HC
         return x
+
+
+def _from_packed(config: SegmentationConfig, vocab: UnitVocab, tensors: dict[str, np.ndarray]) -> Runtime:
+    return Runtime(config, vocab, unpacked_tables(tensors, array_shapes(config, vocab)))
 
 
 def _convolve(x: Halves, matrices_4CD: np.ndarray, bias: np.ndarray) -> Halves:

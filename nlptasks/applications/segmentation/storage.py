@@ -10,14 +10,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from nlptasks.applications.segmentation.config import SegmentationConfig, array_shapes
+from nlptasks.applications.segmentation.tables import LEVELS, unpacked_tables
 from nlptasks.applications.segmentation.vocab import UnitVocab
-from nlptasks.checkpoints.packing import EIGHT_BITS, FOUR_BITS, pack_rows, unpack_rows
+from nlptasks.checkpoints.packing import pack_rows
 from nlptasks.files import atomic_path, read_json_object, write_text
 
 TASK = "word_segmentation"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-LEVELS = {"unit": EIGHT_BITS, "pair": FOUR_BITS}
-"""the large tables, and how they are packed; their scales stand beside them as `unit.scale` and `pair.scale`"""
 
 
 def save_segmenter(
@@ -63,10 +62,9 @@ def load_segmenter(directory: str | Path) -> tuple[SegmentationConfig, UnitVocab
     try:
         vocab = UnitVocab.from_arrays(tensors)
         expected = array_shapes(config, vocab)
-        for name, levels in LEVELS.items():
-            if name in tensors and name in expected:
-                width = expected[name][1]
-                tensors[name] = unpack_rows(tensors[name], tensors.pop(f"{name}.scale"), levels, width)
+        if lacking := [f"{name}.scale" for name in LEVELS if name in tensors and f"{name}.scale" not in tensors]:
+            raise KeyError(lacking[0])
+        tensors = unpacked_tables(tensors, expected)
         found = {name: array.shape for name, array in tensors.items()}
     except KeyError as error:
         raise ValueError(f"{path}: the tensor {error} is missing; train or copy the segmenter again.") from None

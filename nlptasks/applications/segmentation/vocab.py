@@ -1,6 +1,7 @@
 """What a segmentation network reads: ids of units and ids of pairs of neighboring units."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ class UnitVocab:
         self.characters, self.pairs = np.asarray(characters, "uint32"), np.asarray(pairs, "int64")
         self._table = np.full(0x110000, UNKNOWN, "uint16")
         self._table[self.characters] = np.arange(FIRST_CHARACTER, self.unit_count, dtype="uint16")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnitVocab.from_arrays, (self.to_arrays(),)
 
     @property
     def unit_count(self) -> int:

@@ -1,5 +1,8 @@
 """The segmenter: nothing of a text is lost, and no text changes another's words."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from nlptasks.applications.segmentation import segmenter as segmentation
 from nlptasks.applications.segmentation.dictionary import UserDictionary
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.storage import save_segmenter
+from nlptasks.opening import BUNDLED
 from tests.applications.segmentation.segmentation_cases import random_parts, random_segmenter, random_texts, sentences
 
 pytestmark = pytest.mark.once
@@ -160,3 +164,23 @@ def test_a_damaged_directory_is_one_line(tmp_path, damage, message):
     damage(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         nlptasks.load(tmp_path)
+
+
+def test_a_segmenter_pickles_to_about_the_size_of_its_files():
+    segmenter = nlptasks.load("segmenter")
+    segmenter.dictionary.add("海燕 手环")
+    expected = segmenter.segment("买海燕 手环，5G时代")
+    data = pickle.dumps(segmenter)
+    stored = sum(path.stat().st_size for path in BUNDLED["segmenter"].iterdir())
+    assert len(data) < 1.5 * stored
+    again = pickle.loads(data)
+    assert again.segment("买海燕 手环，5G时代") == expected
+    for name, array in segmenter.runtime.arrays.items():
+        assert np.array_equal(again.runtime.arrays[name], array)
+
+
+def test_weights_that_were_never_rounded_pickle_as_they_are():
+    segmenter = random_segmenter()
+    again = copy.deepcopy(segmenter)
+    for name, array in segmenter.runtime.arrays.items():
+        assert np.array_equal(again.runtime.arrays[name], array)
