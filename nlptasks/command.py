@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None, before: Sequence[str] = ()) -> 
     with ended_by_ctrl_c() if arguments is None else contextlib.nullcontext():
         from nlptasks import console
 
+        console.replace_on_terminals()
         words = [*before, *(sys.argv[1:] if arguments is None else arguments)]
         try:
             language()

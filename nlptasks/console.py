@@ -1,6 +1,7 @@
 """What all commands share: parsing, running, showing progress, and turning an error into one line and a status."""
 
 import contextlib
+import io
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ from typing import Annotated, Any, NoReturn, Protocol, Union
 from nlptasks.backend.packages import choose_backend, naming_packages, require_packages
 from nlptasks.backend.startup import set_environment
 from nlptasks.catalogue import CHINESE, in_language, language, message, worded
+from nlptasks.encodings import UTF_8, text_encoding
 from nlptasks.errors import UserError, fields_named, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.options import Options, unchecked
@@ -109,7 +111,8 @@ def run(command: Command) -> int:
         choose_backend()
         if hasattr(command, "packages"):
             require_packages(*command.packages())
-        with naming_packages(), fields_named(flag_of, in_language):
+        encoding = getattr(command, "encoding", UTF_8)
+        with text_encoding(encoding), naming_packages(), fields_named(flag_of, in_language):
             command.run()
         sys.stdout.flush()
     except TrainingInterrupted:
@@ -121,9 +124,27 @@ def run(command: Command) -> int:
         return leave_pipe()
     except (ValueError, OSError) as error:
         logger.debug("details", exc_info=True)
-        say_error(error)
+        say_error(_unwritable(error) if isinstance(error, UnicodeEncodeError) else error)
         return USAGE
     return OK
+
+
+def replace_on_terminals() -> None:
+    """Lets a terminal that lacks a character show a question mark for it; in files and pipes nothing is replaced."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty():
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _unwritable(error: UnicodeEncodeError) -> ValueError:
+    """What to do where standard output lacks a character."""
+    if error.encoding.lower().startswith("utf"):
+        return error
+    return UserError(
+        "standard output is in {encoding}, which lacks the character {character!a}; set the environment variable "
+        "PYTHONUTF8=1, and the output is UTF-8.",
+        encoding=error.encoding,
+        character=error.object[error.start],
+    )
 
 
 def say_error(error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Reading and writing files: text is UTF-8, plain or gzip, and no file is left half written."""
+"""Reading and writing files: text is UTF-8 or what was said, plain or gzip, and no file is left half written."""
 
 import contextlib
 import gzip
@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
+from nlptasks.encodings import UTF_8, current_encoding, is_utf8, undecodable
 from nlptasks.errors import UserError
 
+STANDARD_INPUT = "-"
+"""stands for standard input where a file is named"""
 GZIP_MAGIC, BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
@@ -36,52 +39,49 @@ def _open_bytes(path: PathLike) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if magic == GZIP_MAGIC else open(path, "rb")
 
 
-def _encoding_error(path: PathLike) -> ValueError | None:
-    """Find the first line that is not UTF-8, in a second pass, because decoders count from the start of a buffer."""
+def _encoding_error(path: PathLike, encoding: str, own: bool) -> ValueError | None:
+    """Find the first line that is not in the encoding, in a second pass: decoders count from the start of a buffer."""
     byte_offset = 0
     try:
         with _open_bytes(path) as file:
             for line_number, line in enumerate(file, 1):
                 try:
-                    line.decode("utf-8")
+                    line.decode(encoding)
                 except UnicodeDecodeError as error:
-                    return not_utf8(path, line_number, line[error.start], byte_offset + error.start)
+                    place = byte_offset + error.start
+                    return undecodable(path, line_number, line[error.start], place, encoding, own)
                 byte_offset += len(line)
     except _DAMAGED as error:
         return _damaged(path, error)
     return None
 
 
-def not_utf8(path: PathLike, line_number: int, byte: int, byte_offset: int) -> ValueError:
-    """The error for a byte that is not UTF-8."""
-    return ValueError(
-        f"{path}:{line_number}: expected UTF-8. Received: byte 0x{byte:02x} at byte offset {byte_offset}; convert the "
-        f"file to UTF-8, for instance with `iconv -f GB18030 -t UTF-8`."
-    )
-
-
 @contextlib.contextmanager
-def open_text(path: PathLike) -> Iterator[TextIO]:
-    """Open a UTF-8 text file for reading, plain or gzip (by content), with or without a byte order mark.
+def open_text(path: PathLike, encoding: str | None = None, own: bool = False) -> Iterator[TextIO]:
+    """Open a text file for reading, plain or gzip (by content), UTF-8 with or without a byte order mark.
 
     Only ``\\n`` ends a line, so that line numbers agree with other tools; a ``\\r`` before it stays in the line.
 
     Args:
         path: the file.
+        encoding: of the file; None: the one of `text_encoding`.
+        own: the file is one of a model, UTF-8 whatever is said.
 
     Yields:
         A text stream.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder, bytes that are not UTF-8, or a damaged or truncated gzip file. The error may be raised
-            only while the caller reads.
+        ValueError: a folder, bytes that are not in the encoding, or a damaged or truncated gzip file. The error may be
+            raised only while the caller reads.
     """
-    with _open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n") as text:
+    name = UTF_8 if own else encoding or current_encoding()
+    codec = "utf-8-sig" if is_utf8(name) else name
+    with _open_bytes(path) as file, io.TextIOWrapper(file, encoding=codec, newline="\n") as text:
         try:
             yield text
         except UnicodeDecodeError:
-            error = _encoding_error(path)
+            error = _encoding_error(path, name, own)
             if error is None:
                 raise
             raise error from None
@@ -124,35 +124,39 @@ def read_line_blocks(path: PathLike | io.BufferedReader, size: int = 1 << 18) ->
         yield b"".join(rest)
 
 
-def read_text_blocks(name: str) -> Iterator[bytes]:
-    """Read whole lines of UTF-8 as they arrive, many at a time, without a byte order mark.
+def read_text_blocks(name: str, encoding: str | None = None) -> Iterator[bytes]:
+    """Read whole lines of text as they arrive, many at a time, as UTF-8 without a byte order mark.
 
     Args:
         name: a file, or - for standard input.
+        encoding: of the text; None: the one of `text_encoding`.
 
     Yields:
-        Blocks as `read_line_blocks`; those before a line that is not UTF-8 come out before the error.
+        Blocks as `read_line_blocks`; those before a line that is not in the encoding come out before the error.
 
     Raises:
         FileNotFoundError, ValueError: as `open_text`.
     """
     source: str | io.BufferedReader = cast(io.BufferedReader, sys.stdin.buffer) if name == "-" else name
     shown = "standard input" if name == "-" else name
+    encoding = encoding or current_encoding()
+    utf8 = is_utf8(encoding)
     line_number, byte_offset = 1, 0
     for block in read_line_blocks(source):
-        if not byte_offset and block.startswith(BOM):
+        if utf8 and not byte_offset and block.startswith(BOM):
             block, byte_offset = block.removeprefix(BOM), len(BOM)
             if not block:
                 continue
         try:
-            block.decode("utf-8")
+            text = block.decode(encoding)
         except UnicodeDecodeError as error:
             good = block.rfind(b"\n", 0, error.start) + 1
             if good:
-                yield block[:good]
+                yield block[:good] if utf8 else block[:good].decode(encoding).encode()
             line_number += block.count(b"\n", 0, error.start)
-            raise not_utf8(shown, line_number, block[error.start], byte_offset + error.start) from None
-        yield block
+            place = byte_offset + error.start
+            raise undecodable(shown, line_number, block[error.start], place, encoding) from None
+        yield block if utf8 else text.encode()
         line_number += block.count(b"\n")
         byte_offset += len(block)
 
@@ -272,10 +276,14 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     target = Path(os.path.realpath(path))  # a symbolic link keeps pointing to its file
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    with open(temporary, "xb") as file:
+        mode = os.fstat(file.fileno()).st_mode & 0o777  # some writers make theirs for the owner alone
+    temporary.unlink()
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        os.chmod(temporary, mode)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

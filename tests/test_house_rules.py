@@ -32,6 +32,7 @@ ARROWS = {
     "__main__": ("nlptasks.command",),
     "files": (),
     "errors": (),
+    "encodings": (),
     "aliases": (),
     "bundled": (),
     "catalogue": (),
@@ -192,8 +193,8 @@ def arrow_problems(module: str, source: str) -> list[str]:
     part = module.split(".")[1] if "." in module else "__init__"
     if part not in ARROWS:
         return [f"{module}: {part} is not among ARROWS; say there what it may import"]
-    own = () if part in ("__init__", "files", "errors") else (f"nlptasks.{part}",)
-    allowed = (*ARROWS[part], *own, "nlptasks.files", "nlptasks.errors")
+    own = () if part in ("__init__", "files", "encodings", "errors") else (f"nlptasks.{part}",)
+    allowed = (*ARROWS[part], *own, "nlptasks.files", "nlptasks.encodings", "nlptasks.errors")
     problems = []
     for name, line, in_function in imports_of(source):
         if starts_with(name, *BACKENDS):

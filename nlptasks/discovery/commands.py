@@ -29,13 +29,13 @@ from nlptasks.errors import UserError
 from nlptasks.files import write_text
 from nlptasks.pretraining.commands.shards import usable_cores
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units
-from nlptasks.train.options import require_at_least, require_positive
+from nlptasks.train.options import TextFiles, require_at_least, require_positive
 
 SETTINGS = "settings.json"
 
 
 @dataclass(kw_only=True)
-class Words(WordRules):
+class Words(WordRules, TextFiles):
     """Find the words of raw text: characters that cling together, and are more than their parts.
 
     Without --output and --dictionary the words go to standard output, one a line, with frequency and score.
@@ -73,7 +73,7 @@ class Words(WordRules):
         files = find_files(self.input)
         for path in (self.output, self.dictionary):
             require_output(path, *(Path(name) for name, _ in files))
-        form = CorpusFormat(format=self.format, field=self.field)
+        form = CorpusFormat(format=self.format, field=self.field, encoding=self.encoding)
         start = time.perf_counter()
         with self._folder(files) as folder, self._bar() as bar:
 
@@ -110,7 +110,8 @@ class Words(WordRules):
                 return
             rules = {name: getattr(self, name) for name in WordRules.__dataclass_fields__ if name != "min_length"}
             stamps = [(os.path.abspath(path), size, os.stat(path).st_mtime_ns) for path, size in files]
-            settings = fingerprint({"rules": rules, "files": stamps, "format": [self.format, self.field]})
+            form = [self.format, self.field, self.encoding]
+            settings = fingerprint({"rules": rules, "files": stamps, "format": form})
             self.work.mkdir(parents=True, exist_ok=True)
             path = self.work / SETTINGS
             if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from nlptasks.encodings import UTF_8, require_encoding, undecodable
 from nlptasks.errors import UserError
-from nlptasks.files import BOM, GZIP_MAGIC, PathLike, not_utf8, open_text, parse_json, read_text_blocks
+from nlptasks.files import BOM, GZIP_MAGIC, PathLike, open_text, parse_json, read_text_blocks
 from nlptasks.train.options import require_one_of
 
 TEXT, JSONL = "text", "jsonl"
@@ -35,13 +36,16 @@ class CorpusFormat:
             with .gz).
         documents: in text: a document a line, or paragraphs with blank lines between them ("blank-line").
         field: in JSON lines: the key of the text.
+        encoding: of the files.
     """
 
     format: str = "auto"
     documents: str = LINE
     field: str = "text"
+    encoding: str = UTF_8
 
     def __post_init__(self) -> None:
+        require_encoding(self.encoding)
         require_one_of(self, format=FORMATS, documents=DOCUMENTS)
 
     def of(self, path: PathLike) -> str:
@@ -120,13 +124,13 @@ def read_documents(unit: Unit, form: CorpusFormat) -> Iterator[str]:
     """
     for span in unit:
         if form.of(span.path) == JSONL:
-            for offset, line in _lines(span):
+            for offset, line in _lines(span, form.encoding):
                 if line.strip():
                     yield _json_text(span, offset, line, form.field)
         elif form.documents == LINE:
-            yield from (line for _, line in _lines(span) if line.strip())
+            yield from (line for _, line in _lines(span, form.encoding) if line.strip())
         else:
-            yield from _paragraphs(span)
+            yield from _paragraphs(span, form.encoding)
 
 
 def read_blocks(unit: Unit, form: CorpusFormat, size: int = 1 << 20) -> Iterator[str]:
@@ -144,9 +148,9 @@ def read_blocks(unit: Unit, form: CorpusFormat, size: int = 1 << 20) -> Iterator
         if form.of(span.path) == JSONL:
             yield from _joined(read_documents((span,), form), size)
         elif not span.end:
-            yield from (block.decode("utf-8") for block in read_text_blocks(span.path))
+            yield from (block.decode("utf-8") for block in read_text_blocks(span.path, form.encoding))
         else:
-            yield from _range_blocks(span, size)
+            yield from _range_blocks(span, size, form.encoding)
 
 
 def _joined(texts: Iterable[str], size: int) -> Iterator[str]:
@@ -162,7 +166,7 @@ def _joined(texts: Iterable[str], size: int) -> Iterator[str]:
         yield "\n".join(waiting)
 
 
-def _range_blocks(span: Span, size: int) -> Iterator[str]:
+def _range_blocks(span: Span, size: int, encoding: str) -> Iterator[str]:
     """The lines that start in a byte range, many at a time."""
     with open(span.path, "rb") as file:
         offset, end = _first_line(file, span.start), _first_line(file, span.end)
@@ -172,9 +176,9 @@ def _range_blocks(span: Span, size: int) -> Iterator[str]:
             if offset + len(block) < end:
                 block = block[: block.rfind(b"\n") + 1] or block + file.readline()
             try:
-                yield block.removeprefix(BOM if not offset else b"").decode("utf-8")
+                yield block.removeprefix(BOM if not offset else b"").decode(encoding)
             except UnicodeDecodeError:
-                for _ in _lines(Span(span.path, offset, offset + len(block))):
+                for _ in _lines(Span(span.path, offset, offset + len(block)), encoding):
                     pass  # names the line
                 raise
             offset += len(block)
@@ -185,14 +189,14 @@ def _is_gzip(path: str) -> bool:
         return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 
-def _lines(span: Span, past_end: bool = False) -> Iterator[tuple[int, str]]:
+def _lines(span: Span, encoding: str, past_end: bool = False) -> Iterator[tuple[int, str]]:
     """Lines with the byte offset (in a whole file: the line number) at which each starts, without their ends.
 
     Args:
         past_end: go on behind the end of the range.
     """
     if not span.end:
-        with open_text(span.path) as file:
+        with open_text(span.path, encoding) as file:
             for number, line in enumerate(file, 1):
                 yield number, line.rstrip("\r\n")
         return
@@ -202,10 +206,11 @@ def _lines(span: Span, past_end: bool = False) -> Iterator[tuple[int, str]]:
         while (offset < span.end or past_end) and (read := file.readline()):
             text = read.removeprefix(BOM) if not offset else read
             try:
-                yield offset, text.decode("utf-8").rstrip("\r\n")
+                yield offset, text.decode(encoding).rstrip("\r\n")
             except UnicodeDecodeError as error:
                 at = error.start + len(read) - len(text)
-                raise not_utf8(span.path, _line_number(span, offset), read[at], offset + at) from None
+                line = _line_number(span, offset)
+                raise undecodable(span.path, line, read[at], offset + at, encoding) from None
             offset += len(read)
 
 
@@ -252,11 +257,11 @@ def _json_text(span: Span, place: int, line: str, field: str) -> str:
     return item[field]
 
 
-def _paragraphs(span: Span) -> Iterator[str]:
+def _paragraphs(span: Span, encoding: str) -> Iterator[str]:
     """Documents between blank lines; those that start in the span, read to their ends."""
-    owned = not span.end or _follows_blank(span)
+    owned = not span.end or _follows_blank(span, encoding)
     lines: list[str] = []
-    for offset, line in _lines(span, past_end=True):
+    for offset, line in _lines(span, encoding, past_end=True):
         if not line.strip():
             if lines:
                 yield "\n".join(lines)
@@ -274,7 +279,7 @@ def _paragraphs(span: Span) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _follows_blank(span: Span) -> bool:
+def _follows_blank(span: Span, encoding: str) -> bool:
     """Whether the line before the first one of the span is blank, or there is none."""
     with open(span.path, "rb") as file:
         end = _first_line(file, span.start)
@@ -285,7 +290,7 @@ def _follows_blank(span: Span) -> bool:
             file.seek(start)
             part = file.read(stop - start).removeprefix(BOM)
             line_start = part.rfind(b"\n") + 1
-            is_blank = not part[line_start:].decode("utf-8", "ignore").strip()  # its first character may be cut
+            is_blank = not part[line_start:].decode(encoding, "ignore").strip()  # its first character may be cut
             if line_start or not start or not is_blank:
                 return is_blank
             window *= 2

@@ -4,6 +4,7 @@ What stands in the folder depends on the corpus, the vocabulary and the options,
 run that was stopped goes on with the shards that are missing, and machines may share the work.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlptasks.encodings import UTF_8, is_utf8
 from nlptasks.errors import UserError
 from nlptasks.files import PathLike, open_text, read_json_object, write_text
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
@@ -24,6 +26,8 @@ from nlptasks.text.vocab import SPECIAL_TOKENS
 from nlptasks.train.options import require_one_of
 from nlptasks.train.record import require_new_folder
 
+FAILED = "failed"
+"""key of a plan that ended in an error: other settings may replace it"""
 PLAN_FILE, PARTS_FOLDER, SUFFIX = "plan.json", ".parts", ".arrayrecord"
 REPORT_EVERY = 64
 """rows between two reports of progress"""
@@ -36,7 +40,7 @@ class ShardOptions:
     Attributes:
         seq_length: the most tokens of a row.
         segmenter: where words come from: jieba, fcn or none.
-        format, documents, field: see `CorpusFormat`.
+        format, documents, field, encoding: see `CorpusFormat`.
         isolate_documents: whether training by default hides the documents of a row from each other.
         shard_bytes: about how many bytes of text go into a shard.
     """
@@ -48,6 +52,7 @@ class ShardOptions:
     field: str = "text"
     isolate_documents: bool = False
     shard_bytes: int = 1 << 26
+    encoding: str = UTF_8
 
     def __post_init__(self) -> None:
         if self.seq_length < SHORTEST_ROW:
@@ -59,7 +64,7 @@ class ShardOptions:
 
     def corpus_format(self) -> CorpusFormat:
         """How files are read."""
-        return CorpusFormat(format=self.format, documents=self.documents, field=self.field)
+        return CorpusFormat(format=self.format, documents=self.documents, field=self.field, encoding=self.encoding)
 
 
 def open_tokenizer(path: PathLike, lowercase: bool = True) -> TextTokenizer:
@@ -78,7 +83,7 @@ def open_tokenizer(path: PathLike, lowercase: bool = True) -> TextTokenizer:
         tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id  # noqa: B018 - each says so where it is missing
         return tokenizer
     file = path / "vocab.txt" if path.is_dir() else path
-    with open_text(file) as lines:
+    with open_text(file, own=True) as lines:
         tokens = {line.rstrip("\r\n") for line in lines}
     if missing := [token for token in SPECIAL_TOKENS if token not in tokens]:
         raise ValueError(
@@ -111,6 +116,7 @@ class ShardMaker:
         self.files = find_files(inputs)
         self.units = plan_units(self.files, options.shard_bytes)
         self._packer: Packer | None = None
+        self._began: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packer": None}
@@ -149,16 +155,22 @@ class ShardMaker:
             require_new_folder(self.directory)
         elif overwrite:
             self._clear()
-        elif differing := _differences(read_json_object(path), plan):
-            raise UserError(
-                "{directory}: holds shards made with other settings ({differing}); give another {field:output}, or "
-                "{field:overwrite} to replace them.",
-                directory=self.directory,
-                differing=differing,
-            )
+        elif differing := _differences(former := read_json_object(path), plan):
+            overwrite = bool(former.get(FAILED))
+            if overwrite:
+                self._clear()
+            else:
+                raise UserError(
+                    "{directory}: holds shards made with other settings ({differing}); give another {field:output}, or "
+                    "{field:overwrite} to replace them.",
+                    directory=self.directory,
+                    differing=differing,
+                )
         if overwrite or not begun:  # first of all: it says whose folder this is
-            write_text(path, json.dumps(plan, ensure_ascii=False, indent=1) + "\n")
+            self._write_plan(plan)
+        there = _names(self.directory)
         self.tokenizer.save(self.directory)
+        self._began = [] if begun else [PLAN_FILE, *(_names(self.directory) - there)]
         self.remove_temporary_files()
         found = self._finished()
         missing = [number for number in range(len(self.units)) if number not in found]
@@ -173,6 +185,22 @@ class ShardMaker:
         for folder in (self.directory, self.directory / PARTS_FOLDER):
             for left in folder.glob(".shard-*"):
                 left.unlink()
+
+    def give_up(self) -> None:
+        """Let a run that ended in an error stand in nobody's way: other settings may replace it, and where it began the
+        folder and finished no shard, nothing is left.
+        """
+        if self._finished() or not self._began:
+            self._write_plan(self._plan() | {FAILED: True})
+            return
+        self._clear()
+        for name in self._began:
+            (self.directory / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else stands in it
+            self.directory.rmdir()
+
+    def _write_plan(self, plan: dict[str, Any]) -> None:
+        write_text(self.directory / PLAN_FILE, json.dumps(plan, ensure_ascii=False, indent=1) + "\n")
 
     def finish(self) -> dict[str, Any]:
         """Write `meta.json` once all shards are there; returns it.
@@ -198,10 +226,13 @@ class ShardMaker:
         return meta
 
     def _plan(self) -> dict[str, Any]:
+        options = dataclasses.asdict(self.options) | {"lowercase": self.tokenizer.lowercase}
+        if is_utf8(self.options.encoding):  # as plans of older versions
+            del options["encoding"]
         return {
             "format_version": FORMAT_VERSION,
             "vocab_fingerprint": vocab_fingerprint(self.tokenizer.vocab),
-            "options": dataclasses.asdict(self.options) | {"lowercase": self.tokenizer.lowercase},
+            "options": options,
             "files": [list(file) for file in self.files],
         }
 
@@ -241,6 +272,10 @@ def _reported(packer: Packer, documents: Iterable[str], report: Callable[[int], 
             told = packer.counts["tokens"]
     if report:
         report(packer.counts["tokens"] - told)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:

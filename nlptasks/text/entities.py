@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nlptasks.files import PathLike, open_text, read_lines
-from nlptasks.text.readers import begins_json_list, read_placed_json
+from nlptasks.text.readers import begins_json_list, read_placed_json, read_texts
 
 _BEGIN, _INSIDE, _END, _SINGLE = "B", ("I", "M"), "E", "S"
+_COLUMN_NAMES = (".bio", ".bioes", ".bmes", ".conll")
 
 
 @dataclass(frozen=True, order=True)
@@ -51,7 +52,8 @@ def read_entities(path: PathLike) -> list[EntityText]:
     A file whose first character is `{` holds JSON lines as CLUENER's: `text`, and `label`: for each type the entities
     with their first and last character, both included, from 0; one that begins with `[{` holds a list of the same. Any
     other file holds a character (or a word: the text is then all words without spaces) and its tag on a line, with a
-    tab or spaces between, other columns in the middle, and an empty line behind each text. Tags: `O`, and with a type
+    tab or spaces between, other columns in the middle, and an empty line behind each text. A character may be a space
+    of any width. Tags: `O`, and with a type
     behind a hyphen `B`, `I` (or `M`), `E`, `S`; an `I` or `E` that continues nothing begins an entity, as in CoNLL's
     scorer.
 
@@ -65,6 +67,38 @@ def read_entities(path: PathLike) -> list[EntityText]:
     _, first = next(read_lines(path))
     in_json = first.lstrip().startswith("{") or begins_json_list(first)
     return list(_read_json(path) if in_json else _read_columns(path))
+
+
+def read_unlabeled(path: PathLike) -> list[str]:
+    """Read texts to label: those of columns as `read_entities` reads them, whose tags are left out, or plain ones.
+
+    Columns are what a file named ``.bio``, ``.bioes``, ``.bmes`` or ``.conll`` (or with ``.gz``) holds, and any other
+    whose first text has at least two lines and a tag at the end of each. Everything else is read by `read_texts`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_entities` and `read_texts`.
+    """
+    name = str(path).removesuffix(".gz")
+    if name.endswith(_COLUMN_NAMES) or (not name.endswith((".json", ".jsonl")) and _begins_with_columns(path)):
+        return [text.text for text in _read_columns(path)]
+    return list(read_texts(path))
+
+
+def _begins_with_columns(path: PathLike) -> bool:
+    count = 0
+    with open_text(path) as file:
+        for line in file:
+            line = line.rstrip("\r\n")
+            if not line.strip():
+                if count:
+                    break
+                continue
+            try:
+                _fields(line, "")
+            except ValueError:
+                return False
+            count += 1
+    return count > 1
 
 
 def _read_json(path: PathLike) -> Iterator[EntityText]:
@@ -122,7 +156,11 @@ def _read_columns(path: PathLike) -> Iterator[EntityText]:
 
 
 def _fields(line: str, place: str) -> tuple[str, tuple[str, str]]:
-    fields = line.split("\t") if "\t" in line else line.split()
+    if "\t" in line:
+        fields = line.split("\t")
+    else:  # the first sign is the character, whatever it is: a space of any width, too
+        rest, *others = line[1:].split(" ")
+        fields = [(line[0] + rest).strip(" ") or " ", *filter(None, others)]
     if len(fields) < 2 or not fields[0]:
         raise ValueError(
             f"{place}: expected a character and its tag, with a tab or a space between. Received: {line[:40]!r}."
@@ -138,6 +176,8 @@ def _fields(line: str, place: str) -> tuple[str, tuple[str, str]]:
 
 def _from_tags(tokens: list[str], tags: list[tuple[str, str]], place: str) -> EntityText:
     text, entities = "".join(tokens), []
+    if not text.strip():
+        raise ValueError(f"{place}: the text is empty; write it, or leave the line out.")
     starts = [0]
     for token in tokens:
         starts.append(starts[-1] + len(token))

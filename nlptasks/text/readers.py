@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nlptasks.files import PathLike, open_text, parse_json, read_lines, write_text
+from nlptasks.files import STANDARD_INPUT, PathLike, open_text, parse_json, read_lines, read_text_blocks, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -316,7 +316,7 @@ def read_texts(path: PathLike) -> Iterator[str]:
     """Read texts, one a line; from a file named ``.jsonl`` or ``.json`` (or with ``.gz``) the ``text`` of each object.
 
     Args:
-        path: the file, UTF-8, plain or gzip; blank lines are skipped.
+        path: the file, UTF-8, plain or gzip, or - for standard input; blank lines are skipped.
 
     Yields:
         The texts.
@@ -328,6 +328,9 @@ def read_texts(path: PathLike) -> Iterator[str]:
     if str(path).removesuffix(".gz").endswith((".jsonl", ".json")):
         for item in read_json_lines(path, {"text": str}):
             yield item["text"]
+    elif str(path) == STANDARD_INPUT:
+        for block in read_text_blocks(STANDARD_INPUT):
+            yield from (line for line in block.decode().replace("\r\n", "\n").split("\n") if line.strip())
     else:
         for _, line in read_lines(path):
             yield line

@@ -54,7 +54,7 @@ def load_vocab(path: PathLike) -> dict[str, int]:
         FileNotFoundError: there is no such file.
         ValueError: wrong encoding, a duplicate or empty token, a missing special token, [PAD] not first.
     """
-    with open_text(path) as file:
+    with open_text(path, own=True) as file:
         lines = file.read().removesuffix("\n").split("\n")
     vocab: dict[str, int] = {}
     for line_number, line in enumerate(lines, 1):

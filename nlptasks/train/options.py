@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nlptasks.backend.packages import KERAS
+from nlptasks.encodings import UTF_8
 from nlptasks.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")
@@ -82,6 +83,14 @@ def require_one_of(options: object, **choices: tuple[str, ...]) -> None:
                 allowed=", ".join(allowed),
                 value=value,
             )
+
+
+@dataclass(kw_only=True)
+class TextFiles:
+    """Part of a command that reads text files."""
+
+    encoding: str = UTF_8
+    """encoding of the text that is read, for example gb18030; what is written is UTF-8"""
 
 
 class OnKeras:

@@ -24,14 +24,14 @@ from nlptasks.errors import UserError
 from nlptasks.metrics.classification import score_labels
 from nlptasks.opening import load
 from nlptasks.text.labeled import LabeledText, read_labeled, require_known
-from nlptasks.train.options import OnKeras
+from nlptasks.train.options import OnKeras, TextFiles
 
 if TYPE_CHECKING:
     from nlptasks.applications.classification.classifier import Classification, Classifier
 
 
 @dataclass(kw_only=True)
-class Train(FileColumns, ClassifierOptions):
+class Train(FileColumns, ClassifierOptions, TextFiles):
     """Train a classifier; the best epoch on the validation file is kept."""
 
     RENAMED: ClassVar[dict[str, str]] = ClassifierOptions.RENAMED | COLUMNS_RENAMED
@@ -50,7 +50,7 @@ class Train(FileColumns, ClassifierOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate(FileColumns, OnKeras):
+class Evaluate(FileColumns, OnKeras, TextFiles):
     """Score a classifier on a file."""
 
     model: Path
@@ -84,7 +84,7 @@ class Evaluate(FileColumns, OnKeras):
 
 
 @dataclass(kw_only=True)
-class Predict(FileColumns, OnKeras):
+class Predict(FileColumns, OnKeras, TextFiles):
     """Classify texts from the command line or from a file."""
 
     model: Path

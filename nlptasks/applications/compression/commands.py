@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 from nlptasks.applications.compression.training import CompressionOptions, Stage, compress
 from nlptasks.applications.results import say_ready
+from nlptasks.train.options import TextFiles
 
 
 @dataclass(kw_only=True)
-class Train(CompressionOptions):
+class Train(CompressionOptions, TextFiles):
     """Fine-tune a model, replace its layers by fewer, fine-tune the small model; Ctrl-C saves the run in any stage."""
 
     def run(self) -> None:

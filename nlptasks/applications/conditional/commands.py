@@ -37,7 +37,7 @@ from nlptasks.text.conditioned import (
     read_conditioned,
     read_vectors,
 )
-from nlptasks.train.options import OnKeras, Options, require_at_least
+from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least
 from nlptasks.train.record import OPTIONS, read_options
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Train(GeneratorOptions):
+class Train(GeneratorOptions, TextFiles):
     """Train a generator; the epoch with the best likelihood of the validation texts is kept."""
 
     train: tuple[Path, ...]
@@ -102,7 +102,7 @@ class Train(GeneratorOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate(OnKeras):
+class Evaluate(OnKeras, TextFiles):
     """Compute the perplexity of texts under their own conditions and under other ones."""
 
     model: Path
@@ -146,7 +146,7 @@ class Evaluate(OnKeras):
 
 
 @dataclass(kw_only=True)
-class Generate(Options, OnKeras):
+class Generate(Options, OnKeras, TextFiles):
     """Write texts under a condition."""
 
     model: Path

@@ -18,14 +18,14 @@ import tyro
 from nlptasks.applications.options import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.bundled import MINI
 from nlptasks.files import read_text_blocks
-from nlptasks.train.options import OnKeras, Options, require_at_least
+from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least
 
 if TYPE_CHECKING:
     from nlptasks.applications.filling.filler import FilledMask
 
 
 @dataclass(kw_only=True)
-class Fill(Downloading, Options, OnKeras):
+class Fill(Downloading, Options, OnKeras, TextFiles):
     """Find the most probable tokens for each [MASK] of a text, with their probabilities.
 
     Below each text a line for each token: the number of the mask, the token and its probability, separated by tabs.

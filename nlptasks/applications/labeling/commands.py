@@ -24,17 +24,16 @@ from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
 from nlptasks.metrics.entities import score_entities
 from nlptasks.opening import load
-from nlptasks.text.entities import Entity, read_entities
+from nlptasks.text.entities import Entity, read_entities, read_unlabeled
 from nlptasks.text.labeled import require_known
-from nlptasks.text.readers import read_texts
-from nlptasks.train.options import OnKeras
+from nlptasks.train.options import OnKeras, TextFiles
 
 if TYPE_CHECKING:
     from nlptasks.applications.labeling.labeler import Labeler
 
 
 @dataclass(kw_only=True)
-class Train(LabelerOptions):
+class Train(LabelerOptions, TextFiles):
     """Train a labeler; the epoch with the best entity F1 on the validation file is kept."""
 
     train: tuple[Path, ...]
@@ -50,7 +49,7 @@ class Train(LabelerOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate(OnKeras):
+class Evaluate(OnKeras, TextFiles):
     """Score a labeler on a file; an entity is right if its start, its end and its type are right."""
 
     model: Path
@@ -87,7 +86,7 @@ class Evaluate(OnKeras):
 
 
 @dataclass(kw_only=True)
-class Predict(OnKeras):
+class Predict(OnKeras, TextFiles):
     """Find the entities in texts from the command line or from a file."""
 
     model: Path
@@ -95,7 +94,7 @@ class Predict(OnKeras):
     texts: tuple[str, ...] = ()
     """one or more texts"""
     data: Path | None = None
-    """file with one text per line, or a .jsonl file with objects that have a `text`"""
+    """file with one text per line, a .jsonl file with objects that have a `text`, or columns as for training"""
     output: Path | None = None
     """write to this file, one JSON object per line, instead of printing"""
     json: bool = False
@@ -107,7 +106,7 @@ class Predict(OnKeras):
             raise UserError("give either {field:texts} TEXT... or {field:data} FILE.")
         require_input(self.data)
         require_output(self.output, self.data)
-        texts = list(self.texts) if self.data is None else list(read_texts(self.data))
+        texts = list(self.texts) if self.data is None else read_unlabeled(self.data)
         if empty := [i for i, text in enumerate(texts, 1) if not text.strip()]:
             if self.data is None:
                 raise UserError("{field:texts}: text {number} is empty; there is nothing to label.", number=empty[0])

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlptasks.applications.options import require_output
+from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.reading.training import MODES, ReaderOptions, answers_of, train_reader
 from nlptasks.applications.results import say_ready
 from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
-from nlptasks.files import write_text
+from nlptasks.files import STANDARD_INPUT, write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import score_reading
 from nlptasks.opening import load
-from nlptasks.text import Passage, Question, read_questions
+from nlptasks.text import Passage, Question, read_questions, read_texts
 from nlptasks.text.readers import write_questions
-from nlptasks.train.options import OnKeras, Options, require_at_least, require_one_of
+from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least, require_one_of
 
 if TYPE_CHECKING:
     from nlptasks.applications.reading import reader as reading
@@ -40,7 +40,7 @@ NOTHING = "（无答案）"
 
 
 @dataclass(kw_only=True)
-class Train(ReaderOptions):
+class Train(ReaderOptions, TextFiles):
     """Train a reader; the best epoch on the validation file is kept."""
 
     train: tuple[Path, ...]
@@ -56,7 +56,7 @@ class Train(ReaderOptions):
 
 
 @dataclass(kw_only=True)
-class Prepare:
+class Prepare(TextFiles):
     """Mix WebQA and SogouQA into train.json and valid.json, as bert4keras' recipe does.
 
     SogouQA is shuffled with a seed, and every third question goes into the validation file. The training file holds the
@@ -94,7 +94,7 @@ class Prepare:
 
 
 @dataclass(kw_only=True)
-class Decoding(Options, OnKeras):
+class Decoding(Options, OnKeras, TextFiles):
     """Options of decoding."""
 
     model: Path
@@ -156,6 +156,8 @@ class Answer(Decoding):
     """the question"""
     passage: tuple[str, ...] = ()
     """one or more passages"""
+    passages: Path | None = None
+    """file with one passage per line, or a .jsonl file with objects that have a `text`; -: standard input"""
     picture: Path | None = None
     """write an HTML page that shows what the tokens of the answer attended to, and the vote"""
     json: bool = False
@@ -166,22 +168,25 @@ class Answer(Decoding):
         super().check()
         if not self.question.strip():
             raise UserError("{field:question} is empty; ask something.")
-        if not self.passage:
-            raise UserError("{field:question} needs {field:passage} TEXT...")
+        if bool(self.passage) == (self.passages is not None):
+            raise UserError("{field:question} needs {field:passage} TEXT... or {field:passages} FILE.")
         if empty := [number for number, passage in enumerate(self.passage, 1) if not passage.strip()]:
             raise UserError("{field:passage}: text {number} is empty; there is nothing to read.", number=empty[0])
 
     def run(self) -> None:
         """Answers, draws and prints."""
-        require_output(self.picture)
+        given = None if self.passages is None or str(self.passages) == STANDARD_INPUT else self.passages
+        require_input(given)
+        require_output(self.picture, given)
+        texts = list(self.passage if self.passages is None else read_texts(self.passages))
         reader = load_reader(self.model)
-        answer = reader.answer(self.question, self.passage, self.mode, self.beam_size, self.stride)
-        passages = tuple(Passage(text, answer="") for text in self.passage)
+        answer = reader.answer(self.question, texts, self.mode, self.beam_size, self.stride)
+        passages = tuple(Passage(text, answer="") for text in texts)
         _tell_unread(reader, [Question("", self.question, passages, answers=())], self.stride)
         if self.picture is not None:
             from nlptasks.applications.reading.picture import draw_answer
 
-            write_text(self.picture, draw_answer(reader, self.question, self.passage, answer, self.stride))
+            write_text(self.picture, draw_answer(reader, self.question, texts, answer, self.stride))
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
 
 

@@ -28,16 +28,17 @@ from nlptasks.applications.segmentation.dictionary import UserDictionary
 from nlptasks.applications.segmentation.samples import MASK
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.training import SegmenterOptions, Sentences, train_segmenter
+from nlptasks.encodings import is_utf8
 from nlptasks.errors import UserError
 from nlptasks.files import read_text_blocks, write_text
 from nlptasks.metrics.segmentation import score_segmentation
 from nlptasks.opening import load
 from nlptasks.text.segmented import read_segmented
-from nlptasks.train.options import Options, require_at_least
+from nlptasks.train.options import Options, TextFiles, require_at_least
 
 
 @dataclass(kw_only=True)
-class Train(SegmenterOptions):
+class Train(SegmenterOptions, TextFiles):
     """Train a segmenter; the epoch with the best mean F1 on the held-out lines is kept."""
 
     train: tuple[Path, ...]
@@ -86,7 +87,7 @@ class Train(SegmenterOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate(Options):
+class Evaluate(Options, TextFiles):
     """Score a segmenter on a segmented text, which it reads without the spaces."""
 
     gold: Path
@@ -142,7 +143,7 @@ class Evaluate(Options):
 
 
 @dataclass(kw_only=True)
-class Segment(Options):
+class Segment(Options, TextFiles):
     """Cut Chinese text into words: lines stay as they are, with a space between two words.
 
     White space of the text is kept and not doubled.
@@ -188,9 +189,9 @@ class Segment(Options):
         if self.text is not None:
             blocks = iter([f"{self.text}\n".encode()])
         for block in lines.write_all(writer, make_writer, blocks, self.processes):
-            if hasattr(sys.stdout, "buffer"):
+            if hasattr(sys.stdout, "buffer") and not (sys.stdout.isatty() and not is_utf8(sys.stdout.encoding)):
                 sys.stdout.buffer.write(block)
-            else:  # a notebook's, or one that was redirected
+            else:  # a notebook's, one that was redirected, or a terminal that has an encoding of its own
                 sys.stdout.write(block.decode())
             sys.stdout.flush()
 

@@ -34,12 +34,12 @@ from nlptasks.metrics.similarity import score_pairs
 from nlptasks.opening import load
 from nlptasks.text import read_texts
 from nlptasks.text.groups import read_groups, read_pairs
-from nlptasks.train.options import Options, require_at_least, require_one_of
+from nlptasks.train.options import Options, TextFiles, require_at_least, require_one_of
 from nlptasks.train.record import require_new_folder
 
 
 @dataclass(kw_only=True)
-class Train(SimilarityOptions):
+class Train(SimilarityOptions, TextFiles):
     """Train an encoder; the best epoch on held-out groups is kept."""
 
     train: tuple[Path, ...]
@@ -63,7 +63,7 @@ class Train(SimilarityOptions):
 
 
 @dataclass(kw_only=True)
-class Evaluate(Options):
+class Evaluate(Options, TextFiles):
     """Score an encoder on retrieval within groups, or on pairs."""
 
     model: str = "similarity"
@@ -113,7 +113,7 @@ class Evaluate(Options):
 
 
 @dataclass(kw_only=True)
-class Index(Options):
+class Index(Options, TextFiles):
     """Put sentences into an index, add them to one, or take them out; or write vectors for other programs."""
 
     output: Path
@@ -194,7 +194,7 @@ class Index(Options):
 
 
 @dataclass(kw_only=True)
-class Search(Options):
+class Search(Options, TextFiles):
     """Find the sentences of an index that are most similar to a query."""
 
     index: Path

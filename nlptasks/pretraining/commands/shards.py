@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from nlptasks.console import progress_bar, say
 from nlptasks.pretraining.workers import run_all
-from nlptasks.train.options import Options, require_at_least, require_positive
+from nlptasks.train.options import Options, TextFiles, require_at_least, require_positive
 from nlptasks.train.progress import on_terminal
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ JIEBA, LOCAL = "jieba", "local"
 
 
 @dataclass(kw_only=True)
-class MakeShards(Options):
+class MakeShards(Options, TextFiles):
     """Make shards."""
 
     input: tuple[str, ...]
@@ -86,6 +86,7 @@ class MakeShards(Options):
             format=self.format,
             documents=self.documents,
             field=self.field,
+            encoding=self.encoding,
             isolate_documents=self.isolate_documents,
             shard_bytes=round(self.shard_megabytes * 1e6),
         )
@@ -94,13 +95,20 @@ class MakeShards(Options):
         todo = maker.start(self.overwrite)
         if len(todo) < len(maker.units):
             say(f"{self.output}: {len(maker.units) - len(todo)} of {len(maker.units)} shards are there already")
-        if self.runner == LOCAL:
-            self._make(maker, todo)
-        else:
-            from nlptasks.pretraining.beam import make_with_beam
+        try:
+            if self.runner == LOCAL:
+                self._make(maker, todo)
+            else:
+                from nlptasks.pretraining.beam import make_with_beam
 
-            make_with_beam(maker, todo, self.runner, self.beam_option)
-        self._summarize(maker.finish(), time.perf_counter() - start, len(todo))
+                make_with_beam(maker, todo, self.runner, self.beam_option)
+            meta = maker.finish()
+        except ChildProcessError:
+            raise  # the same command goes on
+        except (ValueError, OSError):
+            maker.give_up()
+            raise
+        self._summarize(meta, time.perf_counter() - start, len(todo))
 
     def _make(self, maker: "ShardMaker", todo: list[int]) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process for each core is enough

@@ -14,12 +14,13 @@ from nlptasks.console import progress_bar
 from nlptasks.errors import UserError
 from nlptasks.files import require_writable
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
+from nlptasks.train.options import TextFiles
 
 UNIT_BYTES = 1 << 24
 
 
 @dataclass(kw_only=True)
-class TrainVocab:
+class TrainVocab(TextFiles):
     """Make a vocabulary."""
 
     input: tuple[str, ...]
@@ -40,7 +41,7 @@ class TrainVocab:
     def run(self) -> None:
         """Reads the corpus twice and writes the vocabulary."""
         require_writable(self.output)
-        form, files = CorpusFormat(format=self.format, field=self.field), find_files(self.input)
+        form, files = CorpusFormat(format=self.format, field=self.field, encoding=self.encoding), find_files(self.input)
         if self.output.exists() and any(os.path.samefile(path, self.output) for path, _ in files):
             raise UserError(
                 "{output}: is a file of the corpus and would be overwritten; give another {field:output}.",
