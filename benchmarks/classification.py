@@ -306,7 +306,10 @@ def hardware() -> str:
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        model = next((line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name")), model)
+        model = next(
+            (line.split(":")[1].strip() for line in cpuinfo.open(encoding="utf-8") if line.startswith("model name")),
+            model,
+        )
     packages = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("keras", "scikit-learn", "numpy"))
     return f"{os.cpu_count()} cores ({model}), no GPU; {packages}."
 

@@ -104,7 +104,9 @@ def written(run: Path, guidance: float) -> list[dict]:
     from nlptasks import load
 
     writer = load(run)
-    categories = tuple(json.loads((run.parent / "norm" / "config.json").read_text())["nlptasks"]["labels"]["category"])
+    categories = tuple(
+        json.loads((run.parent / "norm" / "config.json").read_text(encoding="utf-8"))["nlptasks"]["labels"]["category"]
+    )
     labels = [{"category": c, "sentiment": s} for c in categories for s in SENTIMENTS]
     found = writer.generate_batch(labels, EACH, top_p=TOP_P, seed=0, max_length=MOST, guidance=guidance)
     return [

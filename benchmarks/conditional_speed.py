@@ -105,7 +105,7 @@ def measure(python: str) -> dict:
     """Seconds of each side, and the largest distance of log probabilities of the first token in float32."""
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        (folder / "config.json").write_text(json.dumps(BERT_BASE))
+        (folder / "config.json").write_text(json.dumps(BERT_BASE), encoding="utf-8")
         theirs = launch(python, "bert4keras", folder)
         seconds, distance = {"bert4keras": theirs["seconds"]}, 0.0
         for backend, dtype in OURS:

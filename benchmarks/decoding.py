@@ -245,7 +245,7 @@ def measure(options) -> str:
     """Runs every side and writes the record."""
     with tempfile.TemporaryDirectory() as directory:
         folder, results = Path(directory), {}
-        (folder / "config.json").write_text(json.dumps(BERT_BASE))
+        (folder / "config.json").write_text(json.dumps(BERT_BASE), encoding="utf-8")
         if options.bert4keras:
             results["bert4keras"] = launch(options.bert4keras, "bert4keras", folder, "float32", options)
         prepare(folder, bool(options.bert4keras))

@@ -226,7 +226,7 @@ def start(job: Job, options: argparse.Namespace, given: dict, data: Path, work: 
     command = [sys.executable, *(part.format(**places) for part in shlex.split(job.command))]
     if options.trial:
         command += shlex.split(job.trial.format(**places))
-    with (work / f"{job.name}.log").open("w") as log:
+    with (work / f"{job.name}.log").open("w", encoding="utf-8") as log:
         log.write(shlex.join(command) + "\n")
         log.flush()
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

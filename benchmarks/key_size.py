@@ -133,7 +133,7 @@ def finetune(task: str, checkpoint: Path, output: Path, seed: int, data: Path) -
     script, (train, dev), columns, options, score = TASKS[task]
     files = ("--train", data / train, "--valid", data / dev, "--checkpoint", checkpoint, "--output", output)
     run([sys.executable, ROOT / "tasks" / script, "train", *files, "--seed", seed, *columns, *options, *TRAIN])
-    return json.loads((output / "scores.json").read_text())["epochs"][-1][score]
+    return json.loads((output / "scores.json").read_text(encoding="utf-8"))["epochs"][-1][score]
 
 
 def run(command: list) -> None:
@@ -367,7 +367,7 @@ def main() -> None:
         return
     data, results_path = Path(os.environ["NLPTASKS_DATA"]), options.work / "results.json"
     options.work.mkdir(parents=True, exist_ok=True)
-    results = json.loads(results_path.read_text()) if results_path.is_file() else {}
+    results = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else {}
     for seed in SEEDS:
         for variant in VARIANTS:
             name = f"{variant} {seed}"
@@ -379,7 +379,7 @@ def main() -> None:
                 if task not in found:
                     output = folder / f"{task.split(',')[0]}-{time.time_ns()}"
                     found[task] = finetune(task, folder / "bundled", output, seed, data)
-                results_path.write_text(json.dumps(results, indent=1) + "\n")
+                results_path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             print(name, found, flush=True)
     text = report(results, options.steps)
     if options.output:

@@ -55,7 +55,7 @@ def prepare(work: Path) -> None:
         "--output", work / "shards", "--seq-length", 64,
     )  # fmt: skip
     size = len((work / "vocab.txt").read_text(encoding="utf-8").splitlines())
-    (work / "config.json").write_text(json.dumps(CONFIG | {"vocab_size": size}))
+    (work / "config.json").write_text(json.dumps(CONFIG | {"vocab_size": size}), encoding="utf-8")
 
 
 def training(work: Path, output: Path) -> list[str]:
@@ -94,7 +94,7 @@ def killed(command: list[str], output: Path, seconds: float) -> None:
 
 def write(path: Path, results: dict) -> None:
     """What is done so far, whole or not at all."""
-    path.with_suffix(".new").write_text(json.dumps(results))
+    path.with_suffix(".new").write_text(json.dumps(results), encoding="utf-8")
     path.with_suffix(".new").replace(path)
 
 
@@ -146,7 +146,7 @@ def main() -> None:
         finish(training(work, reference), reference)
         first, length = timed(training(work, work / "timed"), work / "timed")  # now that its programs are compiled
         write(done, {"first": first, "length": length, "kills": [], "finds": []})
-    results = json.loads(done.read_text())
+    results = json.loads(done.read_text(encoding="utf-8"))
     first, length, kills, finds = (results[name] for name in ("first", "length", "kills", "finds"))
     for number in range(len(kills), options.kills):
         output = work / f"killed_{number}"

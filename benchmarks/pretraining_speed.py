@@ -187,7 +187,7 @@ def cpu(options) -> list[str]:
         "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "config.json").write_text(json.dumps(config))
+        (Path(directory) / "config.json").write_text(json.dumps(config), encoding="utf-8")
         theirs = launch(options.bert4keras, "bert4keras", Path(directory), CPU_SHAPE, options.repeats)
         ours = launch(sys.executable, "nlptasks", Path(directory), CPU_SHAPE, options.repeats)
     return [

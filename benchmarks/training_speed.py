@@ -228,7 +228,9 @@ def prepare(folder: Path) -> None:
     model = build_transformer_model(folder / "config.json", folder / "weights.h5", with_pool=True, skip=skip)
     save_directory(model, folder / "bert")
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "bert" / "vocab.txt").write_text("\n".join([*names, *(f"t{i}" for i in range(21123))]) + "\n")
+    (folder / "bert" / "vocab.txt").write_text(
+        "\n".join([*names, *(f"t{i}" for i in range(21123))]) + "\n", encoding="utf-8"
+    )
 
 
 def launch(python: str, side: str, folder: Path, dtype: str, repeats: int) -> dict:
@@ -248,7 +250,7 @@ def measure(options) -> str:
     results = {}
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        (folder / "config.json").write_text(json.dumps(BERT_BASE))
+        (folder / "config.json").write_text(json.dumps(BERT_BASE), encoding="utf-8")
         for side, dtype in SIDES:
             python, place = (options.bert4keras, folder) if side == "bert4keras" else (sys.executable, folder / "bert")
             results[side, dtype] = launch(python, side.lower(), place, dtype, options.repeats)

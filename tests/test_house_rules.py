@@ -305,6 +305,68 @@ def test_a_file_that_is_too_long_is_found():
     assert too_long([(Path("a.py"), "x\n" * 350), (Path("b.py"), "x\n" * 351)]) == ["b.py: 351 lines"]
 
 
+# Files name their encoding
+
+
+def unnamed_encodings(path: Path | str, source: str) -> list[str]:
+    """Where a file is opened as text and its encoding is left to the platform."""
+    problems = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and not {"encoding", None} & {each.arg for each in node.keywords}:
+            function = node.func
+            owner = ast.unparse(function.value) if isinstance(function, ast.Attribute) else None
+            name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            given = [each.value if isinstance(each, ast.Constant) else None for each in node.args]
+            named = [each.value for each in node.keywords if each.arg == "mode"]
+            mode = getattr(named[0], "value", None) if named else None
+            if name == "open" and owner in (None, "io", "codecs"):
+                found = "b" not in (mode or (given[1:2] or ["r"])[0] or "")
+            elif name == "open" and owner in ("gzip", "lzma", "bz2"):
+                found = "t" in (mode or (given[1:2] or ["rb"])[0] or "t")
+            elif name == "open":  # a path's, or another method of that name
+                mode = mode or (given[:1] or ["r"])[0]
+                found = isinstance(mode, str) and set(mode) <= set("rwaxbt+") and "b" not in mode
+            elif name in ("read_text", "write_text") and owner is not None:
+                found = len(node.args) < (2 if name == "write_text" else 1)
+            elif name == "TextIOWrapper":
+                found = len(node.args) < 2
+            else:
+                found = name == "fdopen" and "b" not in (mode or (given[1:2] or ["r"])[0] or "")
+            if found:
+                problems.append(f"{path}:{node.lineno}: {ast.unparse(node)[:60]}")
+    return problems
+
+
+def test_every_file_that_is_opened_as_text_names_its_encoding():
+    found = list(sources("nlptasks", *SCRIPT_FOLDERS))
+    assert [problem for path, text in found for problem in unnamed_encodings(path, text)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open(path)",
+        "open(path, 'w')",
+        "open(path, mode)",
+        "io.open(path, mode='a')",
+        "gzip.open(path, 'rt')",
+        "path.open()",
+        "path.open('w')",
+        "path.read_text()",
+        "path.write_text(text)",
+        "io.TextIOWrapper(file)",
+        "os.fdopen(number)",
+    ],
+)
+def test_a_file_without_an_encoding_is_found(source):
+    assert len(unnamed_encodings("a.py", source)) == 1
+
+
+def test_bytes_and_named_encodings_pass():
+    source = "open(path, 'rb')\nopen(path, encoding='utf-8')\ngzip.open(path)\npath.read_text('utf-8')\nIndex.open('x')"
+    assert unnamed_encodings("a.py", source) == []
+
+
 # What an import costs
 
 

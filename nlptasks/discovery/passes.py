@@ -63,7 +63,7 @@ class Corpus:
         self.tell(name, len(jobs) - len(left), len(jobs))
         for done, _ in enumerate(run_all(work, left, self.processes, lambda _: None), len(jobs) - len(left) + 1):
             self.tell(name, done, len(jobs))
-        notes = [json.loads(self._note(name, index).read_text()) for index, _ in jobs]
+        notes = [json.loads(self._note(name, index).read_text(encoding="utf-8")) for index, _ in jobs]
         numbers = {key: sum(note["numbers"][key] for note in notes) for key in notes[0]["numbers"]}
         files = {kind: sorted(self.folder.glob(f"{name}-*-{kind}-*.npy")) for note in notes for kind in note["kinds"]}
         return numbers, lambda kind: merge(files.get(kind, []), self.rows)

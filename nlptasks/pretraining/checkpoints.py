@@ -89,7 +89,7 @@ class Checkpoints:
         """Waits for the arrays, writes the rest, the manifest last, and deletes checkpoints beyond `keep`."""
         try:
             self._writer.wait_until_finished()
-            (folder / PROGRESS).write_text(progress)
+            (folder / PROGRESS).write_text(progress, encoding="utf-8")
             _replace(folder / MANIFEST, json.dumps({"files": digests(folder)}, indent=1))
             # a newer one was passed over when the run went on from before it
             own, former = int(folder.name), [step for step in self.steps() if step <= int(folder.name)]
@@ -123,7 +123,7 @@ class Checkpoints:
                 say(f"{folder}: not used ({problem}); trying the checkpoint before it.")
                 unfinished += problem == UNFINISHED
                 continue
-            progress = json.loads((folder / PROGRESS).read_text())
+            progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
             try:
                 return step, self._writer.restore(folder / STATE, jax.tree.map(_abstract, like)), progress
             except (ValueError, KeyError, TypeError) as error:
@@ -164,7 +164,7 @@ def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
 def _replace(path: epath.Path, text: str) -> None:
     """Writes a small file whole or not at all."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.rename(path)
 
 
@@ -202,7 +202,7 @@ def damage(folder: epath.PathLike) -> str | None:
     try:
         if not (folder / MANIFEST).exists():
             return UNFINISHED
-        expected = json.loads((folder / MANIFEST).read_text())["files"]
+        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         there = _files(folder)
         for name, entry in expected.items():
             path = folder / name

@@ -95,7 +95,7 @@ def compile_for(step: Step, state: State, objective: Objective, rows: int, accum
     with tempfile.TemporaryDirectory() as folder:
         # the program as the TPU compiler itself writes it down: jaxlib cannot read every program of libtpu's
         compiled = lowered.compile({"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
-        text = "".join(path.read_text() for path in Path(folder).glob("*.after_optimizations.txt"))
+        text = "".join(path.read_text(encoding="utf-8") for path in Path(folder).glob("*.after_optimizations.txt"))
     memory = compiled.memory_analysis()
     if not text or memory is None:
         raise RuntimeError("the compiler has written no program down; this version of libtpu cannot be used here.")
