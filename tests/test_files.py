@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from nlptasks.files import atomic_path, open_text, read_lines, require_writable, write_text
 
@@ -103,6 +105,19 @@ def test_written_file_gets_the_permissions_of_any_new_file(tmp_path):
     write_text(tmp_path / "a.txt", "x")
     (tmp_path / "b.txt").write_text("x", encoding="utf-8")
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_weights_get_the_permissions_of_any_new_file(tmp_path):
+    former = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": np.zeros(3, "float32")}, temporary)  # which makes its file for the owner alone
+        (tmp_path / "b").write_text("x", encoding="utf-8")
+    finally:
+        os.umask(former)
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_symbolic_link_keeps_pointing_to_the_file_it_names(tmp_path):

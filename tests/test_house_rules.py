@@ -363,7 +363,9 @@ def test_a_file_without_an_encoding_is_found(source):
 
 
 def test_bytes_and_named_encodings_pass():
-    source = "open(path, 'rb')\nopen(path, encoding='utf-8')\ngzip.open(path)\npath.read_text('utf-8')\nIndex.open('folder')"
+    source = (
+        "open(path, 'rb')\nopen(path, encoding='utf-8')\ngzip.open(path)\npath.read_text('utf-8')\nIndex.open('folder')"
+    )
     assert unnamed_encodings("a.py", source) == []
 
 

@@ -1,20 +1,29 @@
 """Input as it is in the world: half characters, true and false, long fields, byte order marks, packed pipes, lists."""
 
 import csv
+import dataclasses
 import gzip
+import io
 import json
+import sys
 
 import pytest
 
 from nlptasks import command as command_line
+from nlptasks import console
+from nlptasks.applications.segmentation import lines
+from nlptasks.applications.segmentation.dictionary import UserDictionary
 from nlptasks.checkpoints.huggingface import SHARDS, read_huggingface
+from nlptasks.encodings import text_encoding
 from nlptasks.files import parse_json, read_json_object, read_line_blocks
-from nlptasks.pretraining.corpus import CorpusFormat, Span, read_documents
+from nlptasks.pretraining.corpus import CorpusFormat, Span, read_blocks, read_documents
 from nlptasks.text import read_questions, read_texts
 from nlptasks.text.conditioned import ConditionColumns, read_conditioned
-from nlptasks.text.entities import read_entities
+from nlptasks.text.entities import read_entities, read_unlabeled
+from nlptasks.text.groups import read_groups
 from nlptasks.text.labeled import read_labeled
 from nlptasks.text.readers import begins_json_list
+from nlptasks.text.segmented import read_segmented
 from tests.test_command import run
 
 HALF = "\\ud83d"
@@ -179,3 +188,158 @@ def test_a_bracket_in_columns_of_tags_begins_no_list(tmp_path):
 def test_empty_texts_of_the_command_line_are_refused_alike(words, message, capsys):
     assert command_line.main(words) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+GB = "gb18030"
+TEXTS_OF = {
+    "labeled": (lambda path: [one.text for one in read_labeled(path)], "text\tlabel\n好房\ta\n坏房\tb\n"),
+    "texts": (lambda path: list(read_texts(path)), "好房\n坏房\n"),
+    "entities": (lambda path: [one.text for one in read_entities(path)], "沈 B-人\n月 I-人\n\n好 O\n"),
+    "segmented": (read_segmented, "今天 天气\n很 好\n"),
+    "groups": (lambda path: read_groups([path]).sentences, "1\t好房\n1\t不错\n"),
+    "a dictionary": (lambda path: UserDictionary.from_file(path).words, "好房,20\n"),
+    "questions": (read_questions, '[{"id": "1", "question": "谁？", "passages": [{"passage": "沈月。"}]}]'),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS_OF)
+def test_text_in_gb18030_is_read_as_such_and_otherwise_refused_with_the_option(kind, tmp_path):
+    read, text = TEXTS_OF[kind]
+    good, bad = tmp_path / "a.txt", tmp_path / "b.txt"
+    good.write_text(text, encoding="utf-8")
+    bad.write_bytes(gzip.compress(text.encode(GB)))
+    expected = read(good)
+    with text_encoding("GBK"):
+        assert read(bad) == expected
+    with pytest.raises(ValueError, match=r"b\.txt:\d: expected UTF-8\..*, or give encoding gb18030\.$"):
+        read(bad)
+    bad.write_bytes(b"a\n\xff\n")
+    with (
+        text_encoding(GB),
+        pytest.raises(ValueError, match=r"b\.txt:2: expected gb18030\. Received: byte 0xff"),
+    ):
+        list(read_texts(bad))
+
+
+def test_a_corpus_in_gb18030_is_the_same_in_ranges(tmp_path):
+    lines = [f"第{i}行的文字" for i in range(40)]
+    path = tmp_path / "a.txt"
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode(GB))
+    size = path.stat().st_size
+    form = CorpusFormat(format="text", encoding=GB)
+    spans = [Span(str(path), size * i // 3, size * (i + 1) // 3) for i in range(3)]
+    assert list(read_documents(spans, form)) == lines == list(read_documents((Span(str(path)),), form))
+    assert "\n".join(read_blocks(spans, form)).split() == lines
+    with pytest.raises(ValueError, match=r"a\.txt:1: expected UTF-8"):
+        list(read_documents(spans, CorpusFormat(format="text")))
+
+
+@pytest.mark.parametrize("name", ["utf-16", "none-such", "utf-7", "base64"])
+def test_an_encoding_that_does_not_contain_ascii_is_refused(name, capsys):
+    assert command_line.main(["segment", "--text", "好", "--encoding", name]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "error: --encoding must be an encoding that contains ASCII, such as utf-8, gb18030, gbk or big5."
+    )
+    assert f"Received: '{name}'" in err
+
+
+def test_every_command_that_reads_text_has_the_option():
+    without = {("pretraining", "train"), ("pretraining", "topology")}  # they read shards
+    for word, verbs in command_line._all_commands().items():
+        for verb, command in verbs.items() if isinstance(verbs, dict) else [("", verbs)]:
+            names = {field.name for field in dataclasses.fields(command)}
+            reads = names & {
+                "train",
+                "data",
+                "gold",
+                "corpus",
+                "queries",
+                "input",
+                "webqa",
+                "files",
+                "texts",
+                "passages",
+            }
+            assert ("encoding" in names) == (bool(reads) and (word, verb) not in without), (word, verb)
+
+
+def test_segment_reads_gb18030_and_writes_utf8(tmp_path):
+    text = "今天天气很好。\n我们去公园\n"
+    (tmp_path / "a.txt").write_bytes(text.encode(GB))
+    assert run("--encoding", GB, tmp_path / "a.txt")[0] == run(data=text.encode())[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "character"),
+    [
+        ("\u3000 O", "\u3000"),
+        ("\u3000 n O", "\u3000"),
+        ("\u00a0 n O", "\u00a0"),
+        ("  O", " "),
+        ("  n O", " "),
+        (" \tn\tO", " "),
+        ("   O", " "),
+        (" 沈 B-人", "沈"),
+    ],
+)
+def test_a_space_may_be_a_character_of_columns(line, character, tmp_path):
+    (tmp_path / "a.txt").write_text(f"沈 n B-人\n{line}\n月 n I-人\n", encoding="utf-8")
+    assert read_entities(tmp_path / "a.txt")[0].text == f"沈{character}月"
+    (tmp_path / "b.txt").write_text("\u3000 O\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"b\.txt:1: the text is empty"):
+        read_entities(tmp_path / "b.txt")
+
+
+def test_columns_are_read_as_such_where_texts_are_to_be_labeled(tmp_path):
+    columns, plain = "沈 B-人\n月 I-人\n来 O\n\n好 O\n", "沈月来了\n好 O\n"
+    for name, text, expected in (
+        ("a.bio", columns, ["沈月来", "好"]),
+        ("a.txt", columns, ["沈月来", "好"]),
+        ("b.bio", "好 O\n", ["好"]),
+        ("b.txt", plain, ["沈月来了", "好 O"]),
+        ("c.txt", "好 O\n", ["好 O"]),
+        ("d.jsonl", '{"text": "沈月"}\n', ["沈月"]),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert read_unlabeled(tmp_path / name) == expected, name
+    (tmp_path / "e.bio").write_text("沈月来了\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"e\.bio:1: expected a character and its tag"):
+        read_unlabeled(tmp_path / "e.bio")
+
+
+def test_texts_come_from_standard_input_too(monkeypatch):
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO("好\r\n\n坏".encode())), encoding="utf-8")
+    )
+    assert list(read_texts("-")) == ["好", "坏"]
+
+
+class Saying:
+    def run(self):
+        sys.stdout.write("好\U0001f600")
+
+
+class Terminal(io.TextIOWrapper):
+    def isatty(self):
+        return True
+
+
+def test_a_character_that_the_output_lacks(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="gbk"))
+    assert console.run(Saying()) == 2
+    assert "which lacks the character '\\U0001f600'; set the environment" in capsys.readouterr().err
+    terminal = Terminal(io.BytesIO(), encoding="gbk")
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert command_line.main(["segment", "--text", "好\U0001f600"]) == 0
+    assert terminal.buffer.getvalue().decode("gbk").split() == ["好", "?"]
+
+
+def test_one_block_starts_no_process_and_more_are_spawned(monkeypatch):
+    def no_pool(processes, context, *_):
+        raise RuntimeError(context.get_start_method())
+
+    monkeypatch.setattr(lines, "ProcessPoolExecutor", no_pool)
+    assert list(lines.write_all(bytes.upper, None, [b"a"], 2)) == [b"A"]
+    with pytest.raises(RuntimeError, match="spawn"):
+        list(lines.write_all(bytes.upper, None, [b"a", b"b"], 2))

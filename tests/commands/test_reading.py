@@ -700,7 +700,7 @@ MISTAKES = {
     ),
     "GB18030 bytes": (
         training_on(json.dumps([item()], ensure_ascii=False, indent=1).encode("gb18030")),
-        r"bad\.json:4: expected UTF-8. Received: byte 0xa3 at .*; convert the file .* `iconv -f GB18030 -t UTF-8`\.",
+        r"bad\.json:4: expected UTF-8. Received: byte 0xa3 at .*; convert the file .* or give --encoding gb18030\.",
     ),
     "truncated gzip": (
         training_on(gzip.compress(json.dumps([item()] * 9).encode())[:-20], "bad.json.gz"),
@@ -811,7 +811,7 @@ MISTAKES = {
         answering("--question", "谁？", "--passage", "山。", "--beam-size", "0"),
         r"--beam-size must be at least 1\. Received: 0\.",
     ),
-    "question without passage": (answering("--question", "谁？"), r"--question needs --passage TEXT\.\.\."),
+    "question without passage": (answering("--question", "谁？"), r"--question needs --passage TEXT\.\.\. or --passages FILE\."),
     "blank question": (answering("--question", " ", "--passage", "山。"), r"--question is empty; ask something\."),
     "data without output": (data_without_output, r"--data needs --output FILE, --show N or --json\."),
     "stride wider than a window": (

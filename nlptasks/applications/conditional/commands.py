@@ -146,7 +146,7 @@ class Evaluate(OnKeras, TextFiles):
 
 
 @dataclass(kw_only=True)
-class Generate(Options, OnKeras, TextFiles):
+class Generate(Options, OnKeras):
     """Write texts under a condition."""
 
     model: Path

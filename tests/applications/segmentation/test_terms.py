@@ -77,9 +77,9 @@ def test_a_dictionary_word_takes_precedence_over_a_term(segmenter):
         segmenter.dictionary = nlptasks.UserDictionary(words)
         return segmenter.segment(text)
 
-    assert "K歌" in cut("用iPhone15K歌吧", {"K歌": 10.0})
+    assert "K歌" in cut("用iPhone15K歌吧", {"K歌": 100.0})
     assert "手机5" in cut("手机5G卡", {"手机5": 10.0})
-    assert "5G时代" in cut("到了5G时代了", {"5G时代": 10.0})
+    assert "5G时代" in cut("到了5G时代了", {"5G时代": 100.0})
     assert "H2O" not in cut("H2O是水", {"H2O": -math.inf})
     assert "15" in cut("买iPhone15吧", {"15": math.inf})
     assert "iPhone15" in cut("买iPhone15吧", {"15": 10.0})  # inside, and not certain
