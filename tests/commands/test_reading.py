@@ -811,7 +811,10 @@ MISTAKES = {
         answering("--question", "谁？", "--passage", "山。", "--beam-size", "0"),
         r"--beam-size must be at least 1\. Received: 0\.",
     ),
-    "question without passage": (answering("--question", "谁？"), r"--question needs --passage TEXT\.\.\. or --passages FILE\."),
+    "question without passage": (
+        answering("--question", "谁？"),
+        r"--question needs --passage TEXT\.\.\. or --passages FILE\.",
+    ),
     "blank question": (answering("--question", " ", "--passage", "山。"), r"--question is empty; ask something\."),
     "data without output": (data_without_output, r"--data needs --output FILE, --show N or --json\."),
     "stride wider than a window": (

@@ -361,3 +361,34 @@ def test_grain_reads_a_set_in_processes_of_its_own(made):
         [sys.executable, "-c", code, made[0]], capture_output=True, encoding="utf-8", check=False, cwd=ROOT
     )
     assert done.stdout == "True\n", done.stderr
+
+
+def test_a_failed_making_stands_in_nobodys_way(corpus, tmp_path):
+    good, bad = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    documents = make_documents(9, 1)
+    write_text(good, "".join(json.dumps({"text": text}) + "\n" for text in documents))
+    write_text(bad, "".join(json.dumps({"words": text}) + "\n" for text in documents))
+
+    def make(inputs, output, *more):
+        words = ["--input", *inputs, "--vocab", corpus / "vocab.txt", "--output", tmp_path / output]
+        return call(SHARDS, *words, "--seq-length", 31, "--segmenter", "none", "--processes", 1, *more)
+
+    failed = make([bad], "out")
+    assert failed.status == 2
+    assert "b.jsonl:1: expected an object with a string at 'text'" in failed.err
+    assert not (tmp_path / "out").exists()  # it was made for this
+    assert make([bad], "out", "--field", "words").status == 0
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".hidden").write_text("x", encoding="utf-8")
+    assert make([bad], "mine").status == 2
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [".hidden"]
+
+    more = ("--shard-megabytes", 0.0001)
+    assert make([good, bad], "both", *more).status == 2
+    assert (tmp_path / "both" / PLAN_FILE).is_file()  # some shards are finished, and the same command goes on
+    write_text(bad, good.read_text(encoding="utf-8"))
+    assert make([good, bad], "both", *more).status == 0  # another size of the corrected file
+    refused = make([good], "both", *more)
+    assert refused.status == 2
+    assert "made with other settings" in refused.err  # what was finished is not thrown away
