@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
-EVERYWHERE = {"files", "errors", "__init__", "__main__"}
+EVERYWHERE = {"files", "encodings", "errors", "__init__", "__main__"}
 """modules that everybody may import: their arrows would hide the others; and the door of `python -m nlptasks`"""
 BLOCK = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
 

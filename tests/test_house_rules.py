@@ -26,7 +26,7 @@ SCRIPT_FOLDERS = ("tasks", "pretraining", "benchmarks", "data")
 README_NAMES = ("README.md", "README.zh-CN.md")
 
 # A module or package of nlptasks: what it may import. Everybody may import the standard library, nlptasks.files and
-# nlptasks.errors.
+# nlptasks.errors, nlptasks.encodings.
 ARROWS = {
     "__init__": ("nlptasks.backend.packages",),
     "__main__": ("nlptasks.command",),

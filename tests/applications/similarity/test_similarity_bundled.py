@@ -9,6 +9,7 @@ import nlptasks
 from nlptasks.metrics.similarity import score_retrieval
 from nlptasks.opening import BUNDLED
 from nlptasks.text.groups import read_groups
+from nlptasks.text.lexical import LexicalIndex
 from tests.test_house_rules import modules_after
 
 pytestmark = pytest.mark.once
@@ -25,6 +26,16 @@ def test_it_is_small_and_has_a_card():
     sizes = {path.name: path.stat().st_size for path in BUNDLED["similarity"].iterdir()}
     assert sizes.keys() == {"README.md", "config.json", "model.safetensors", "vocab.txt"}
     assert sum(sizes.values()) < 12_000_000
+
+
+def test_it_finds_questions_in_other_words_as_the_readme_says(encoder):
+    groups = read_groups([SAMPLE.with_name("similarity_questions.tsv")])
+    vectors, lexical = encoder.encode(groups.sentences), LexicalIndex.build(groups.sentences)
+    scores = {
+        "encoder": score_retrieval(lambda a, b: vectors[a:b] @ vectors.T, groups.labels),
+        "bm25": score_retrieval(lambda a, b: np.stack([lexical.bm25(s) for s in groups.sentences[a:b]]), groups.labels),
+    }
+    assert {name: round(100 * found["top1"]) for name, found in scores.items()} == {"encoder": 95, "bm25": 47}
 
 
 def test_it_finds_sentences_that_mean_the_same(encoder):
