@@ -4,7 +4,8 @@
 
 PYTHON is the interpreter of an environment with `nlp-zero==0.1.6` and `new-words-detection==1.0.4`; without it, they
 are left out. The lexicon of a corpus is the set of words of two characters and more in its annotation, of ideographs,
-letters and digits; the text is read without the spaces. Seconds are of processor time, the imports of all included, the
+letters and digits; the text is read without the spaces. All finders drop what occurs less than five times, the peers
+by a probability of 5 / the number of characters. Seconds are of processor time, the imports of all included, the
 best of --rounds. A peer that needs more than ten minutes is given up.
 """
 
@@ -123,7 +124,7 @@ def quality(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
             sys.executable, OURS, text, "min_count=5", "freedom=1", "min_freedom=0.5"
         )
         if peers:
-            finders["nlp-zero"] = run(peers, ZERO, text, "1e-7")
+            finders["nlp-zero"] = run(peers, ZERO, text, str(5 / characters))
             finders["new-words-detection"] = run(peers, DETECTION, text, str(5 / characters))
         for frequency in FREQUENCIES:
             for finder, result in finders.items():

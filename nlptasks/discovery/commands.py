@@ -60,7 +60,7 @@ class Words(WordRules, TextFiles):
     work: Path | None = None
     """folder for what is counted: the same command goes on there after an interruption; default: a temporary one"""
     json: bool = False
-    """print one JSON object at the end: numbers of words and characters, seconds, and without files the words"""
+    """print one JSON object at the end: the number of words, seconds, and without files the words"""
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
