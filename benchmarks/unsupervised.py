@@ -2,11 +2,13 @@
 
     NLPTASKS_DATA=... python benchmarks/unsupervised.py --peers PYTHON --output benchmarks/unsupervised.md
 
-PYTHON is the interpreter of an environment with `nlp-zero==0.1.6` and `new-words-detection==1.0.4`; without it, they
-are left out. The lexicon of a corpus is the set of words of two characters and more in its annotation, of ideographs,
-letters and digits; the text is read without the spaces. All finders drop what occurs less than five times, the peers
-by a probability of 5 / the number of characters. Seconds are of processor time, the imports of all included, the
-best of --rounds. A peer that needs more than ten minutes is given up.
+PYTHON is the interpreter of an environment with `nlp-zero==0.1.6`, `new-words-detection==1.0.4` and scikit-learn;
+without it, they are left out. Communities take `infomap` beside nlptasks.
+
+The lexicon of a corpus is the set of words of two characters and more in its annotation, of ideographs, letters and
+digits; the text is read without the spaces. All finders drop what occurs less than five times, the peers by a
+probability of 5 / the number of characters. Seconds are of processor time, the imports of all included, the best of
+--rounds. A peer that needs more than ten minutes is given up.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +31,13 @@ CORPORA = {"cnc": "cnc_train.txt", "sxu": "sxu_train.txt", "weibo": "nlpcc2016_w
 FREQUENCIES = (5, 10, 20, 50, 100)
 MULTIPLIERS = (1.5, 2.0, 3.0, 6.0)
 GIVE_UP = 600
+PARTS = {
+    "words": "Words against the lexicons of annotated text",
+    "speed": "Speed on one core",
+    "surprise": "Kolmogorov distance of the p-values of 100,000 random pairs from uniform ones",
+    "communities": "Communities of sentences",
+    "segmenter": "Segmenting gsdsimp_dev with the words of Wikipedia text",
+}
 OURS = """
 import sys, time
 from pathlib import Path
@@ -213,25 +223,109 @@ def surprise(folder: Path) -> Iterable[str]:
         )
 
 
+PARTITIONS = """
+import sys, time
+import numpy as np
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+from sklearn.metrics.cluster import pair_confusion_matrix
+
+vectors, gold, own = np.load(sys.argv[1]), np.load(sys.argv[2]), np.load(sys.argv[3])
+k = len(np.unique(gold))
+partitions = {"infomap": lambda: own}
+partitions[f"k-means, the true k = {k} given"] = lambda: KMeans(k, n_init=1, random_state=0).fit_predict(vectors)
+agglomerative = AgglomerativeClustering(k, metric="cosine", linkage="average")
+partitions[f"agglomerative (average cosine), the true k = {k} given"] = lambda: agglomerative.fit_predict(vectors)
+for name, partition in partitions.items():
+    start = time.time()
+    found = partition()
+    seconds = time.time() - start
+    (tn, fp), (fn, tp) = pair_confusion_matrix(gold, found).astype("float64")
+    scores = adjusted_rand_score(gold, found), adjusted_mutual_info_score(gold, found), 2 * tp / (2 * tp + fp + fn)
+    print(f"{name} | {len(np.unique(found))} | " + " | ".join(f"{score:.3f}" for score in scores) + f" | {seconds:.1f}")
+"""
+
+
+def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
+    """Communities beside k-means and agglomerative clustering, on groups of paraphrases and classes of titles."""
+    import numpy as np
+
+    import nlptasks
+    from nlptasks.discovery.communities import find_communities, neighbor_graph
+
+    def read(name: str) -> list[list[str]]:
+        return [line.split("\t") for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+
+    encoder = nlptasks.load("similarity")
+    titles = read("classification/thucnews_titles_dev.tsv")[::2]
+    sets = {
+        "groups_dev": [(row[1], row[0]) for row in read("similarity/groups_dev.tsv")],
+        "half of thucnews_titles_dev": [(row[0], row[1]) for row in titles],
+    }
+    yield "| sentences | number | clustering | clusters | ARI | AMI | pairwise F1 | seconds |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, rows in sets.items():
+        texts, (_, gold) = [text for text, _ in rows], np.unique([label for _, label in rows], return_inverse=True)
+        index = encoder.make_index(texts)
+        vectors = index.vectors(np.arange(len(texts)))
+        for neighbors, least in ((3, 0.7), (10, 0.7), (10, 0.5)):
+            start = time.time()
+            found = find_communities(neighbor_graph(*index.nearest(vectors, neighbors + 1), least))
+            seconds = time.time() - start
+            files = [work / f"{part}.npy" for part in ("vectors", "gold", "own")]
+            _, own = np.unique([path[0] for path in found.paths], return_inverse=True)
+            for path, values in zip(files, (vectors, gold, own), strict=True):
+                np.save(path, values)
+            if peers:
+                done = subprocess.run(
+                    [peers, "-c", PARTITIONS, *files], capture_output=True, encoding="utf-8", check=True
+                )
+                lines = done.stdout.splitlines()
+                own_line = (
+                    lines[0].rsplit("|", 1)[0].replace("infomap", f"communities, {neighbors} neighbors, >= {least}")
+                )
+                yield f"| {name} | {len(texts):,} | {own_line}| {seconds:.1f} |"
+        if peers:
+            yield from (f"| {name} | {len(texts):,} | {line} |" for line in lines[1:])
+    pairs = read("similarity/atec.tsv")
+    many = list(dict.fromkeys(text for row in pairs for text in row[:2]))[:100_000]
+    start = time.time()
+    index = encoder.make_index(many)
+    vectors = index.vectors(np.arange(len(many)))
+    nearest = [index.nearest(vectors[at : at + 4096], 11) for at in range(0, len(many), 4096)]
+    encoded = time.time() - start
+    keys, cosines = (np.concatenate(part) for part in zip(*nearest, strict=True))
+    found = find_communities(neighbor_graph(keys, cosines, 0.7))
+    yield ""
+    searched = time.time() - start - encoded
+    yield (
+        f"{len(many):,} sentences of atec: {encoded:.0f} s for vectors and neighbors, {searched:.0f} s for "
+        f"{len(set(found.paths)):,} communities."
+    )
+
+
 def main() -> None:
     """Measures, prints, and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", help="Python of the environment with the peers")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of a measurement of time")
+    parser.add_argument("--part", nargs="*", default=list(PARTS), choices=PARTS, help="measure only these")
     parser.add_argument("--output", type=Path, help="file to write")
     options = parser.parse_args()
     folder = Path(os.environ["NLPTASKS_DATA"])
     lines = ["# Text without labels", "", f"{surroundings('numpy')}. Made by `benchmarks/unsupervised.py`.", ""]
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        for title, part in (
-            ("Words against the lexicons of annotated text", quality(folder, work, options.peers)),
-            ("Speed on one core", speed(folder, work, options.peers, options.rounds)),
-            ("Kolmogorov distance of the p-values of 100,000 random pairs from uniform ones", surprise(folder)),
-            ("Segmenting gsdsimp_dev with the words of Wikipedia text", segmenter(folder, work)),
-        ):
-            lines += [f"## {title}", ""]
-            for line in part:
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        makers = {
+            "words": lambda: quality(folder, work, options.peers),
+            "speed": lambda: speed(folder, work, options.peers, options.rounds),
+            "surprise": lambda: surprise(folder),
+            "communities": lambda: communities(folder, work, options.peers),
+            "segmenter": lambda: segmenter(folder, work),
+        }
+        for name in options.part:
+            lines += [f"## {PARTS[name]}", ""]
+            for line in makers[name]():
                 lines.append(line)
                 print(line, flush=True)
             lines.append("")

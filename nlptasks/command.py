@@ -24,10 +24,15 @@ APPLICATIONS = {
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
     "checkpoint": ("nlptasks.surgery.commands", "checkpoints shown, converted and changed"),
-    "discovery": ("nlptasks.discovery.commands", "what text tells without labels: its words"),
+    "discovery": ("nlptasks.discovery.commands", "words of raw text, and communities of sentences"),
 }
 """first word of the command line -> the module of its commands, and a description"""
-SHORT_FORMS = {"segment": ("segmentation", "segment"), "fill": ("filling", "fill"), "discover": ("discovery", "words")}
+SHORT_FORMS = {
+    "segment": ("segmentation", "segment"),
+    "fill": ("filling", "fill"),
+    "discover": ("discovery", "words"),
+    "cluster": ("discovery", "cluster"),
+}
 """short forms: first words that stand for two words"""
 
 

@@ -136,6 +136,8 @@ ARROWS = {
     "discovery": (
         "numpy",
         "tqdm",
+        "infomap",
+        "nlptasks.backend.packages",
         "nlptasks.console",
         "nlptasks.opening",
         "nlptasks.applications",

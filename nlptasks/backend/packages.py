@@ -30,6 +30,7 @@ PACKAGES = {
     "torch": "torch>=2.6,<=2.13.0",
     "huggingface_hub": "huggingface_hub>=0.30",
     "modelscope": "modelscope>=1.20",
+    "infomap": "infomap>=2.16,<3",
 }
 """module -> what pip installs; pyproject.toml has the same bounds"""
 KERAS = ("keras", "h5py", "matplotlib")

@@ -1,4 +1,4 @@
-"""What text tells without labels: its words."""
+"""What text tells without labels: its words, and communities of its sentences."""
 
 from nlptasks.discovery.passes import Corpus
 from nlptasks.discovery.words import Word, WordRules, discover

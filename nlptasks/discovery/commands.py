@@ -1,7 +1,8 @@
-"""Text without labels: the words of raw text.
+"""Text without labels: the words of raw text, and communities of sentences.
 
     nlptasks discover --input corpus/*.txt --output runs/words.tsv --dictionary runs/words.txt
     nlptasks segment --user-dict runs/words.txt --text 今天天气很好。
+    nlptasks cluster --input sentences.txt --output runs/communities
 
 docs/discovery.md describes the methods and what they reach.
 """
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from nlptasks.applications.options import require_output
 from nlptasks.console import say
+from nlptasks.discovery.cluster_commands import Cluster
 from nlptasks.discovery.passes import UNIT_BYTES, Corpus, fingerprint
 from nlptasks.discovery.words import Word, WordRules, as_dictionary, as_table, discover
 from nlptasks.errors import UserError
@@ -133,4 +135,4 @@ def _json_row(word: Word) -> dict[str, Any]:
     return word._asdict() | ({} if math.isfinite(word.score) else {"score": None})
 
 
-COMMANDS = {"words": Words}
+COMMANDS = {"words": Words, "cluster": Cluster}

@@ -25,6 +25,7 @@ LIGHT = {
     ("similarity", "index"),
     ("similarity", "search"),
     ("pretraining", "vocab"),
+    ("discovery", "words"),
 }
 """the commands that the base is enough for"""
 REQUIRED = {
@@ -53,6 +54,7 @@ REQUIRED = {
     "pretraining shards": "--input a --vocab v --output out",
     "pretraining train": "--shards s --output out",
     "pretraining topology": "",
+    "discovery cluster": "--input a --output out",
 }
 """the others, each with what it cannot do without"""
 
@@ -86,8 +88,9 @@ def test_a_command_without_its_packages_is_one_line_and_leaves_nothing(words, ba
         status = command_line.main([*words.split(), *REQUIRED[words].split()])
     out, err = capsys.readouterr()
     assert (status, out) == (2, "")
-    first = "array-record>=0.7" if "shards" in words else "keras>=3.12,<4"
-    assert re.fullmatch(rf'error: .* not installed, and this needs them: pip install "{first}" .*\n', err)
+    first = {"pretraining shards": "array-record>=0.7", "discovery cluster": "infomap>=2.16,<3"}
+    package = first.get(words, "keras>=3.12,<4")
+    assert re.fullmatch(rf'error: .* not installed, and this needs (it|them): pip install "{package}"( .*|\.)\n', err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,7 +217,8 @@ def test_the_base_is_light():
 
 
 def test_errors_and_extras_ask_for_the_same_versions():
-    declared = {re.split(r"[><=\[]", line)[0]: line for extra in ("all", "test") for line in EXTRAS[extra]}
+    lines = [line for extra in ("all", "test", "communities") for line in EXTRAS[extra]]
+    declared = {re.split(r"[><=\[]", line)[0]: line for line in lines}
     for requirement in PACKAGES.values():
         assert declared[requirement.split(">")[0]] == requirement
     everywhere = {line for lines in EXTRAS.values() for line in lines}
