@@ -24,6 +24,7 @@ APPLICATIONS = {
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
     "checkpoint": ("nlptasks.surgery.commands", "checkpoints shown, converted and changed"),
+    "vectors": ("nlptasks.discovery.vector_commands", "vectors of words and documents from raw text"),
     "discovery": ("nlptasks.discovery.commands", "words of raw text, and communities of sentences"),
 }
 """first word of the command line -> the module of its commands, and a description"""

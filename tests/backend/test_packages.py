@@ -26,6 +26,8 @@ LIGHT = {
     ("similarity", "search"),
     ("pretraining", "vocab"),
     ("discovery", "words"),
+    ("vectors", "train"),
+    ("vectors", "nearest"),
 }
 """the commands that the base is enough for"""
 REQUIRED = {

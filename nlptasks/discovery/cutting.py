@@ -1,0 +1,56 @@
+"""Documents as numbers of words, on disk: cut once, read as often as training likes."""
+
+import itertools
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nlptasks.discovery.spherical import Tokens
+
+DOCUMENTS_AT_ONCE = 4096
+_DTYPE = np.dtype("int32")
+
+
+def cut_documents(
+    documents: Iterable[str], cut: Callable[[list[str]], Sequence[Sequence[str]]], folder: Path, min_count: int
+) -> tuple[Tokens, list[str], np.ndarray]:
+    """Cuts documents into words and keeps the numbers of those that are frequent enough.
+
+    Args:
+        documents: the texts.
+        cut: texts to lists of words.
+        folder: receives two files; the tokens are mapped from the second.
+        min_count: words that occur less often are left out, and so is what has neither a letter nor a digit.
+
+    Returns:
+        The tokens; the words in the order of their numbers, the most frequent first; how often each occurs.
+    """
+    known: dict[str, int] = {}
+    counts: Counter[int] = Counter()
+    lengths = array("q")
+    waiting = iter(documents)
+    with open(folder / "all.bin", "wb") as file:
+        while part := list(itertools.islice(waiting, DOCUMENTS_AT_ONCE)):
+            for words in cut(part):
+                ids = [known.setdefault(word, len(known)) for word in words if any(map(str.isalnum, word))]
+                counts.update(ids)
+                lengths.append(len(ids))
+                file.write(np.array(ids, _DTYPE).tobytes())
+    names = list(known)
+    kept = sorted((i for i, n in counts.items() if n >= min_count), key=lambda i: (-counts[i], names[i]))
+    final = np.full(len(names) + 1, -1, _DTYPE)
+    final[kept] = np.arange(len(kept))
+    starts = np.zeros(len(lengths) + 1, "int64")
+    with open(folder / "all.bin", "rb") as source, open(folder / "kept.bin", "wb") as target:
+        for first in range(0, len(lengths), DOCUMENTS_AT_ONCE):
+            of = np.repeat(np.arange(first, first + len(part := lengths[first : first + DOCUMENTS_AT_ONCE])), part)
+            ids = final[np.frombuffer(source.read(len(of) * _DTYPE.itemsize), _DTYPE)]
+            starts[first + 1 : first + len(part) + 1] = np.bincount(of[ids >= 0] - first, minlength=len(part))
+            target.write(ids[ids >= 0].tobytes())
+    (folder / "all.bin").unlink()
+    starts = np.cumsum(starts)
+    tokens = np.memmap(folder / "kept.bin", _DTYPE, "r") if starts[-1] else np.zeros(0, _DTYPE)
+    return Tokens(tokens, starts), [names[i] for i in kept], np.array([counts[i] for i in kept], "int64")
