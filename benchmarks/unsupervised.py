@@ -7,7 +7,8 @@ without it, they are left out. Communities take `infomap` beside nlptasks.
 
 The lexicon of a corpus is the set of words of two characters and more in its annotation, of ideographs, letters and
 digits; the text is read without the spaces. All finders drop what occurs less than five times, the peers by a
-probability of 5 / the number of characters. Seconds are of processor time, the imports of all included, the best of
+probability of 5 / the number of characters. Precision is of the words found so often, recall of the lexicon's words
+that occur so often, found however often. Seconds are of processor time, the imports of all included, the best of
 --rounds. A peer that needs more than ten minutes is given up.
 """
 
@@ -109,18 +110,17 @@ def lexicon_of(path: Path) -> Counter[str]:
 
 
 def scores(found: dict[str, int], gold: Counter[str], frequency: int) -> str:
-    """Number, precision, recall and F1 of the words found so often, against those that stand so often in the text."""
-    some = {word for word, n in found.items() if n >= frequency and len(word) > 1 and not word.isdigit()}
+    """Of the words found so often: number and precision. Of the lexicon's words that occur so often: recall."""
+    words = {word: n for word, n in found.items() if len(word) > 1 and not word.isdigit()}
+    some = {word for word, n in words.items() if n >= frequency}
     wanted = {word for word, n in gold.items() if n >= frequency and not word.isdigit()}
-    right, held = len(some & gold.keys()), len(some & wanted)
-    precision, recall = right / max(len(some), 1), held / max(len(wanted), 1)
-    f1 = 2 * precision * recall / max(precision + recall, 1e-9)
-    return f"{len(some)} | {100 * precision:.1f} | {100 * recall:.1f} | {100 * f1:.1f}"
+    precision, recall = len(some & gold.keys()) / max(len(some), 1), len(words.keys() & wanted) / max(len(wanted), 1)
+    return f"{len(some)} | {100 * precision:.1f} | {len(wanted)} | {100 * recall:.1f}"
 
 
 def quality(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
     """The table of precision and recall."""
-    yield "| corpus | words that occur | finder | found | precision % | recall % | F1 % |"
+    yield "| corpus | words that occur | finder | found | precision % | in the lexicon | recall % |"
     yield "|---|---|---|---|---|---|---|"
     for corpus, name in CORPORA.items():
         path = folder / "segmentation" / name
