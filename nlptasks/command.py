@@ -25,7 +25,7 @@ APPLICATIONS = {
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
     "checkpoint": ("nlptasks.surgery.commands", "checkpoints shown, converted and changed"),
     "vectors": ("nlptasks.discovery.vector_commands", "vectors of words and documents from raw text"),
-    "discovery": ("nlptasks.discovery.commands", "words of raw text, and communities of sentences"),
+    "discovery": ("nlptasks.discovery.commands", "words of raw text, templates and communities of sentences"),
 }
 """first word of the command line -> the module of its commands, and a description"""
 SHORT_FORMS = {

@@ -1,4 +1,4 @@
-"""Text without labels: the words of raw text, and communities of sentences.
+"""Text without labels: the words of raw text, templates and communities of sentences.
 
     nlptasks discover --input corpus/*.txt --output runs/words.tsv --dictionary runs/words.txt
     nlptasks segment --user-dict runs/words.txt --text 今天天气很好。
@@ -26,6 +26,7 @@ from nlptasks.applications.options import require_output
 from nlptasks.console import say
 from nlptasks.discovery.cluster_commands import Cluster
 from nlptasks.discovery.passes import UNIT_BYTES, Corpus, fingerprint
+from nlptasks.discovery.template_commands import Templates
 from nlptasks.discovery.words import Word, WordRules, as_dictionary, as_table, discover
 from nlptasks.errors import UserError
 from nlptasks.files import write_text
@@ -135,4 +136,4 @@ def _json_row(word: Word) -> dict[str, Any]:
     return word._asdict() | ({} if math.isfinite(word.score) else {"score": None})
 
 
-COMMANDS = {"words": Words, "cluster": Cluster}
+COMMANDS = {"words": Words, "templates": Templates, "cluster": Cluster}

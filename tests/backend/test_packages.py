@@ -26,6 +26,7 @@ LIGHT = {
     ("similarity", "search"),
     ("pretraining", "vocab"),
     ("discovery", "words"),
+    ("discovery", "templates"),
     ("vectors", "train"),
     ("vectors", "nearest"),
 }
