@@ -46,10 +46,11 @@ def cut_documents(
     starts = np.zeros(len(lengths) + 1, "int64")
     with open(folder / "all.bin", "rb") as source, open(folder / "kept.bin", "wb") as target:
         for first in range(0, len(lengths), DOCUMENTS_AT_ONCE):
-            of = np.repeat(np.arange(first, first + len(part := lengths[first : first + DOCUMENTS_AT_ONCE])), part)
-            ids = final[np.frombuffer(source.read(len(of) * _DTYPE.itemsize), _DTYPE)]
-            starts[first + 1 : first + len(part) + 1] = np.bincount(of[ids >= 0] - first, minlength=len(part))
-            target.write(ids[ids >= 0].tobytes())
+            sizes = np.array(lengths[first : first + DOCUMENTS_AT_ONCE])
+            numbers = final[np.frombuffer(source.read(int(sizes.sum()) * _DTYPE.itemsize), _DTYPE)]
+            of = np.repeat(np.arange(len(sizes)), sizes)[numbers >= 0]
+            starts[first + 1 : first + len(sizes) + 1] = np.bincount(of, minlength=len(sizes))
+            target.write(numbers[numbers >= 0].tobytes())
     (folder / "all.bin").unlink()
     starts = np.cumsum(starts)
     tokens = np.memmap(folder / "kept.bin", _DTYPE, "r") if starts[-1] else np.zeros(0, _DTYPE)
