@@ -32,7 +32,12 @@ from nlptasks.errors import UserError
 from nlptasks.files import write_text
 from nlptasks.pretraining.commands.shards import usable_cores
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units
+<<<<<<< HEAD
 from nlptasks.train.options import TextFiles, require_at_least, require_positive
+=======
+from nlptasks.train.options import require_at_least, require_positive
+from nlptasks.train.progress import on_terminal
+>>>>>>> 07d8e97 (Show progress of vectors as all commands do)
 
 SETTINGS = "settings.json"
 
@@ -128,7 +133,7 @@ class Words(WordRules, TextFiles):
             signal.signal(signal.SIGTERM, former)
 
     def _bar(self) -> tqdm:
-        return tqdm(unit=" units", mininterval=0.5, delay=1, file=sys.stderr, leave=False)
+        return tqdm(unit=" units", mininterval=0.5, disable=not on_terminal(), file=sys.stderr, leave=False)
 
 
 def _json_row(word: Word) -> dict[str, Any]:

@@ -7,7 +7,7 @@ gradient along the sphere, the further the less the vector points against it, an
 Legend: W words, N documents, P pairs of a batch, D size of a vector.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,19 +113,17 @@ class SphericalTrainer:
         often = np.maximum(share / options.subsample, 1e-12) if options.subsample else np.zeros(len(counts)) + 1e-12
         self._kept = np.minimum(1, np.sqrt(1 / often) + 1 / often)
 
-    def train(self, tokens: Tokens, tell: Callable[[int], None] = lambda count: None) -> list[float]:
-        """Trains; returns the mean loss of each epoch. `tell` receives numbers of tokens that are done."""
+    def train(self, tokens: Tokens, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> list[float]:
+        """Trains; returns the mean loss of each epoch. `progress` wraps the iteration over epochs, for example `tqdm`."""
         total, done, losses = len(tokens.ids) * self.options.epochs, 0, []
-        for _ in range(self.options.epochs):
+        for _ in progress(range(self.options.epochs)):
             summed = pairs = 0.0
             for start, end in _blocks(tokens.starts):
                 rate = self.options.learning_rate * max(1 - done / max(total, 1), 1e-4)
                 for batch in self._batches(tokens, start, end):
                     summed += self.step(*batch, rate)
                     pairs += len(batch[0])
-                count = int(tokens.starts[end] - tokens.starts[start])
-                done += count
-                tell(count)
+                done += int(tokens.starts[end] - tokens.starts[start])
             losses.append(summed / max(pairs, 1))
         return losses
 

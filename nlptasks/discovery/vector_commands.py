@@ -78,8 +78,7 @@ class TrainVectors(SphericalOptions):
             with atomic_path(self.output / DOCUMENTS) as path:
                 rows = np.lib.format.open_memmap(path, "w+", "float32", size)
                 trainer = SphericalTrainer(counts, rows, self)
-                with progress_bar((), "words", len(tokens.ids) * self.epochs) as bar:
-                    losses = trainer.train(tokens, bar.update)
+                losses = trainer.train(tokens, lambda epochs: progress_bar(epochs, "epochs"))
                 rows.flush()
                 del rows, trainer.documents
             del tokens
