@@ -251,7 +251,9 @@ def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
     import numpy as np
 
     import nlptasks
-    from nlptasks.discovery.communities import find_communities, neighbor_graph
+    from nlptasks.discovery.communities import find_communities, load_infomap, neighbor_graph
+
+    load_infomap()  # before usearch
 
     def read(name: str) -> list[list[str]]:
         return [line.split("\t") for line in (folder / name).read_text(encoding="utf-8").splitlines()]

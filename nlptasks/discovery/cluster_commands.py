@@ -13,7 +13,13 @@ from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.console import progress_bar, say
-from nlptasks.discovery.communities import QUERIES_AT_ONCE, Communities, find_communities, neighbor_graph
+from nlptasks.discovery.communities import (
+    QUERIES_AT_ONCE,
+    Communities,
+    find_communities,
+    load_infomap,
+    neighbor_graph,
+)
 from nlptasks.discovery.labels import typical_words
 from nlptasks.discovery.page import EXAMPLES, Group, page
 from nlptasks.errors import UserError
@@ -71,6 +77,7 @@ class Cluster(Options):
         require_input(self.input)
         for name in (TSV, SUMMARY, PAGE):
             require_output(self.output / name, self.input)
+        load_infomap()  # before the index loads usearch
         started = time.monotonic()
         encoder, segmenter = load(self.model, SentenceEncoder), load(self.segmenter, Segmenter)
         texts = [" ".join(text.split()) for text in read_texts(self.input)]

@@ -4,12 +4,16 @@ The communities are those of the `infomap` package (mapequation.org; GPL-3.0-or-
 before), which is installed on its own. Legend: N nodes, E edges.
 """
 
+import importlib
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from nlptasks.backend.packages import require_packages
+from nlptasks.errors import UserError
 
 QUERIES_AT_ONCE = 4096
 
@@ -72,10 +76,9 @@ def find_communities(graph: Graph, hierarchical: bool = False, trials: int = 3, 
 
     Raises:
         MissingPackageError: infomap is not installed.
+        UserError: usearch was loaded before it.
     """
-    require_packages("infomap")
-    import infomap  # here: only who asks for communities has it
-
+    infomap = load_infomap()
     search = infomap.Infomap(silent=True, two_level=not hierarchical, seed=seed, num_trials=trials)
     search.add_nodes(range(graph.size))
     if len(graph.ends):
@@ -87,6 +90,19 @@ def find_communities(graph: Graph, hierarchical: bool = False, trials: int = 3, 
         paths[node.node_id], flow[node.node_id] = tuple(node.path[:-1]), node.flow
     bits = float(result.codelength)
     return Communities(_by_size(paths), flow, bits, map_equation(graph, [0] * graph.size))
+
+
+def load_infomap() -> ModuleType:
+    """The package, which only who asks for communities has. It does not work where usearch was loaded before it.
+
+    Raises:
+        MissingPackageError: it is not installed.
+        UserError: usearch was loaded before it.
+    """
+    require_packages("infomap")
+    if "usearch" in sys.modules and "infomap" not in sys.modules:
+        raise UserError("infomap fails where usearch was loaded before it: import infomap first.")
+    return importlib.import_module("infomap")
 
 
 def map_equation(graph: Graph, communities: Sequence[int]) -> float:

@@ -114,7 +114,7 @@ class SphericalTrainer:
         self._kept = np.minimum(1, np.sqrt(1 / often) + 1 / often)
 
     def train(self, tokens: Tokens, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> list[float]:
-        """Trains; returns the mean loss of each epoch. `progress` wraps the iteration over epochs, for example `tqdm`."""
+        """Trains; returns the mean loss of each epoch. `progress` wraps the iteration over epochs (`tqdm`)."""
         total, done, losses = len(tokens.ids) * self.options.epochs, 0, []
         for _ in progress(range(self.options.epochs)):
             summed = pairs = 0.0

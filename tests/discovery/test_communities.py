@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nlptasks.backend.packages import is_installed
 from nlptasks.discovery.communities import Graph, _by_size, find_communities, map_equation, neighbor_graph
 from nlptasks.discovery.labels import typical_words
 from nlptasks.discovery.page import Group, page
+from nlptasks.errors import UserError
 from tests.commands.scripts import assert_refused, call
 
 pytestmark = pytest.mark.once
@@ -68,6 +70,14 @@ def test_infomap_finds_the_best_partition_of_a_small_graph_and_its_length(seed):
     assert found.bits_of_one == pytest.approx(map_equation(graph, [0] * 7))
     partitions = {tuple(p) for p in itertools.product(range(3), repeat=7)}  # of up to three communities
     assert found.bits <= min(map_equation(graph, partition) for partition in partitions) + 1e-9
+
+
+def test_infomap_is_loaded_before_usearch(monkeypatch):
+    monkeypatch.setattr("nlptasks.discovery.communities.require_packages", lambda name: None)
+    monkeypatch.setitem(sys.modules, "usearch", sys)
+    monkeypatch.delitem(sys.modules, "infomap", raising=False)
+    with pytest.raises(UserError, match="import infomap first"):
+        find_communities(TRIANGLES)
 
 
 def test_neighbors_are_joined_once_and_not_to_themselves():
