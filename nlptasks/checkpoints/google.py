@@ -63,6 +63,23 @@ def read_google(prefix: str | Path, config: TransformerConfig) -> dict[str, np.n
     return arrays | {name: np.zeros(0, "float32") for name in found if name not in set(names)}  # counted, not read
 
 
+def read_variables(prefix: str | Path, start: str = "", end: str = "") -> dict[str, np.ndarray]:
+    """The variables of a TensorFlow checkpoint of any origin whose names begin and end so.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    require_packages("tensorflow")
+    from tensorflow.train import load_checkpoint
+
+    try:
+        reader = load_checkpoint(str(prefix))
+        names = [n for n in reader.get_variable_to_shape_map() if n.startswith(start) and n.endswith(end)]
+        return {name: reader.get_tensor(name) for name in names}
+    except Exception as error:  # the reader raises a type of its own for each kind of damage
+        raise ValueError(f"{prefix}: not a readable TensorFlow checkpoint ({str(error).splitlines()[0]}).") from None
+
+
 # the other way: canonical names with slashes -> Google's
 _BLOCK = "encoder/transformer/group_0/inner_group_0/"
 _ALBERT_NAMES = (
