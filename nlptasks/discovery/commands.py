@@ -32,12 +32,8 @@ from nlptasks.errors import UserError
 from nlptasks.files import write_text
 from nlptasks.pretraining.commands.shards import usable_cores
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units
-<<<<<<< HEAD
 from nlptasks.train.options import TextFiles, require_at_least, require_positive
-=======
-from nlptasks.train.options import require_at_least, require_positive
 from nlptasks.train.progress import on_terminal
->>>>>>> 07d8e97 (Show progress of vectors as all commands do)
 
 SETTINGS = "settings.json"
 
