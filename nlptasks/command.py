@@ -22,6 +22,7 @@ APPLICATIONS = {
     "conditional": ("nlptasks.applications.conditional.commands", "texts written under labels or vectors"),
     "filling": ("nlptasks.applications.filling.commands", "likely tokens for the masks of a text"),
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
+    "bert4keras": ("nlptasks.bert4keras.commands", "what of a bert4keras script is the same here"),
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
     "checkpoint": ("nlptasks.surgery.commands", "checkpoints shown, converted and changed"),
     "vectors": ("nlptasks.discovery.vector_commands", "vectors of words and documents from raw text"),

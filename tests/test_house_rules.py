@@ -108,6 +108,17 @@ ARROWS = {
         "nlptasks.backend",
         "nlptasks.text",
     ),
+    "bert4keras": (
+        "numpy",
+        "keras",
+        "h5py",
+        "tyro",
+        "sentencepiece",
+        "nlptasks.loading",
+        "nlptasks.checkpoints",
+        "nlptasks.core",
+        "nlptasks.text",
+    ),
     "pretraining": (
         "numpy",
         "keras",
@@ -150,7 +161,13 @@ BACKENDS = ("tensorflow", "jax", "jaxlib", "torch")
 # the modules that may name a backend: that of its programs freely, which is imported where Keras runs on it only
 BACKEND_MODULES = {"nlptasks.backend.tensorflow": "tensorflow", "nlptasks.backend.jax": "jax"}
 # others only inside a function
-BACKEND_USERS = {"nlptasks.checkpoints.google": "tensorflow", "nlptasks.checkpoints.torch_file": "torch"}
+BACKEND_USERS = {
+    "nlptasks.checkpoints.google": "tensorflow",
+    "nlptasks.bert4keras.backend": "tensorflow",
+    "nlptasks.bert4keras.generators": "tensorflow",
+    "nlptasks.bert4keras.keras.phases": "tensorflow",
+    "nlptasks.checkpoints.torch_file": "torch",
+}
 # the modules that run on JAX alone and name it freely; nothing outside of pretraining/ imports them
 JAX_ONLY = tuple(
     f"nlptasks.pretraining.{name}"
@@ -255,6 +272,8 @@ def test_every_module_imports_along_the_arrows():
         ("nlptasks.train.loop", "import nlptasks.pretraining"),
         ("nlptasks.pretraining.shards", "from nlptasks.generate.search import greedy"),
         ("nlptasks", "import keras"),
+        ("nlptasks.core.layers", "from nlptasks.bert4keras.layers import Loss"),
+        ("nlptasks.applications.reading.reader", "import nlptasks.bert4keras"),
         ("nlptasks.utils.misc", "import os"),
     ],
 )

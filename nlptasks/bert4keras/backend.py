@@ -7,10 +7,12 @@ from typing import Any
 import keras as _keras
 from keras import ops
 
-from nlptasks.bert4keras import keras
-from nlptasks.bert4keras.gelu import set_gelu
+from nlptasks.bert4keras import keras as keras
+from nlptasks.bert4keras.gelu import set_gelu as set_gelu
 from nlptasks.bert4keras.keras import backend as K
-from nlptasks.bert4keras.keras.backend import flatten, reshape, where
+from nlptasks.bert4keras.keras.backend import flatten as flatten
+from nlptasks.bert4keras.keras.backend import reshape as reshape
+from nlptasks.bert4keras.keras.backend import where as where
 from nlptasks.errors import UserError
 
 is_tf_keras = 1

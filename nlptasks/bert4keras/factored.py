@@ -120,7 +120,7 @@ class AdaFactorBase(_keras.optimizers.Optimizer):
 
 def dense_gradient(gradient: Any, variable: Any) -> Any:
     """A gradient as a tensor of the weight's type; those of embeddings come as rows."""
-    return ops.cast(ops.zeros(gradient.shape, gradient.dtype) + gradient, variable.dtype)
+    return ops.cast(ops.zeros(tuple(variable.shape), gradient.dtype) + gradient, variable.dtype)
 
 
 def _rms(x: Any) -> Any:

@@ -146,9 +146,10 @@ def _extended(base: Any, defaults: dict[str, Any], members: dict[str, Callable])
 
     class NewOptimizer(base):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            for name, value in defaults.items():
-                setattr(self, name, kwargs.pop(name, value))
+            given = {name: kwargs.pop(name, value) for name, value in defaults.items()}
             super().__init__(*args, **kwargs)
+            for name, value in given.items():
+                setattr(self, name, value)
 
         def get_config(self) -> dict[str, Any]:
             return super().get_config() | {name: getattr(self, name) for name in defaults}
@@ -222,9 +223,9 @@ def extend_with_gradient_accumulation(BaseOptimizer: Any) -> Any:
 
     class NewOptimizer(BaseOptimizer):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.grad_accum_steps = kwargs.pop("grad_accum_steps", 1)
-            steps = self.grad_accum_steps if self.grad_accum_steps > 1 else None
-            super().__init__(*args, **({"gradient_accumulation_steps": steps} | kwargs))
+            steps = kwargs.pop("grad_accum_steps", 1)
+            super().__init__(*args, **({"gradient_accumulation_steps": steps if steps > 1 else None} | kwargs))
+            self.grad_accum_steps = steps
 
         def get_config(self) -> dict[str, Any]:
             return super().get_config() | {"grad_accum_steps": self.grad_accum_steps}
@@ -310,8 +311,9 @@ def extend_with_exponential_moving_average(BaseOptimizer: Any) -> Any:
 
     class NewOptimizer(made):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.average_momentum, self.old_weights = kwargs.pop("ema_momentum", 0.999), []
+            momentum = kwargs.pop("ema_momentum", 0.999)
             super().__init__(*args, **kwargs)
+            self.average_momentum, self.old_weights = momentum, []
 
         def get_config(self) -> dict[str, Any]:
             return super().get_config() | {"ema_momentum": self.average_momentum}

@@ -1,5 +1,6 @@
 """A function applied by several processes or threads."""
 
+import contextlib
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context
@@ -10,10 +11,8 @@ import numpy as np
 
 
 def _worker(func: Callable, todo: Any, done: Any, seeds: Any) -> None:
-    try:
+    with contextlib.suppress(queue.Empty):
         np.random.seed(seeds.get(timeout=0.1))  # noqa: NPY002 - what a script draws from
-    except queue.Empty:
-        pass
     while True:
         number, entry = todo.get()
         done.put((number, func(entry)))

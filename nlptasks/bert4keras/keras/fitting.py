@@ -89,7 +89,7 @@ class Training:
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, **options: Any) -> Any:
         """Trains; see Keras. `x` may be a generator of (inputs, targets), whose batches may have any width.
 
-            model.fit(data.forfit(), steps_per_epoch=len(data), epochs=3)
+        model.fit(data.forfit(), steps_per_epoch=len(data), epochs=3)
         """
         options = {name: value for name, value in options.items() if name not in _OLD}
         if is_batches(x):
@@ -242,7 +242,7 @@ def _one(arrays: list[np.ndarray]) -> Any:
 
 
 def _is_data_set(x: Any) -> bool:
-    return type(x).__module__.split(".")[0] in ("tensorflow", "torch") and hasattr(x, "__iter__") or isinstance(
+    return (type(x).__module__.split(".")[0] in ("tensorflow", "torch") and hasattr(x, "__iter__")) or isinstance(
         x, _keras.utils.PyDataset
     )
 

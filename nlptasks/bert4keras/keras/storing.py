@@ -160,7 +160,7 @@ def _is_keras_3(path: str) -> bool:
 def _hdf5_layers(path: str) -> list[tuple[str, list[np.ndarray]]]:
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             layers = [(name, root[name]) for name in _names(root, "layer_names")]
             return [
                 (name, [group[weight][()] for weight in weights])

@@ -3,9 +3,9 @@
 from typing import Any
 
 from nlptasks.bert4keras.backend import (
+    align,
     apply_rotary_position_embeddings,
     attention_normalize,
-    align,
     is_tf_keras,
     recompute_grad,
     sequence_masking,
@@ -36,7 +36,7 @@ from nlptasks.bert4keras.layers.tagging import ConditionalRandomField, MaximumEn
 
 GlobalAveragePooling1D = _keras_layers.GlobalAveragePooling1D
 GlobalMaxPooling1D = _keras_layers.GlobalMaxPooling1D
-OWN = (
+__all__ = [
     "BatchConcat",
     "BatchSplit",
     "Concatenate1D",
@@ -58,13 +58,12 @@ OWN = (
     "RelativePositionEmbeddingT5",
     "ScaleOffset",
     "SinusoidalPositionEmbedding",
-)
+]
+OWN = tuple(__all__)
 """the layer classes of bert4keras"""
 custom_objects: dict[str, Any] = {name: globals()[name] for name in OWN if name != "Layer"}
 
-__all__ = [
-    *OWN,
-    *(name for name in _keras_layers.layer_names() if name not in OWN),
+__all__ += [
     "align",
     "apply_rotary_position_embeddings",
     "attention_normalize",
@@ -75,6 +74,7 @@ __all__ = [
     "sequence_masking",
     "sinusoidal_embeddings",
 ]
+__all__ += [name for name in _keras_layers.layer_names() if name not in OWN]
 
 
 def __getattr__(name: str) -> Any:

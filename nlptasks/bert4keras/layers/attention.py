@@ -173,7 +173,10 @@ class GatedAttentionUnit(Layer):
 
     def get_config(self) -> dict[str, Any]:
         names = ("units", "key_size", "use_bias", "normalization", "self_attention")
-        config: dict[str, Any] = {name: getattr(self, name) for name in (*names, "attention_scale", "attention_dropout")}
+        names += ("attention_scale", "attention_dropout")
+        config: dict[str, Any] = {
+            name: getattr(self, name) for name in (*names, "attention_scale", "attention_dropout")
+        }
         config["activation"] = activations.serialize(self.activation)
         config["kernel_initializer"] = initializers.serialize(self.kernel_initializer)
         return super().get_config() | config

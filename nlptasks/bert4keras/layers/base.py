@@ -34,7 +34,9 @@ def real_shape(shape: Any) -> tuple[int | None, ...]:
     return tuple(shape[0]) if shape and isinstance(shape[0], list | tuple) else tuple(shape)
 
 
-def dense(layer: Any, units: int, input_size: int, activation: Any = None, bias: bool = True, kernel: Any = None) -> Any:
+def dense(
+    layer: Any, units: int, input_size: int, activation: Any = None, bias: bool = True, kernel: Any = None
+) -> Any:
     """A built dense layer inside of another one."""
     made = Dense(
         units,
@@ -181,7 +183,9 @@ class FeedForward(Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.units, self.use_bias = units, use_bias
-        self.activation = [activations.get(act) for act in (activation if isinstance(activation, list) else [activation])]
+        self.activation = [
+            activations.get(act) for act in (activation if isinstance(activation, list) else [activation])
+        ]
         self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, input_shape: Any) -> None:

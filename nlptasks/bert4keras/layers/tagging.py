@@ -161,9 +161,7 @@ class MaximumEntropyMarkovModel(_Tagging):
         length = ops.cast(ops.sum(mask, axis=1), "int32")[:, None]
         position = ops.arange(ops.shape(mask)[1])[None]
         order = ops.where(position < length, length - 1 - position, position)
-        return [
-            ops.take_along_axis(x, order if len(x.shape) == 2 else order[..., None], axis=1) for x in inputs
-        ]
+        return [ops.take_along_axis(x, order if len(x.shape) == 2 else order[..., None], axis=1) for x in inputs]
 
     def _scores(self, y_true: Any, y_pred: Any, go_backwards: bool) -> tuple[Any, Any, Any]:
         counted = ops.cast(real(y_pred), "float32")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nlptasks.bert4keras.backend import get_available_gpus
 from nlptasks.bert4keras.keras.models import Model
 from nlptasks.bert4keras.layers import *  # noqa: F403 - as in bert4keras
 from nlptasks.bert4keras.layers import BatchConcat, BatchSplit
@@ -169,6 +170,7 @@ __all__ = [
     "delete_arguments",
     "extend_with_language_model",
     "extend_with_unified_language_model",
+    "get_available_gpus",
     "insert_arguments",
     "is_string",
     "orthogonally_resize",

@@ -13,15 +13,15 @@ import keras
 import numpy as np
 
 from nlptasks.bert4keras.gelu import chosen_activation
-from nlptasks.bert4keras.keras.layers import Add, Input
+from nlptasks.bert4keras.keras.layers import Add, Input, recalling
 from nlptasks.bert4keras.keras.layers import layer_class as _keras_layer
 from nlptasks.bert4keras.keras.models import Model
-from nlptasks.bert4keras.models.compound import with_compound_tokens
+from nlptasks.bert4keras.keras.storing import weights_of
+from nlptasks.bert4keras.models.compound import average, with_compound_tokens
 from nlptasks.bert4keras.models.parts import Owner
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.core import Transformer as Core
 from nlptasks.core.layers import Dropout as CoreDropout
-from nlptasks.bert4keras.keras.layers import recalling
 from nlptasks.errors import UserError
 from nlptasks.loading import load_weights
 
@@ -252,6 +252,25 @@ class Transformer:
             with_compound_tokens(self.core, checkpoint, self.keep_tokens, self.compound_tokens, options)
         elif load_weights(self.core, checkpoint, keep_tokens=self.keep_tokens, **options):
             logger.warning("%s: has no masked-LM head: fresh weights", checkpoint)
+
+    def load_embeddings(self, embeddings: Any) -> Any:
+        """A table of token vectors, reduced to `keep_tokens` and extended by the compound tokens."""
+        table = np.asarray(embeddings, "float32")
+        table = table if self.keep_tokens is None else table[list(self.keep_tokens)]
+        more = [average(table, item) for item in self.compound_tokens or ()]
+        return np.concatenate([table, more]) if more else table
+
+    def variable_mapping(self) -> dict[str, list[str]]:
+        """The weights of each layer, by the paths of our variables; other files' names are the loader's business."""
+        return {name: [w.path for w in weights_of(layer)] for name, layer in self.layers.items() if weights_of(layer)}
+
+    def load_variable(self, checkpoint: Any, name: str) -> Any:
+        """Not available: a checkpoint is loaded whole."""
+        raise UserError("load_variable is not available: checkpoints are loaded whole, by names of their own.")
+
+    def create_variable(self, name: str, value: Any, dtype: Any = None) -> Any:
+        """Not available; see `save_weights_as_checkpoint`."""
+        raise UserError("create_variable is not available: model.save_weights writes HDF5.")
 
     def save_weights_as_checkpoint(self, filename: Any, mapping: Any = None, dtype: Any = None) -> None:
         """Not available: `nlptasks` writes model directories, which every format can be made of."""

@@ -55,7 +55,11 @@ class BERT(Transformer):
 
     def core_options(self) -> dict[str, Any]:
         """The heads of the Transformer."""
-        return {"with_pool": self.with_pool, "with_nsp": self.with_nsp, "with_mlm": "linear" if self.with_mlm else False}
+        return {
+            "with_pool": self.with_pool,
+            "with_nsp": self.with_nsp,
+            "with_mlm": "linear" if self.with_mlm else False,
+        }
 
     def block_name(self, index: int) -> str:
         """How the layers of a block begin."""

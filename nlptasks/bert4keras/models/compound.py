@@ -25,10 +25,11 @@ def with_compound_tokens(
     for mine, its in zip(model.weights, known.weights, strict=True):
         value = np.asarray(its.value)
         if tuple(mine.shape) != value.shape:
-            value = np.concatenate([value, [_average(value, item) for item in compound]])
+            value = np.concatenate([value, [average(value, item) for item in compound]])
         mine.assign(value)
 
 
-def _average(table: np.ndarray, item: Any) -> np.ndarray:
+def average(table: np.ndarray, item: Any) -> np.ndarray:
+    """The vector of one compound token."""
     ids, weights = item if isinstance(item, tuple) else (item, None)
     return np.average(table[list(ids)], axis=0, weights=weights)

@@ -10,8 +10,8 @@ class _Missing(BERT):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = [c.__name__ for c in type(self).__mro__ if c.__module__ == __name__]
         raise UserError(
-            "{name} is not available in nlptasks.bert4keras: the models here are BERT, RoBERTa, ALBERT, NEZHA, RoFormer "
-            "and ELECTRA.",
+            "{name} is not available in nlptasks.bert4keras: the models here are BERT, RoBERTa, ALBERT, NEZHA, "
+            "RoFormer and ELECTRA.",
             name=names[0],
         )
 
