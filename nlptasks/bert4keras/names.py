@@ -15,7 +15,8 @@ NAMES: dict[str, str] = {
     "Loss MaximumEntropyMarkovModel MultiHeadAttention PositionEmbedding RelativePositionEmbedding "
     "RelativePositionEmbeddingT5 ScaleOffset SinusoidalPositionEmbedding custom_objects integerize_shape",
     "models": "ALBERT ALBERT_Unshared BERT ELECTRA GPT GPT2 GPT2_ML LM_Mask NEZHA RoFormer RoFormerV2 T5 T5_Base "
-    "T5_Decoder T5_Encoder Transformer UniLM_Mask build_transformer_model data_parallel extend_with_language_model "
+    "T5_Decoder T5_Encoder Transformer UniLM_Mask build_transformer_model custom_objects data_parallel "
+    "extend_with_language_model "
     "extend_with_unified_language_model",
     "tokenizers": "SpTokenizer Tokenizer TokenizerBase load_vocab save_vocab",
     "snippets": "AutoRegressiveDecoder DataGenerator ViterbiDecoder WebServing basestring convert_to_str "

@@ -120,3 +120,30 @@ def test_old_files_load_with_layers_of_other_names(tmp_path):
         np.testing.assert_allclose(np.asarray(weight.value), value, rtol=1e-6)
     with pytest.raises(FileNotFoundError, match="no such weights"):
         model.load_weights(tmp_path / "nothing.weights")
+
+
+class Counting(Model):
+    """A class of a script's own, with a training step of its own."""
+
+    steps = 0
+
+    def train_step(self, *args, **kwargs):
+        type(self).steps += 1
+        return super().train_step(*args, **kwargs)
+
+
+@pytest.mark.once
+def test_a_class_of_the_users_may_be_functional_or_not():
+    base = classifier()
+    model = Counting(base.inputs, base.output)
+    assert isinstance(model, Counting)
+    assert model.layers == base.layers
+    model.compile(loss="sparse_categorical_crossentropy", optimizer="sgd")
+    model.fit(batches(), steps_per_epoch=1, verbose=0)
+    assert type(model).steps == 1
+
+    class Written(Model):
+        def call(self, inputs):
+            return inputs * 2
+
+    assert np.asarray(Written()(np.ones((1, 2)))).tolist() == [[2, 2]]

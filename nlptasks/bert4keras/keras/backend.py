@@ -141,11 +141,11 @@ def is_tensor(x: Any) -> bool:
 is_keras_tensor = _keras.backend.is_keras_tensor
 
 
-def reshape(x: Any, *args: Any) -> Any:
-    """`reshape(x, shape)`, or bert4keras' `reshape(x, shape, axis, ...)`: the axis becomes those of the shape."""
+def reshape(tensor: Any, *args: Any) -> Any:
+    """`reshape(tensor, shape)`, or bert4keras' `reshape(tensor, shape, axis, ...)`: the axis becomes those of the shape."""
     if len(args) == 1:
-        return ops.reshape(x, tuple(args[0]))
-    sizes: list[Any] = [[size] for size in ops.shape(x)]
+        return ops.reshape(tensor, tuple(args[0]))
+    sizes: list[Any] = [[size] for size in ops.shape(tensor)]
     for new, axis in zip(args[::2], args[1::2], strict=True):
         whole, new = sizes[axis][0], list(new)
         if -1 in new:
@@ -157,18 +157,18 @@ def reshape(x: Any, *args: Any) -> Any:
     flat = [size for group in sizes for size in group]
     if len([s for s in flat if not isinstance(s, int)]) == 1:
         flat = [s if isinstance(s, int) else -1 for s in flat]
-    return ops.reshape(x, tuple(flat))
+    return ops.reshape(tensor, tuple(flat))
 
 
-def flatten(x: Any, start: int | None = None, end: int | None = None) -> Any:
+def flatten(tensor: Any, start: int | None = None, end: int | None = None) -> Any:
     """The axes from `start` to before `end` as one; all of them unless given."""
-    sizes = list(ops.shape(x))
+    sizes = list(ops.shape(tensor))
     start, end = start or 0, end or len(sizes)
     start = start + len(sizes) if start < 0 else start
     product: Any = 1
     for size in sizes[start:end]:
         product = product * size
-    return ops.reshape(x, (*sizes[:start], product, *sizes[end:]))
+    return ops.reshape(tensor, (*sizes[:start], product, *sizes[end:]))
 
 
 def batch_flatten(x: Any) -> Any:
@@ -224,13 +224,13 @@ def dropout(x: Any, level: float, noise_shape: Any = None, seed: int | None = No
     return _keras.random.dropout(x, level, noise_shape=noise_shape, seed=seed_of(seed))
 
 
-def where(condition: Any, x: Any, y: Any) -> Any:
+def where(cond: Any, x: Any, y: Any) -> Any:
     """With broadcasting, as bert4keras extends it."""
     if dtype_of(x) is None and dtype_of(y) is not None:
         x = ops.cast(x, dtype_of(y))
     elif dtype_of(y) is None and dtype_of(x) is not None:
         y = ops.cast(y, dtype_of(x))
-    return ops.where(ops.cast(condition, "bool"), x, y)
+    return ops.where(ops.cast(cond, "bool"), x, y)
 
 
 def dtype_of(x: Any) -> str | None:

@@ -36,8 +36,12 @@ class Model(Recalling, Training, Storing, _keras.Model):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if cls is Model and (len(args) > 1 or "outputs" in kwargs):
-            return super().__new__(FunctionalModel)
+        functional = len(args) > 1 or "outputs" in kwargs
+        if functional and not issubclass(cls, FunctionalModel):
+            if cls not in _MADE:
+                members = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+                _MADE[cls] = type(cls.__name__, (cls, FunctionalModel), members)
+            return super().__new__(_MADE[cls])
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,6 +49,8 @@ class Model(Recalling, Training, Storing, _keras.Model):
 
 
 _Functional: Any = _functional()
+_MADE: dict[type, type] = {}
+"""a class of models -> its subclass for models that are made of inputs and outputs"""
 
 
 @_keras.saving.register_keras_serializable(__name__)
@@ -67,6 +73,9 @@ class FunctionalModel(Model, _Functional):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         with Phase(training):
             return super().call(inputs, training=training, mask=mask, **kwargs)
+
+
+_MADE[Model] = FunctionalModel
 
 
 @_keras.saving.register_keras_serializable(__name__)
