@@ -20,6 +20,9 @@ class _LastPosition(Layer):
     def call(self, inputs: Any) -> Any:
         return inputs[:, -1]
 
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        return None  # said, so that Keras does not warn of a lost mask
+
 
 class ViterbiDecoder:
     """The best path through scores of tags.

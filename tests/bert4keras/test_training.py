@@ -33,7 +33,7 @@ def classifier():
 class MeanLoss(Loss):
     def compute_loss(self, inputs, mask=None):
         target, found = inputs
-        return K.mean(K.sparse_categorical_crossentropy(target[:, :1], found))
+        return K.mean(K.sparse_categorical_crossentropy(target[:, :1] * 0, found))
 
 
 def test_generators_of_lists_with_changing_widths(tmp_path):

@@ -15,6 +15,9 @@ from typing import Any
 import keras as _keras
 from keras import ops
 
+from nlptasks.bert4keras.keras.losses import binary_crossentropy as binary_crossentropy
+from nlptasks.bert4keras.keras.losses import categorical_crossentropy as categorical_crossentropy
+from nlptasks.bert4keras.keras.losses import sparse_categorical_crossentropy as sparse_categorical_crossentropy
 from nlptasks.bert4keras.keras.values import (
     batch_get_value as batch_get_value,
 )
@@ -142,7 +145,7 @@ is_keras_tensor = _keras.backend.is_keras_tensor
 
 
 def reshape(tensor: Any, *args: Any) -> Any:
-    """`reshape(tensor, shape)`, or bert4keras' `reshape(tensor, shape, axis, ...)`: the axis becomes those of the shape."""
+    """As `reshape(tensor, shape)`, or bert4keras' `reshape(tensor, shape, axis, ...)`: the axis becomes the shape's."""
     if len(args) == 1:
         return ops.reshape(tensor, tuple(args[0]))
     sizes: list[Any] = [[size] for size in ops.shape(tensor)]

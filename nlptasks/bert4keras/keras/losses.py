@@ -9,8 +9,8 @@ from keras import ops
 def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
     """-log of the probability of each target id; one axis less than `output`."""
     target = ops.cast(target, "int32")
-    if len(target.shape) == len(output.shape) and target.shape[-1] == 1:
-        target = target[..., 0]
+    if len(target.shape) == len(output.shape):
+        target = ops.reshape(target, ops.shape(output)[:-1])
     if from_logits:
         logits = output
         chosen = ops.take_along_axis(logits, target[..., None], axis=-1)[..., 0]

@@ -246,6 +246,9 @@ class MaskLayer(Layer):
     def call(self, inputs: Any) -> Any:
         return unilm_mask(inputs) if self.kind == "unilm" else causal_mask(inputs)
 
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        return None
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config() | {"kind": self.kind}
         return {name: value for name, value in config.items() if name != "autocast"}
@@ -257,3 +260,6 @@ class FirstPosition(Layer):
 
     def call(self, inputs: Any) -> Any:
         return inputs[:, 0]
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        return None  # said, so that Keras does not warn of a lost mask
