@@ -3,6 +3,7 @@
 import importlib
 import importlib.abc
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ MODULES = ("backend", "layers", "models", "tokenizers", "snippets", "optimizers"
 _KERAS = ("backend", "initializers", "layers", "models", "optimizers", "utils")
 _REST = ("activations", "applications", "callbacks", "constraints", "datasets", "losses", "metrics", "regularizers")
 WORKER = "nlptasks.bert4keras.worker"
+SCRIPT = "NLPTASKS_BERT4KERAS_SCRIPT"
+"""the environment variable that tells a process which script started it"""
 
 
 def install() -> None:
@@ -55,7 +58,8 @@ def run(script: str, arguments: Sequence[str] = ()) -> None:
     sys.path[0] = str(Path(script).resolve().parent)
     main = ModuleType("__main__")
     main.__file__ = script
-    # a process started anew imports this in place of the script, and reads its path in sys.argv
+    # a process started anew imports this in place of the script
+    os.environ[SCRIPT] = str(Path(script).resolve())
     main.__spec__ = importlib.util.find_spec(WORKER)
     sys.modules["__main__"] = main
     Script(script).exec_module(main)
