@@ -230,11 +230,24 @@ def pictures(root: Path) -> None:
             cv2.imwrite(str(path), rng.integers(0, 255, (40, 60, 3)).astype("uint8"))
 
 
+def image_model(root: Path) -> None:
+    """MobileNetV2's weights where Keras keeps what it has downloaded, random."""
+    import keras
+
+    from nlptasks.bert4keras.keras.models import Model
+
+    path = root / ".keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = keras.applications.MobileNetV2(include_top=False, pooling="avg", weights=None)
+    Model(plain.inputs, plain.outputs).save_weights(path)
+
+
 if __name__ == "__main__":
     random.seed(7)
     target = Path(sys.argv[1])
     models(target)
     data(target, target / "examples")
+    image_model(target)
     try:
         sentence_pieces(target)
     except ImportError:
