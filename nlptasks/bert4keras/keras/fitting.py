@@ -6,6 +6,7 @@ from typing import Any
 import keras as _keras
 import numpy as np
 
+from nlptasks.bert4keras.keras.phases import compiled_call
 from nlptasks.errors import UserError
 
 _OLD = ("max_queue_size", "workers", "use_multiprocessing", "max_q_size", "pickle_safe")
@@ -219,8 +220,11 @@ class Training:
         return self._predict_arrays(arrays_of(self, x))
 
     def _predict_arrays(self, arrays: list[np.ndarray]) -> Any:
-        found = super().predict_on_batch(_one(arrays))  # type: ignore[misc]
-        return _writable(found)
+        if not hasattr(self, "_program"):
+            self._program = compiled_call(self)
+        if self._program is None:
+            return _writable(super().predict_on_batch(_one(arrays)))  # type: ignore[misc]
+        return _writable(self._program(_one(arrays)))
 
 
 def _writable(found: Any) -> Any:

@@ -29,6 +29,15 @@ def training_now() -> bool:
     return _TRAINING[-1] if _TRAINING else False
 
 
+def compiled_call(model: Any) -> Any:
+    """The model's outputs as a compiled program for all shapes (TensorFlow); None on another backend."""
+    if _keras.config.backend() != "tensorflow" or getattr(model, "run_eagerly", False):
+        return None
+    import tensorflow as tf
+
+    return tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True, autograph=False)
+
+
 def graph_gradients(loss: Any, variables: Any) -> list[Any]:
     """`tf.gradients`; see `backend.gradients`.
 
