@@ -1,12 +1,11 @@
 """How commands show what a model found: JSON lines in a file, and a table of precision, recall and F1."""
 
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlptasks.console import say
+from nlptasks.console import say, width
 from nlptasks.files import write_text
 
 READY = "{output}: ready for {verbs}"
@@ -24,21 +23,16 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     say(f"{path}: {len(rows)} texts")
 
 
-def width_of(text: str) -> int:
-    """How many columns of a terminal a text takes: two for a Chinese character, none for a combining mark."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def padded(text: str, width: int) -> str:
+def padded(text: str, columns: int) -> str:
     """A text with spaces behind it, so that it takes at least so many columns of a terminal."""
-    return text + " " * (width - width_of(text))
+    return text + " " * (columns - width(text))
 
 
 def f1_table(head: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The lines of a table of `support`, `precision`, `recall` and `f1`, one line for each name; `head` is above the
     names.
     """
-    first = max(24, *(2 + width_of(name) for name in (head, *scores)))
+    first = max(24, *(2 + width(name) for name in (head, *scores)))
     lines = [f"{padded(head, first)}{'support':>10}{'precision':>12}{'recall':>10}{'f1':>10}"]
     for name, one in scores.items():
         numbers = f"{one['support']:>10}{one['precision']:>12.2f}{one['recall']:>10.2f}{one['f1']:>10.2f}"

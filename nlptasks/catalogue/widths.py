@@ -7,8 +7,11 @@ _PIECES = re.compile(r"[（「“《]*(?:[!-~]+|[^\s（「“《])[，。；：�
 
 
 def width(text: str) -> int:
-    """The number of columns that a text takes."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    """The number of columns that a text takes: two for a Chinese character, none for a combining mark."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
 
 
 def wrapped(text: str, columns: int, indent: str = "") -> list[str]:

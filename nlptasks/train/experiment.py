@@ -158,7 +158,7 @@ class Experiment:
         options: Any = self.options
         values = {"rate": self.learning_rate or options.learning_rate, "schedule": schedule_in_words(options)}
         values |= {"epochs": self.epochs, "start": options.start}
-        shown = " and ".join(f"{{field:{name}}}" for name in options.left_out)
+        shown = ", ".join(f"{{field:{name}}}" for name in options.left_out)
         progress.say(PLAN_LEFT_OUT if shown else PLAN, **values, left_out=rendered(shown, {}))
 
     def _cure(self) -> tuple[str, dict[str, object]]:

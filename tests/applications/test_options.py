@@ -92,11 +92,12 @@ def test_few_examples_are_read_more_often_unless_the_user_says_how_often(example
 
 @pytest.mark.once
 def test_what_is_left_out_stands_in_the_record_and_a_run_goes_on_with_it(mini, tmp_path):
-    options = ClassifierOptions(output=tmp_path)
+    options = ClassifierOptions(output=tmp_path / "run")
     open_run(options, 320)
     write_record(options)
-    assert (read_options(tmp_path)["learning_rate"], read_options(tmp_path)["epochs"]) == (1e-4, 10)
-    again = ClassifierOptions(output=tmp_path, resume=True)
+    record = read_options(tmp_path / "run")
+    assert (record["learning_rate"], record["epochs"]) == (1e-4, 10)
+    again = ClassifierOptions(output=tmp_path / "run", resume=True)
     open_run(again, 9000)
     assert (again.learning_rate, again.epochs) == (1e-4, 10)
 

@@ -145,7 +145,7 @@ def test_other_options_are_refused_even_before_the_first_state(files, tmp_path, 
     older = {"max_length" if name == "seq_length" else name: value for name, value in record.items()}
     del older["patience"]
     (output / "options.json").write_text(json.dumps(older), encoding="utf-8")  # as version 0.1 wrote it
-    assert call(script, *train_arguments(files, output, "--resume", "--epochs", "4")).status == 2
+    assert call(script, *train_arguments(files, output, "--resume", "--epochs", "2")).status == 2
     assert call(script, *train_arguments(files, output, "--resume")).status == 130  # it goes on
     assert json.loads((output / "options.json").read_text(encoding="utf-8")) == older
 

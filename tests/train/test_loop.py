@@ -14,10 +14,11 @@ from nlptasks.errors import UserError
 from nlptasks.train.experiment import Experiment
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.loop import CURVE, LOG, STATE
-from nlptasks.train.optimizers import WarmupLinearDecay
+from nlptasks.train.optimizers import WarmupLinearDecay, make_adam
 from nlptasks.train.options import TransformerTraining
 from nlptasks.train.record import OPTIONS, SCORES, jsonable, open_run, write_options
 from nlptasks.train.run import start_run
+from nlptasks.train.state import Progress, load_state, save_state
 from tests.commands.scripts import without_steps
 
 V, B, T, BATCHES, EPOCHS = 31, 4, 7, 5, 3
@@ -202,31 +203,53 @@ def test_a_finished_run_with_a_constant_rate_goes_on_as_one_run_of_more_epochs(t
         extend(tmp_path / "parts", 4, seed=2)
 
 
-def test_a_rate_that_fell_to_0_needs_a_schedule_for_more_epochs(tmp_path):
+@pytest.mark.once
+def test_a_rate_that_fell_to_0_needs_a_schedule_for_more_epochs(tmp_path, monkeypatch):
+    without_steps(monkeypatch)
     falling = {"decay": True, "warmup_share": 0.2}
     extend(tmp_path, 1, **falling)
     with pytest.raises(
         UserError, match=r"the learning rate fell to 0 over the 1 epochs.*: give learning_rate, and decay"
     ):
-        open_run(
-            TransformerTraining(output=tmp_path, resume=True, epochs=3, learning_rate=2e-5, **falling, clip_norm=1)
-        )
+        extend(tmp_path, 3, learning_rate=2e-5, **falling)  # as if it were left out
     experiment, history, _ = extend(tmp_path, 3, learning_rate=0.02, **falling)
     assert len(history) == 3
     schedule = experiment.optimizer._learning_rate
     assert (schedule.first_step, schedule.total_steps, schedule.peak) == (BATCHES, 2 * BATCHES, 0.02)
     assert float(schedule(BATCHES + 1)) == pytest.approx(0.02)
     assert float(schedule(3 * BATCHES)) == 0.0
-    assert int(experiment.optimizer.iterations) == 3 * BATCHES
     first = {"epochs": 1, "learning_rate": 0.01, "warmup_share": 0.2, "decay": True}
     assert json.loads((tmp_path / OPTIONS).read_text())["continued"] == [first]
-    constant, history, _ = extend(tmp_path, 4, learning_rate=0.005)  # the state holds no rate, the optimizer does
+    constant, history, _ = extend(tmp_path, 4, learning_rate=0.005)
     assert float(constant.optimizer.learning_rate) == pytest.approx(0.005)
-    assert (len(history), int(constant.optimizer.iterations)) == (4, 4 * BATCHES)
-    extend(tmp_path, 4, learning_rate=0.005)  # it is finished, and stays so
-    falling_again, _, _ = extend(tmp_path, 5, learning_rate=0.005, decay=True)  # the state holds a rate
-    assert int(falling_again.optimizer.iterations) == 5 * BATCHES
+    assert len(history) == 4
+    assert extend(tmp_path, 4, learning_rate=0.005)[1] == history  # it is finished, and stays so
+    extend(tmp_path, 5, learning_rate=0.005, decay=True)
     assert [part["epochs"] for part in json.loads((tmp_path / OPTIONS).read_text())["continued"]] == [1, 3, 4]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("saved", "now"), [(False, False), (False, True), (True, False), (True, True)])
+def test_the_state_of_an_optimizer_is_found_under_another_schedule(tmp_path, saved, now, rng):
+    def made(rate, decay):
+        model = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(3)])
+        model.build((None, 5))
+        optimizer = make_adam(rate, 10, decay=decay)
+        optimizer.build(model.trainable_variables)
+        return model, optimizer
+
+    model, optimizer = made(0.1, saved)
+    optimizer.iterations.assign(7)
+    for moment in optimizer._momentums + optimizer._velocities:
+        moment.assign(rng.normal(size=moment.shape))
+    save_state(tmp_path / STATE, model, optimizer, Progress(epoch=2))
+    again, other = made(0.2, now)
+    assert load_state(tmp_path / STATE, again, other).epoch == 2
+    assert int(other.iterations) == 7
+    former, found = ([np.asarray(v.value) for v in one._momentums + one._velocities] for one in (optimizer, other))
+    assert all((a == b).all() for a, b in zip(former, found, strict=True))
+    if not now:
+        assert float(other.learning_rate) == pytest.approx(0.2)  # the options say it
 
 
 @pytest.mark.once
