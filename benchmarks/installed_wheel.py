@@ -92,6 +92,9 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
     ("classification predict --model classifier --texts 沈月说很好 --json", last_json),
     ("classification train --train labeled.jsonl --valid labeled.jsonl --output adapted --epochs 1", nothing),
     ("fill 今天天气[MASK]好 --json", last_json),
+    ("checkpoint show mini --json", last_json),
+    ("checkpoint layers mini --count 3 --output three", nothing),
+    ("fill 今天天气[MASK]好 --model three --json", last_json),
     (f"labeling train --train entities.jsonl --valid entities.jsonl --output labeler {TINY}", nothing),
     ("labeling evaluate --model labeler --data entities.jsonl --json", last_json),
     ("labeling predict --model labeler --texts 沈月来了 --json", last_json),
@@ -125,6 +128,7 @@ LIGHT: list[tuple[str, Callable[[str], object]]] = [
     ("similarity evaluate --data groups.tsv --hybrid --baselines --json", last_json),
     ("similarity index --corpus sentences.txt --output index", nothing),
     ("similarity search --index index --query 沈月怎么走 --hybrid --json", last_json),
+    ("similarity index --index index --format npy --output vectors", nothing),
     ("reading prepare --webqa questions.jsonl --sogouqa questions.jsonl --output mixed", nothing),
     PRETRAINING[0],
 ]
