@@ -61,12 +61,16 @@ def weight_files(path: Path) -> list[Path]:
         return [path / WEIGHTS]
     if (path / SHARDS).is_file():
         shards = read_json_object(path / SHARDS).get("weight_map")
-        if not (isinstance(shards, dict) and shards and all(isinstance(name, str) for name in shards.values())):
+        if not (isinstance(shards, dict) and shards and all(_is_file_name(name) for name in shards.values())):
             raise ValueError(f"{path / SHARDS}: names no file of weights (weight_map); copy it again.")
         return [path / name for name in sorted(set(shards.values()))]
     if (path / BIN).is_file():
         return [path / BIN]
     raise FileNotFoundError(f"{path}: no {WEIGHTS} in this directory.")
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
 
 
 def save_directory(

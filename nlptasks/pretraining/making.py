@@ -18,7 +18,7 @@ from nlptasks.errors import UserError
 from nlptasks.files import PathLike, open_text, read_json_object, write_text
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
 from nlptasks.pretraining.packing import COUNTS, SHORTEST_ROW, Packer, too_short
-from nlptasks.pretraining.shards import FORMAT_VERSION, META_FILE, vocab_fingerprint, write_meta, write_shard
+from nlptasks.pretraining.shards import FORMAT_VERSION, META_FILE, read_meta, vocab_fingerprint, write_meta, write_shard
 from nlptasks.pretraining.words import SEGMENTERS, make_word_cutter
 from nlptasks.text import TextTokenizer, Tokenizer
 from nlptasks.text import open_tokenizer as open_any
@@ -246,12 +246,12 @@ class ShardMaker:
         """The entries, by number, of the shards that are noted as finished and are there in full size."""
         noted: dict[str, dict[str, Any]] = {}
         if (self.directory / META_FILE).is_file():
-            noted = {entry["name"]: entry for entry in read_json_object(self.directory / META_FILE)["shards"]}
+            noted = {entry["name"]: entry for entry in read_meta(self.directory)["shards"]}
         found = {}
         for number in range(len(self.units)):
             path, part = self._shard_path(number), self._part_path(number)
             entry = noted.get(path.name) or (read_json_object(part) if part.is_file() else None)
-            if entry and path.is_file() and path.stat().st_size == entry["bytes"]:
+            if entry and path.is_file() and path.stat().st_size == entry.get("bytes"):
                 found[number] = entry
         return found
 

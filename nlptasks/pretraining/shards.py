@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nlptasks.errors import UserError
 from nlptasks.files import PathLike, atomic_path, read_json_object, write_text
 from nlptasks.text import TextTokenizer, load_vocab, open_tokenizer
 
@@ -136,7 +137,30 @@ def read_meta(directory: PathLike) -> dict[str, Any]:
             f"{path}: expected shards of format version {FORMAT_VERSION}. Received: {meta.get('format_version')!r}; "
             f"make them again with `nlptasks pretraining shards`."
         )
+    if not _is_whole(meta):
+        raise UserError(
+            "{path}: damaged, for a setting or a shard is missing in it; make the shards again with `nlptasks "
+            "pretraining shards --overwrite`.",
+            path=path,
+        )
     return meta
+
+
+def _is_whole(meta: Mapping[str, Any]) -> bool:
+    try:
+        numbers = [
+            meta["seq_length"],
+            meta["vocab_size"],
+            *(shard[n] for shard in meta["shards"] for n in ("rows", "bytes")),
+        ]
+        names = [shard["name"] for shard in meta["shards"]]
+        return (
+            isinstance(meta["options"]["isolate_documents"], bool)
+            and all(type(number) is int for number in numbers)
+            and all(isinstance(name, str) and Path(name).name == name for name in names)
+        )
+    except (KeyError, TypeError):
+        return False
 
 
 class ShardSet:

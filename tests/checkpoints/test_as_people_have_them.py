@@ -180,7 +180,17 @@ def test_a_run_can_name_what_else_to_skip(folder):
     make_transformer(EncoderTraining(**options, skip_weights=("tagger.",)), tokenizer, 19)
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"weight_map": {"a": 1}}', '{"weight_map": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"weight_map": {"a": 1}}',
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": "../b"}}',
+        '{"weight_map": {"a": ""}}',
+    ],
+)
 def test_a_damaged_index_of_shards_gets_one_line_with_its_path(text, folder):
     (folder / "model.safetensors").unlink()
     index = folder / "model.safetensors.index.json"

@@ -249,3 +249,12 @@ def test_a_shard_whose_records_fail_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="broken"):
         write_shard(tmp_path / "a.arrayrecord", records())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"shards": 1}, {"shards": [{"name": "a", "rows": 1}]}, {"shards": [], "options": {}}]
+)
+def test_a_damaged_index_of_shards_gets_one_line_with_its_path(value, tmp_path):
+    (tmp_path / META_FILE).write_text(json.dumps({"format_version": FORMAT_VERSION} | value), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"meta\.json: damaged, for a setting or a shard is missing in it; make"):
+        ShardSet(tmp_path)
