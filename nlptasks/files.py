@@ -30,13 +30,16 @@ def _open_bytes(path: PathLike) -> BinaryIO:
     if os.path.isdir(path):
         raise ValueError(f"{path}: expected a file. Received: a folder; name a file inside it.")
     try:
-        with open(path, "rb") as file:
-            magic = file.read(len(GZIP_MAGIC))
+        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such file (working folder {os.getcwd()}); check the spelling of the path."
         ) from None
-    return cast(BinaryIO, gzip.open(path, "rb")) if magic == GZIP_MAGIC else open(path, "rb")
+    if not file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
+        return file
+    packed = gzip.GzipFile(fileobj=file)
+    packed.myfileobj = file  # what it closes with itself, as if it had opened the file
+    return cast(BinaryIO, packed)
 
 
 def _encoding_error(path: PathLike, encoding: str, own: bool) -> ValueError | None:

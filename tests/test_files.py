@@ -26,6 +26,16 @@ def test_plain_gzip_and_byte_order_mark_read_the_same_whatever_the_name(tmp_path
             assert file.read().encode() == data
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no names for open files")
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_pipe_that_has_a_name_is_read_once(compress):
+    reading, writing = os.pipe()
+    os.write(writing, compress("第一行\n".encode()))
+    os.close(writing)
+    assert list(read_lines(f"/dev/fd/{reading}")) == [(1, "第一行")]
+    os.close(reading)
+
+
 def test_missing_file_and_folder_are_named(tmp_path):
     with (
         pytest.raises(FileNotFoundError, match=r"none\.txt: no such file .*check the spelling"),
