@@ -346,7 +346,7 @@ def unnamed_encodings(path: Path | str, source: str) -> list[str]:
                 found = "t" in (mode or (given[1:2] or ["rb"])[0] or "t")
             elif name == "open":  # a path's, or another method of that name
                 mode = mode or (given[:1] or ["r"])[0]
-                found = isinstance(mode, str) and set(mode) <= set("rwaxbt+") and "b" not in mode
+                found = owner != "self" and isinstance(mode, str) and set(mode) <= set("rwaxbt+") and "b" not in mode
             elif name in ("read_text", "write_text") and owner is not None:
                 found = len(node.args) < (2 if name == "write_text" else 1)
             elif name == "TextIOWrapper":

@@ -244,23 +244,15 @@ def test_an_encoding_that_does_not_contain_ascii_is_refused(name, capsys):
     assert f"Received: '{name}'" in err
 
 
+READ_FROM = {"train", "data", "gold", "corpus", "queries", "input", "webqa", "files", "passages", "texts"}
+
+
 def test_every_command_that_reads_text_has_the_option():
     without = {("pretraining", "train"), ("pretraining", "topology")}  # they read shards
     for word, verbs in command_line._all_commands().items():
         for verb, command in verbs.items() if isinstance(verbs, dict) else [("", verbs)]:
             names = {field.name for field in dataclasses.fields(command)}
-            reads = names & {
-                "train",
-                "data",
-                "gold",
-                "corpus",
-                "queries",
-                "input",
-                "webqa",
-                "files",
-                "texts",
-                "passages",
-            }
+            reads = names & READ_FROM
             assert ("encoding" in names) == (bool(reads) and (word, verb) not in without), (word, verb)
 
 

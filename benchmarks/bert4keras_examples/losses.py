@@ -60,7 +60,7 @@ def compare():
     for recipe in RECIPES:
         found = []
         for role in ("reference", "ours"):
-            with open(f"{FOLDER}/{recipe}.{role}.json") as file:
+            with open(f"{FOLDER}/{recipe}.{role}.json", encoding="utf-8") as file:
                 found.append(json.load(file))
         theirs, ours = (np.array(each["losses"]) for each in found)
         apart = (np.abs(ours - theirs) / np.maximum(1, theirs)).max()
@@ -136,7 +136,7 @@ def build(recipe, config):
 
 
 os.makedirs(FOLDER, exist_ok=True)
-with open(f"{FOLDER}/config.json", "w") as file:
+with open(f"{FOLDER}/config.json", "w", encoding="utf-8") as file:
     json.dump(CONFIG, file)
 for recipe in RECIPES:
     model = build(recipe, f"{FOLDER}/config.json")
@@ -151,6 +151,6 @@ for recipe in RECIPES:
         seconds.append(time.perf_counter() - start)
         losses.append(float(np.ravel(found)[0]))
     result = {"losses": losses, "ms": 1000 * float(np.median(seconds[20:]))}
-    with open(f"{FOLDER}/{recipe}.{ROLE}.json", "w") as file:
+    with open(f"{FOLDER}/{recipe}.{ROLE}.json", "w", encoding="utf-8") as file:
         json.dump(result, file)
     print(recipe, losses[0], losses[-1], flush=True)

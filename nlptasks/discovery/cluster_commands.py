@@ -26,13 +26,13 @@ from nlptasks.errors import UserError
 from nlptasks.files import write_text
 from nlptasks.opening import load
 from nlptasks.text import read_texts
-from nlptasks.train.options import Options, require_at_least
+from nlptasks.train.options import Options, TextFiles, require_at_least
 
 TSV, SUMMARY, PAGE = "communities.tsv", "communities.json", "communities.html"
 
 
 @dataclass(kw_only=True)
-class Cluster(Options):
+class Cluster(Options, TextFiles):
     """Find communities of similar sentences: their number is not given, it follows from the text.
 
     Each sentence is joined to its nearest ones, and Infomap finds the groups in which a random walk on that graph stays

@@ -204,7 +204,7 @@ def read_word2vec(path: Path) -> tuple[list[str], np.ndarray]:
         UserError: a line that does not fit.
     """
     names: list[str] = []
-    with open_text(path) as file:
+    with open_text(path, own=True) as file:
         count, size = _header(path, file.readline())
         vectors = np.empty((count, size), "float32")
         for number, line in enumerate(file):

@@ -11,11 +11,11 @@ from nlptasks.discovery.templates import Template, TemplateRules, find_templates
 from nlptasks.files import write_text
 from nlptasks.opening import load
 from nlptasks.text import read_texts
-from nlptasks.train.options import require_at_least
+from nlptasks.train.options import TextFiles, require_at_least
 
 
 @dataclass(kw_only=True)
-class Templates(TemplateRules):
+class Templates(TemplateRules, TextFiles):
     """Find the templates of sentences: fixed words in order, with slots (*) between them, and what fills the slots."""
 
     input: Path

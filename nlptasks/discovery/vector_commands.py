@@ -24,14 +24,14 @@ from nlptasks.errors import UserError
 from nlptasks.files import atomic_path, require_writable, write_text
 from nlptasks.opening import load
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
-from nlptasks.train.options import Options, require_at_least, require_one_of
+from nlptasks.train.options import Options, TextFiles, require_at_least, require_one_of
 
 JOSE, SPACES = "jose", "spaces"
 WORDS, DOCUMENTS = "words.txt", "documents.npy"
 
 
 @dataclass(kw_only=True)
-class TrainVectors(SphericalOptions):
+class TrainVectors(SphericalOptions, TextFiles):
     """Learn vectors of words and documents on the unit sphere (JoSE).
 
     A document is a line of a text file, or a JSON line.
@@ -60,7 +60,7 @@ class TrainVectors(SphericalOptions):
     def run(self) -> None:
         """Cuts, trains, writes."""
         units = plan_units(find_files(self.input), UNIT_BYTES)
-        form = CorpusFormat(format=self.format, field=self.field)
+        form = CorpusFormat(format=self.format, field=self.field, encoding=self.encoding)
         for name in (WORDS, DOCUMENTS):
             require_writable(self.output / name)
         cut = load(self.segmenter, Segmenter).segment if self.segmenter != SPACES else _split

@@ -24,7 +24,7 @@ from nlptasks.errors import UserError
 from nlptasks.files import read_lines
 from nlptasks.surgery.options import FORMS, even_layers
 from nlptasks.text import TextTokenizer, Tokenizer, open_tokenizer, read_texts
-from nlptasks.train.options import OnKeras, Options, require_at_least, require_one_of
+from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least, require_one_of
 from nlptasks.train.record import require_new_folder
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Convert(IntoFolder):
 
 
 @dataclass(kw_only=True)
-class Vocabulary(IntoFolder):
+class Vocabulary(IntoFolder, TextFiles):
     """Leave tokens out, add some, or move to the vocabulary of another tokenizer.
 
     A new token has the mean of the rows of the pieces that it was cut into.
