@@ -10,7 +10,7 @@ import numpy as np
 
 from nlptasks.applications.segmentation.dictionary import NEVER
 from nlptasks.applications.segmentation.matches import Matches, in_units
-from nlptasks.applications.segmentation.viterbi import B, E, S
+from nlptasks.applications.segmentation.viterbi import E, S
 from nlptasks.text.units import Units
 
 WHOLE = 1e5
@@ -81,7 +81,5 @@ def keep_whole(scores: np.ndarray, terms: Matches, units: Units, words: Matches 
         starts, ends = starts[kept], ends[kept]
     inner = ends - starts - 1
     at = np.arange(inner.sum()) + np.repeat(starts - np.cumsum(inner) + inner, inner)  # all units but the last of each
-    scores[at, S] -= WHOLE
+    scores[at, S] -= WHOLE  # none of them ends a word, so that none behind them begins one
     scores[at, E] -= WHOLE
-    scores[at + 1, S] -= WHOLE
-    scores[at + 1, B] -= WHOLE
