@@ -1,11 +1,13 @@
 """Turns lines of UTF-8 into segmented lines, as `nlptasks segment` writes them."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice, pairwise
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -99,7 +101,8 @@ def write_all(
                 if isinstance(block, Exception):
                     failure = block
                     break
-                waiting.append(pool.submit(_work, block))
+                with _workers_deaf_to_ctrl_c():
+                    waiting.append(pool.submit(_work, block))
                 if len(waiting) > 2 * processes:
                     yield waiting.pop(0).result()
             while waiting:
@@ -108,6 +111,19 @@ def write_all(
             pool.shutdown(wait=False, cancel_futures=True)
         if failure is not None:
             raise failure
+
+
+@contextlib.contextmanager
+def _workers_deaf_to_ctrl_c() -> Iterator[None]:
+    """A process that starts in this block ignores Ctrl-C, which is for the one that reads."""
+    if current_thread() is not main_thread():  # only the main one may say so
+        yield
+        return
+    former = signal(SIGINT, SIG_IGN)
+    try:
+        yield
+    finally:
+        signal(SIGINT, former)
 
 
 def _as_they_come(blocks: Iterable[bytes | Exception]) -> Iterator[bytes]:
