@@ -38,7 +38,7 @@ def _open_bytes(path: PathLike) -> BinaryIO:
     if not file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
         return file
     packed = gzip.GzipFile(fileobj=file)
-    packed.myfileobj = file  # what it closes with itself, as if it had opened the file
+    packed.myfileobj = cast(io.FileIO, file)  # what it closes with itself, as if it had opened the file
     return cast(BinaryIO, packed)
 
 
