@@ -30,7 +30,7 @@ from record import surroundings
 ROOT = Path(__file__).parent.parent
 CORPORA = {"cnc": "cnc_train.txt", "sxu": "sxu_train.txt", "weibo": "nlpcc2016_weibo_train.txt"}
 FREQUENCIES = (5, 10, 20, 50, 100)
-MULTIPLIERS = (1.5, 2.0, 3.0, 6.0)
+MULTIPLIERS = (2.0, 6.0, 20.0, 100.0)
 GIVE_UP = 600
 PARTS = {
     "words": "Words against the lexicons of annotated text",
