@@ -2,8 +2,8 @@
 
     NLPTASKS_DATA=... python benchmarks/unsupervised.py --peers PYTHON --output benchmarks/unsupervised.md
 
-PYTHON is the interpreter of an environment with `nlp-zero==0.1.6`, `new-words-detection==1.0.4` and scikit-learn;
-without it, they are left out. Communities take `infomap` beside nlptasks.
+PYTHON is the interpreter of an environment with `nlp-zero==0.1.6`, `new-words-detection==1.0.4`, gensim and
+scikit-learn; without it, they are left out. Communities take `infomap` beside nlptasks.
 
 The lexicon of a corpus is the set of words of two characters and more in its annotation, of ideographs, letters and
 digits; the text is read without the spaces. All finders drop what occurs less than five times, the peers by a
@@ -36,6 +36,7 @@ PARTS = {
     "words": "Words against the lexicons of annotated text",
     "speed": "Speed on one core",
     "surprise": "Kolmogorov distance of the p-values of 100,000 random pairs from uniform ones",
+    "vectors": "Classes of news titles by nearest neighbors",
     "communities": "Communities of sentences",
     "segmenter": "Segmenting gsdsimp_dev with the words of Wikipedia text",
 }
@@ -306,6 +307,78 @@ def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
     )
 
 
+SKIP_GRAM = """
+import sys
+import numpy as np
+from gensim.models import Word2Vec
+
+lines = [line.split() for line in open(sys.argv[1], encoding="utf-8").read().splitlines()]
+size, window, epochs = map(int, sys.argv[3:6])
+model = Word2Vec(lines, sg=1, vector_size=size, window=window, epochs=epochs, min_count=5, workers=1, seed=1)
+means = [np.mean([model.wv[word] for word in words if word in model.wv] or [np.zeros(size)], axis=0) for words in lines]
+np.save(sys.argv[2], np.array(means, "float32"))
+"""
+
+
+def vectors(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
+    """Classes of titles by their five nearest neighbors, of the other half: JoSE, skip-gram, TF-IDF."""
+    import numpy as np
+
+    import nlptasks
+    from nlptasks.discovery.cutting import cut_documents
+    from nlptasks.discovery.spherical import SphericalOptions, SphericalTrainer
+
+    path = folder / "classification" / "thucnews_titles_dev.tsv"
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    labels = np.array([int(row[1]) for row in rows])
+    cut = nlptasks.load("segmenter").segment([row[0] for row in rows])
+    text = [[word for word in words if any(map(str.isalnum, word))] for words in cut]
+    options = SphericalOptions()
+    tokens, names, counts = cut_documents([" ".join(words) for words in text], _split, work, options.min_count)
+    start = time.process_time()
+    found = np.empty((len(rows), options.vector_size), "float32")
+    trainer = SphericalTrainer(counts, found, options)
+    trainer.train(tokens)
+    seconds = time.process_time() - start
+    of = np.repeat(np.arange(len(rows)), np.diff(tokens.starts))
+    means = np.zeros_like(found)
+    np.add.at(means, of, trainer.words[tokens.ids])
+    table = np.zeros((len(rows), len(names)), "float32")
+    np.add.at(table, (of, tokens.ids), 1)
+    table *= np.log(len(rows) / (table > 0).sum(axis=0))
+    ways = {"JoSE, documents": found, "JoSE, mean of words": means, "TF-IDF": table}
+    if peers:
+        (work / "titles.txt").write_text("".join(" ".join(words) + "\n" for words in text), encoding="utf-8")
+        settings = [str(each) for each in (options.vector_size, options.window, options.epochs)]
+        command = [peers, "-c", SKIP_GRAM, work / "titles.txt", work / "means.npy", *settings]
+        subprocess.run(command, check=True, capture_output=True)
+        ways["skip-gram (gensim), mean of words"] = np.load(work / "means.npy")
+    yield f"{len(rows):,} titles, {len(names):,} words, {options.epochs} epochs, window {options.window}."
+    yield f"JoSE: {seconds:.0f} s."
+    yield ""
+    yield "| vectors | accuracy % |"
+    yield "|---|---|"
+    for name, values in ways.items():
+        yield f"| {name} | {100 * _by_neighbors(values, labels):.1f} |"
+
+
+def _split(texts: list[str]) -> list[list[str]]:
+    return [text.split() for text in texts]
+
+
+def _by_neighbors(vectors, labels) -> float:
+    """The share of odd rows whose class is that of most of their five nearest even rows, by cosine."""
+    import numpy as np
+
+    rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    cosines = rows[1::2] @ rows[::2].T
+    nearest = np.argpartition(-cosines, 5, axis=1)[:, :5]
+    votes = np.zeros((len(nearest), labels.max() + 1))
+    for column in nearest.T:
+        votes[np.arange(len(nearest)), labels[::2][column]] += cosines[np.arange(len(nearest)), column]
+    return float((votes.argmax(axis=1) == labels[1::2]).mean())
+
+
 def main() -> None:
     """Measures, prints, and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -322,6 +395,7 @@ def main() -> None:
             "words": lambda: quality(folder, work, options.peers),
             "speed": lambda: speed(folder, work, options.peers, options.rounds),
             "surprise": lambda: surprise(folder),
+            "vectors": lambda: vectors(folder, work, options.peers),
             "communities": lambda: communities(folder, work, options.peers),
             "segmenter": lambda: segmenter(folder, work),
         }
