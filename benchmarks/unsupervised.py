@@ -8,7 +8,7 @@ scikit-learn; without it, they are left out. Communities take `infomap` beside n
 The lexicon of a corpus is the set of words of two characters and more in its annotation, of ideographs, letters and
 digits; the text is read without the spaces. All finders drop what occurs less than five times, the peers by a
 probability of 5 / the number of characters. Precision is of the words found so often, recall of the lexicon's words
-that occur so often, found however often. Seconds are of processor time, the imports of all included, the best of
+that occur so often, found five times or more. Seconds are of processor time, the imports of all included, the best of
 --rounds. A peer that needs more than ten minutes is given up.
 """
 
@@ -112,7 +112,7 @@ def lexicon_of(path: Path) -> Counter[str]:
 
 def scores(found: dict[str, int], gold: Counter[str], frequency: int) -> str:
     """Of the words found so often: number and precision. Of the lexicon's words that occur so often: recall."""
-    words = {word: n for word, n in found.items() if len(word) > 1 and not word.isdigit()}
+    words = {word: n for word, n in found.items() if n >= FREQUENCIES[0] and len(word) > 1 and not word.isdigit()}
     some = {word for word, n in words.items() if n >= frequency}
     wanted = {word for word, n in gold.items() if n >= frequency and not word.isdigit()}
     precision, recall = len(some & gold.keys()) / max(len(some), 1), len(words.keys() & wanted) / max(len(wanted), 1)
