@@ -271,7 +271,7 @@ def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
         texts, (_, gold) = [text for text, _ in rows], np.unique([label for _, label in rows], return_inverse=True)
         index = encoder.make_index(texts)
         vectors = index.vectors(np.arange(len(texts)))
-        for neighbors, least in ((3, 0.7), (10, 0.7), (10, 0.5)):
+        for neighbors, least in ((20, 0.3), (10, 0.3), (3, 0.8), (3, 0.9)):
             start = time.time()
             found = find_communities(neighbor_graph(*index.nearest(vectors, neighbors + 1), least))
             seconds = time.time() - start
@@ -298,7 +298,7 @@ def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
     nearest = [index.nearest(vectors[at : at + 4096], 11) for at in range(0, len(many), 4096)]
     encoded = time.time() - start
     keys, cosines = (np.concatenate(part) for part in zip(*nearest, strict=True))
-    found = find_communities(neighbor_graph(keys, cosines, 0.7))
+    found = find_communities(neighbor_graph(keys, cosines, 0.3))
     yield ""
     searched = time.time() - start - encoded
     yield (

@@ -50,7 +50,7 @@ class Cluster(Options, TextFiles):
     """what cuts the words that name a community: run directory, or segmenter: the model that comes with the package"""
     neighbors: int = 10
     """number of nearest sentences that each one is joined to"""
-    min_cosine: float = 0.5
+    min_cosine: float = 0.3
     """sentences that are less similar are not joined"""
     hierarchical: bool = False
     """also find communities of communities"""

@@ -51,7 +51,7 @@ class Words(WordRules, TextFiles):
     """file to write: lines of word, frequency, score and, with --freedom, freedom, separated by tabs"""
     dictionary: Path | None = None
     """file to write: a user dictionary of the words, as `nlptasks segment --user-dict` reads it"""
-    multiplier: float = 3.0
+    multiplier: float = 6.0
     """how strongly the dictionary asks for its words; above 1"""
     format: str = "auto"
     """format of the files: text, jsonl (one JSON object per line), or auto: by the file names"""
