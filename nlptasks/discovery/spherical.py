@@ -27,19 +27,19 @@ class SphericalOptions(Options):
 
     vector_size: int = 100
     """length of a vector"""
-    window: int = 5
+    window: int = 10
     """the most words between a word and its context, on either side; each word draws its own up to that"""
-    margin: float = 0.25
+    margin: float = 1.0
     """how much closer a word shall be to its context and its document than a random word"""
-    learning_rate: float = 0.04
+    learning_rate: float = 0.1
     """length of a step at the beginning; it falls to 0"""
     epochs: int = 10
     """how often the text is read"""
     min_count: int = 5
     """leave out words that occur less often"""
-    subsample: float = 1e-3
+    subsample: float = 0.0
     """words with a larger share of the text are passed over now and then; 0: none is"""
-    batch_size: int = 256
+    batch_size: int = 1024
     """pairs of a step"""
     seed: int = 0
     """seed of vectors, order and random words"""
