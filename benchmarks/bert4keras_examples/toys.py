@@ -192,7 +192,7 @@ def data(root: Path, examples: Path) -> None:
     rows = ("\n".join(f"{c} {tags.get(i, 'O')}" for i, c in enumerate(s)) for s in SENTENCES * 6)
     tagged = "\n\n".join(rows)
     for part in ("train", "dev", "test"):
-        write(root / f"ner/china-people-daily-ner-corpus/example.{part}", tagged + "\n")
+        write(root / f"ner/china-people-daily-ner-corpus/example.{part}", tagged + "\n\n")
     words = "春天 来 了 山 上 的 花 都 开 了\n孩子们 在 河边 唱歌\n这 本 书 写 得 不错\n" * 20
     write(root / "icwb2-data/training/pku_training.utf8", words)
     spo = {"text": "春天来了山上的花都开了", "spo_list": [{"subject": "春天", "predicate": "在", "object": "山上"}]}

@@ -35,7 +35,11 @@ def compiled_call(model: Any) -> Any:
         return None
     import tensorflow as tf
 
-    return tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True, autograph=False)
+    options: dict[str, Any] = {"autograph": False}
+    if getattr(model, "inputs", None):
+        specs = [tf.TensorSpec(each.shape, each.dtype) for each in model.inputs]
+        options["input_signature"] = [specs if len(specs) > 1 else specs[0]]
+    return tf.function(lambda inputs: model(inputs, training=False), **options)
 
 
 def graph_gradients(loss: Any, variables: Any) -> list[Any]:
