@@ -17,7 +17,7 @@ import keras
 from nlptasks.bert4keras.keras.models import Model
 from nlptasks.bert4keras.serving import WebServing
 
-STEPS, EPOCHS = int(os.environ.get("STEPS", 2)), int(os.environ.get("EPOCHS", 1))
+STEPS, EPOCHS = int(os.environ.get("STEPS", 1)), int(os.environ.get("EPOCHS", 1))
 
 
 class Bounded(keras.callbacks.Callback):

@@ -76,7 +76,7 @@ def block(attention: str, after: str, inner: str, outer: str, last: str, size: i
     return found | dense(inner, size, ffn) | dense(outer, ffn, size) | norm(last, size)
 
 
-def bert(vocab: int, segments: int = 2, albert: bool = False, embedding: int | None = None) -> dict[str, np.ndarray]:
+def bert(vocab: int, segments: int = 2, albert: bool = False, embedding: int | None = None, layers: int = 12) -> dict[str, np.ndarray]:
     """The variables of Google's checkpoint."""
     size, ffn = SIZES["hidden_size"], SIZES["intermediate_size"]
     width = embedding or size
@@ -100,7 +100,7 @@ def bert(vocab: int, segments: int = 2, albert: bool = False, embedding: int | N
             ffn,
         )
     else:
-        for i in range(SIZES["num_hidden_layers"]):
+        for i in range(layers):
             p = f"bert/encoder/layer_{i}/"
             found |= block(
                 f"{p}attention",
@@ -142,11 +142,13 @@ def models(root: Path) -> None:
     for name in BERTS:
         folder = root / "kg/bert" / name
         write(folder / "vocab.txt", "\n".join(tokens) + "\n")
-        write(folder / "bert_config.json", json.dumps(SIZES | {"vocab_size": len(tokens)}))
-        write_checkpoint(folder / "bert_model.ckpt", bert(len(tokens)))
+        layers = 12 if name == BERTS[0] else 2  # some examples name the twelfth layer of the first one
+        config = SIZES | {"vocab_size": len(tokens), "num_hidden_layers": layers}
+        write(folder / "bert_config.json", json.dumps(config))
+        write_checkpoint(folder / "bert_model.ckpt", bert(len(tokens), layers=layers))
     folder = root / "kg/bert/albert_small_zh_google"
     write(folder / "vocab.txt", "\n".join(tokens) + "\n")
-    config = SIZES | {"vocab_size": len(tokens), "embedding_size": 8, "num_hidden_layers": 6}
+    config = SIZES | {"vocab_size": len(tokens), "embedding_size": 8, "num_hidden_layers": 2}
     write(folder / "albert_config.json", json.dumps(config))
     write_checkpoint(folder / "albert_model.ckpt", bert(len(tokens), albert=True, embedding=8))
     folder = root / "kg/bert/chinese_nezha_gpt_L-12_H-768_A-12"

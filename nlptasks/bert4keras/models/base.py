@@ -28,6 +28,8 @@ from nlptasks.loading import load_weights
 logger = logging.getLogger(__name__)
 Dropout: Any = recalling(CoreDropout)
 Lambda: Any = _keras_layer("Lambda")
+_MOST_LAYERS = 200
+"""more than any checkpoint has"""
 MODELS = {"albert": "albert", "albert_unshared": "albert_unshared", "nezha": "nezha", "roformer": "roformer"}
 
 
@@ -246,7 +248,9 @@ class Transformer:
         """
         if mapping is not None or isinstance(checkpoint, Mapping):
             raise UserError("a mapping of your own is not available: set the weights of the layers by their names.")
-        skip = ("",) if self.ignore_invalid_weights else ()
+        # the layers of the file that a smaller model does not have are passed over
+        higher = range(len(self.core.blocks), 1 + _MOST_LAYERS)
+        skip = ("",) if self.ignore_invalid_weights else tuple(f"encoder.layer.{i}." for i in higher)
         options = {"skip": skip, "unshare": self.family == "albert_unshared"}
         if self.compound_tokens:
             with_compound_tokens(self.core, checkpoint, self.keep_tokens, self.compound_tokens, options)
