@@ -76,7 +76,9 @@ def block(attention: str, after: str, inner: str, outer: str, last: str, size: i
     return found | dense(inner, size, ffn) | dense(outer, ffn, size) | norm(last, size)
 
 
-def bert(vocab: int, segments: int = 2, albert: bool = False, embedding: int | None = None, layers: int = 12) -> dict[str, np.ndarray]:
+def bert(
+    vocab: int, segments: int = 2, albert: bool = False, embedding: int | None = None, layers: int = 12
+) -> dict[str, np.ndarray]:
     """The variables of Google's checkpoint."""
     size, ffn = SIZES["hidden_size"], SIZES["intermediate_size"]
     width = embedding or size
