@@ -54,6 +54,9 @@ def test_generators_of_lists_with_changing_widths(tmp_path):
         weight.assign(weight * 0)
     model.load_weights(tmp_path / "best_model.weights")
     assert np.array_equal(model.predict([[[3, 4]], [[0, 0]]]), before)
+    inputs, targets = next(batches())
+    by_name = {model.output_names[0]: targets}
+    assert model.test_on_batch(inputs, by_name) == model.test_on_batch(inputs, targets)
     assert before.flags.writeable
     with h5py.File(tmp_path / "best_model.weights") as file:
         assert "layer_names" in file.attrs

@@ -87,6 +87,22 @@ class Training:
         finally:
             self._keeping_metrics = False
 
+    def _by_output(self, y: Any) -> Any:
+        """Targets in a dict by the names of the outputs as Keras takes them of a model with a list of outputs."""
+        names = getattr(self, "output_names", None)
+        if not isinstance(y, dict) or not names or not set(names) <= set(y):
+            return y
+        found = [y[name] for name in names]
+        return found[0] if len(found) == 1 else found
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **options: Any) -> Any:
+        """The loss of a batch; see Keras."""
+        return super().compute_loss(x, self._by_output(y), y_pred, *args, **options)  # type: ignore[misc]
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The metrics so far; see Keras."""
+        return super().compute_metrics(x, self._by_output(y), y_pred, sample_weight)  # type: ignore[misc]
+
     def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, **options: Any) -> Any:
         """Trains; see Keras. `x` may be a generator of (inputs, targets), whose batches may have any width.
 
