@@ -307,7 +307,8 @@ def cut_vocabulary(checkpoint: Path, texts: list[str], folder: Path) -> None:
 def make_writer(kind: str, tokenizer, columns: dict[str, tuple[str, ...]], checkpoint: Path | None, options):
     """A generator on the cut checkpoint, or from random weights."""
     from nlptasks.applications.conditional.conditions import Conditions
-    from nlptasks.applications.conditional.generator import ConditionalGenerator, conditional_model
+    from nlptasks.applications.conditional.generator import ConditionalGenerator
+    from nlptasks.applications.conditional.network import conditional_model
     from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
     from nlptasks.loading import build_transformer_model
     from nlptasks.train.run import start_run

@@ -15,7 +15,7 @@ ON_NUMPY = {"load", "SentenceEncoder", "Segmenter", "Tokenizer", "UserDictionary
 README_METHODS = {
     "AutoRegressiveDecoder": ("beam_search", "random_sample"),
     "Classifier": ("classify", "train"),
-    "ConditionalGenerator": ("generate", "score", "train"),
+    "ConditionalGenerator": ("generate", "score", "stream", "train"),
     "Generator": ("generate", "stream"),
     "Labeler": ("label", "train"),
     "MaskFiller": ("fill", "open"),

@@ -7,45 +7,28 @@ Legend: B batch, T position, J label column, C size of a condition.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 from keras import ops
 
 from nlptasks.applications.conditional.conditions import Condition, Conditions
+from nlptasks.applications.conditional.network import condition_tables
 from nlptasks.applications.conditional.samples import ConditionalBatch, cut_texts, lm_arrays
+from nlptasks.applications.conditional.texts import GeneratedText, PartialText, growing_text
 from nlptasks.applications.conditional.training import GeneratorOptions, conditioned_texts, train_generator
 from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
 from nlptasks.applications.storage import load_application, read_settings, save_application
 from nlptasks.backend import compile_function
-from nlptasks.core.transformer import Transformer
 from nlptasks.generate import Generator, Sampling
 from nlptasks.generate.constraints import forbid
-from nlptasks.generate.search import Hypothesis, Search
+from nlptasks.generate.search import Search
 from nlptasks.text import TextTokenizer
 from nlptasks.text.batches import length_sorted_batches
 from nlptasks.train.experiment import run_folder
-
-
-@dataclass(frozen=True)
-class GeneratedText:
-    """A generated text.
-
-    Attributes:
-        text: the prompt and its continuation.
-        log_probability: sum over the generated tokens, in nats.
-        num_tokens: number of generated tokens, without the closing `[SEP]`.
-        complete: whether the text ended before the length limit.
-    """
-
-    text: str
-    log_probability: float
-    num_tokens: int
-    complete: bool
 
 
 class ConditionalGenerator:
@@ -55,7 +38,7 @@ class ConditionalGenerator:
         writer.generate({"sentiment": "positive"}, count=5, top_p=0.95)
 
     Args:
-        model: from `conditional_model`.
+        model: from `network.conditional_model`.
         tokenizer: has the vocabulary of the model.
         conditions: the labels or the vectors that the texts are conditioned on.
         seq_length: the most tokens of a training text, counting `[CLS]`, label tokens and `[SEP]`.
@@ -81,7 +64,6 @@ class ConditionalGenerator:
         self.model, self.tokenizer, self.conditions, self.seq_length = model, tokenizer, conditions, seq_length
         self._prefix_ids = np.array([tokenizer.vocab[token] for token in conditions.prefix_tokens], "int32")
         self._score = compile_function(lambda batch: self._row_log_probabilities(batch), model)
-        self._generator: Generator | None = None
 
     def condition(self, batch: Mapping[str, Any]) -> Any:
         """The condition vectors `(B, C)` of a batch, float32, zero for no condition; None without conditional norms."""
@@ -235,6 +217,52 @@ class ConditionalGenerator:
             ValueError: an unknown label, a vector of the wrong size, a prompt that is too long, or an option out of
                 its range.
         """
+        search = search or Sampling(temperature=temperature, top_k=top_k, top_p=top_p, count=count, seed=seed)
+        given, call = self._call(conditions, prompt, max_length, guidance)
+        found = self._generator.generate(
+            search=search, min_length=min_length, repetition_penalty=repetition_penalty, progress=progress, **call
+        )
+        whole = functools.partial(self._whole, prompt, given)
+        return [
+            [GeneratedText(whole(t.tokens), float(t.score), len(t.tokens), t.finished) for t in texts]
+            for texts in found
+        ]
+
+    def stream(
+        self,
+        condition: Condition | None = None,
+        *,
+        prompt: str = "",
+        max_length: int | None = None,
+        min_length: int = 1,
+        guidance: float = 1.0,
+        repetition_penalty: float = 1.0,
+        chunk: int = 4,
+        **sampling: Any,
+    ) -> Iterator[PartialText]:
+        """Writes one text and shows it while it grows; the last one is what `generate` gives.
+
+            for part in writer.stream({"sentiment": "positive"}, seed=3):
+                print(part.text[part.kept :], end="", flush=True)
+
+        Args:
+            chunk: number of tokens between two parts. The others (`temperature` and so on, too) as `generate_batch`.
+
+        Returns:
+            An iterator of `PartialText`, one every `chunk` tokens.
+
+        Raises:
+            ValueError: as `generate_batch`, at once.
+        """
+        given, call = self._call([{} if condition is None else condition], prompt, max_length, guidance)
+        call |= {"search": Sampling(**sampling), "min_length": min_length, "chunk": chunk}
+        pieces = self._generator.stream(repetition_penalty=repetition_penalty, **call)
+        return growing_text(pieces, functools.partial(self._whole, prompt, given), call["max_length"])
+
+    def _call(
+        self, conditions: Sequence[Condition], prompt: str, max_length: int | None, guidance: float
+    ) -> tuple[list[int], dict[str, Any]]:
+        """The tokens of the prompt, and what each way to generate is told alike."""
         rows = self.conditions.rows(conditions)
         if guidance != 1.0 and self.conditions.size is None:
             raise ValueError(f"guidance needs a model with conditional norms. Received: guidance={guidance}.")
@@ -243,31 +271,28 @@ class ConditionalGenerator:
         room = self.model.transformer.config.position_reach - len(sources[0]) + 1 if sources else 1
         if room < 1:
             raise ValueError(f"the prompt has {len(given)} tokens, more than the model has positions; shorten it.")
-        search = search or Sampling(temperature=temperature, top_k=top_k, top_p=top_p, count=count, seed=seed)
-        if self._generator is None:
-            self._generator = Generator(self.model.transformer, self.tokenizer.sep_id)
-        found = self._generator.generate(
-            sources,
-            search,
-            max_length=room if max_length is None else min(max_length, room),
-            min_length=min_length,
-            repetition_penalty=repetition_penalty,
-            constraints=[forbid(sorted(self.tokenizer.special_ids - {self.tokenizer.pad_id, self.tokenizer.sep_id}))],
-            conditions=self._vectors(rows),
-            guidance=guidance,
-            progress=progress,
-        )
-        return [[self._text(prompt, given, one) for one in texts] for texts in found]
+        never = sorted(self.tokenizer.special_ids - {self.tokenizer.pad_id, self.tokenizer.sep_id})
+        return given, {
+            "sources": sources,
+            "max_length": room if max_length is None else min(max_length, room),
+            "constraints": [forbid(never)],
+            "conditions": self._vectors(rows),
+            "guidance": guidance,
+        }
+
+    @functools.cached_property
+    def _generator(self) -> Generator:
+        return Generator(self.model.transformer, self.tokenizer.sep_id)
 
     def _vectors(self, rows: np.ndarray | None) -> np.ndarray | None:
         if self.conditions.size is None or rows is None:
             return None
         return ops.convert_to_numpy(self.condition({"label_ids" if self.conditions.labels else "vectors": rows}))
 
-    def _text(self, prompt: str, given: Sequence[int], found: Hypothesis) -> GeneratedText:
-        whole, start = self.tokenizer.decode([*given, *found.tokens]), self.tokenizer.decode(given)
-        text = prompt + whole[len(start) :] if whole.startswith(start) else whole
-        return GeneratedText(text, float(found.score), len(found.tokens), found.finished)
+    def _whole(self, prompt: str, given: Sequence[int], tokens: Sequence[int]) -> str:
+        """The prompt as it was given, and the tokens after it as text."""
+        whole, start = self.tokenizer.decode([*given, *tokens]), self.tokenizer.decode(given)
+        return prompt + whole[len(start) :] if whole.startswith(start) else whole
 
     @classmethod
     def train(
@@ -320,23 +345,5 @@ class ConditionalGenerator:
             conditions = Conditions(labels=labels, **settings)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{directory}: config.json lacks or misnames a setting ({error}).") from None
-        model, tokenizer = load_application(directory, lambda config: _tables(conditions), with_mlm="linear")
+        model, tokenizer = load_application(directory, lambda config: condition_tables(conditions), with_mlm="linear")
         return cls(model, tokenizer, conditions, seq_length)
-
-
-def conditional_model(transformer: Transformer, conditions: Conditions) -> EncoderWithHead:
-    """A causal Transformer with a masked-LM head, together with fresh embeddings of the labels."""
-    return EncoderWithHead(transformer, _tables(conditions), dropout=0.0)
-
-
-def _tables(conditions: Conditions) -> dict[str, keras.layers.Layer]:
-    """An embedding for the labels of each column; row 0 (no label) is never used. Vectors start at length 1."""
-    if conditions.size is None:
-        return {}
-    normal = keras.initializers.RandomNormal(stddev=conditions.label_size**-0.5)
-    layers = {}
-    for j, names in enumerate(conditions.labels.values()):
-        table = keras.layers.Embedding(1 + len(names), conditions.label_size, normal, name=f"condition_{j}")
-        table.build()
-        layers[f"condition_{j}"] = table
-    return layers

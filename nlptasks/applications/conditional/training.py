@@ -83,7 +83,8 @@ def train_generator(
     open_run(options, len(training))
 
     from nlptasks.applications.conditional.evaluation import likelihood
-    from nlptasks.applications.conditional.generator import ConditionalGenerator, conditional_model
+    from nlptasks.applications.conditional.generator import ConditionalGenerator
+    from nlptasks.applications.conditional.network import conditional_model
     from nlptasks.applications.conditional.samples import ConditionalExamples
     from nlptasks.train.experiment import Experiment
     from nlptasks.train.run import start_run

@@ -6,8 +6,10 @@ from keras import ops
 
 import nlptasks
 from nlptasks.applications.conditional.conditions import Conditions
-from nlptasks.applications.conditional.generator import ConditionalGenerator, conditional_model
+from nlptasks.applications.conditional.generator import ConditionalGenerator
+from nlptasks.applications.conditional.network import conditional_model
 from nlptasks.applications.conditional.samples import ConditionalExamples, cut_texts
+from nlptasks.applications.conditional.texts import growing_text
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
 from nlptasks.backend import compile_function
 from nlptasks.text import Tokenizer, build_character_vocab
@@ -143,6 +145,33 @@ def test_generation_repeats_with_its_seed_follows_its_prompt_and_its_score_is_th
     assert len(same) > 3
     # padding and special tokens are never drawn, and scores are those of the model restricted so
     assert all(ended[i][0].log_probability >= scores[i] - 1e-3 for i in same)
+
+
+@pytest.mark.once
+def test_a_streamed_text_grows_into_the_one_that_is_generated_at_once(summed):
+    for seed in range(3):
+        options = {"seed": seed, "prompt": "房间 ", "top_p": 0.9, "max_length": 6}
+        [[whole]] = summed.generate_batch([CONDITIONS[0]], **options)
+        parts = list(summed.stream(CONDITIONS[0], chunk=2, **options))
+        shown = ""
+        for part in parts:
+            shown = shown[: part.kept] + part.text[part.kept :]
+            assert shown == part.text
+        assert (shown, parts[-1].num_tokens, parts[-1].complete) == (whole.text, whole.num_tokens, whole.complete)
+        assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+    with pytest.raises(ValueError, match="unknown mood"):
+        summed.stream({"mood": "fine"})  # at once, before anything is written
+
+
+@pytest.mark.once
+def test_a_later_token_may_change_how_a_text_is_joined():
+    def join(tokens):
+        return {1: "it '", 2: "it's", 3: "it's so"}[len(tokens)]
+
+    parts = list(growing_text([[[7]], [[8]], [[9]]], join, 4))
+    assert [(part.text, part.kept) for part in parts] == [("it '", 0), ("it's", 2), ("it's so", 4), ("it's so", 7)]
+    assert parts[-1].complete
+    assert not list(growing_text([[[7, 8, 9]]], join, 3))[-1].complete
 
 
 def test_a_saved_generator_scores_the_same(summed, tmp_path):
