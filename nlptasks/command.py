@@ -27,6 +27,7 @@ APPLICATIONS = {
     "checkpoint": ("nlptasks.surgery.commands", "checkpoints shown, converted and changed"),
     "vectors": ("nlptasks.discovery.vector_commands", "vectors of words and documents from raw text"),
     "discovery": ("nlptasks.discovery.commands", "words of raw text, templates and communities of sentences"),
+    "serve": ("nlptasks.serve.commands", "models over HTTP, with a page to try them"),
 }
 """first word of the command line -> the module of its commands, and a description"""
 SHORT_FORMS = {

@@ -85,6 +85,27 @@ BREAKS = (
         ("tests/applications/test_options.py",),
     ),
     Break(
+        "serving: an answer goes to another request",
+        "nlptasks/serve/batching.py",
+        "            at += len(job.items)",
+        "            at += 1",
+        ("tests/serve/test_batching.py",),
+    ),
+    Break(
+        "serving: one request fails for another",
+        "nlptasks/serve/batching.py",
+        "await self._compute([job])",
+        "job.future.set_exception(error)",
+        ("tests/serve/test_batching.py",),
+    ),
+    Break(
+        "serving: any key will do",
+        "nlptasks/serve/guard.py",
+        "if not right:",
+        "if not given:",
+        ("tests/serve/test_security.py",),
+    ),
+    Break(
         "positions: RoBERTa's are counted from 0",
         "nlptasks/core/positions.py",
         "ops.cumsum(real_BT, axis=1) * real_BT + pad_id",

@@ -14,12 +14,14 @@ import importlib, json, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 names = [path for name in ("commands", "training") for path in sorted(root.glob(f"nlptasks/applications/*/{name}.py"))]
 names += sorted(root.glob("nlptasks/pretraining/commands/*.py")) + [root / "nlptasks/train/options.py"]
+names += [root / "nlptasks/serve/commands.py"]
 loaded = []
 for path in names + [root / "nlptasks/applications/options.py", root / "nlptasks/console.py"]:
     module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
     importlib.import_module(module)
     loaded.append(module)
 heavy = ["keras", "tensorflow", "jax", "torch", "matplotlib", "transformers", "grain", "orbax", "usearch"]
+heavy += ["fastapi", "uvicorn"]
 print(json.dumps({"loaded": loaded, "heavy": [name for name in heavy if name in sys.modules]}))
 """
 
@@ -60,7 +62,9 @@ def test_the_wheel_holds_commands_models_and_types(tmp_path):
     models = {str(path.relative_to(ROOT)) for path in (ROOT / "nlptasks" / "bundled").rglob("*") if path.is_file()}
     only_in_a_clone = {name for name in models if name.startswith("nlptasks/bundled/base/")}
     assert len(models - only_in_a_clone) >= 11
-    assert inside | models - only_in_a_clone | {"nlptasks/py.typed"} <= members
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "nlptasks" / "serve" / "page").iterdir()}
+    assert inside | models - only_in_a_clone | pages | {"nlptasks/py.typed"} <= members
+    assert len(pages) > 5
     assert not only_in_a_clone & members
     assert wheel.stat().st_size < 60e6
     assert {name.split("/")[0] for name in members} == {"nlptasks", wheel.name.split("-py3")[0] + ".dist-info"}

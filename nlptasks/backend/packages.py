@@ -31,6 +31,9 @@ PACKAGES = {
     "huggingface_hub": "huggingface_hub>=0.30",
     "modelscope": "modelscope>=1.20",
     "infomap": "infomap>=2.16,<3",
+    "fastapi": "fastapi>=0.115,<1",
+    "uvicorn": "uvicorn>=0.37,<1",
+    "prometheus_client": "prometheus-client>=0.21,<1",
 }
 """module -> what pip installs; pyproject.toml has the same bounds"""
 KERAS = ("keras", "h5py", "matplotlib")
