@@ -1,0 +1,273 @@
+"""Measures `nlptasks serve` under load: requests a second and times at 1, 8 and 64 clients, and whether answers hold.
+
+    python benchmarks/serving.py --classifier runs/classifier --reader runs/demo/reader --seconds 15 --write
+
+The client is wrk (Debian's package), on the same machine. A record goes to benchmarks/serving.md. `--soak MINUTES`
+compares every answer with the direct call for that long and watches the memory.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from record import surroundings
+
+import nlptasks
+
+RECORD = Path(__file__).with_suffix(".md")
+CLIENTS = (1, 8, 64)
+SUBJECTS = ("房间", "床铺", "早餐", "前台", "浴室", "菜", "服务员", "电梯")
+WORDS = ("很干净", "太咸了", "又小又吵", "很满意", "不太好", "让人放心", "等了很久", "下次还来")
+NAMES = ("沈月白", "方大海", "陶安", "林书远")
+LUA = """
+local bodies = {}
+for line in io.lines("%(bodies)s") do bodies[#bodies + 1] = line end
+local at, threads = 0, {}
+statuses = {}
+function setup(thread) threads[#threads + 1] = thread end
+function request()
+  at = at %% #bodies + 1
+  return wrk.format("POST", "%(path)s", {["Content-Type"] = "application/json"}, bodies[at])
+end
+function response(status) statuses[status] = (statuses[status] or 0) + 1 end
+function done(summary, latency)
+  local counted = {}
+  for _, thread in ipairs(threads) do
+    for status, count in pairs(thread:get("statuses")) do
+      counted[#counted + 1] = string.format('"%%d": %%d', status, count)
+    end
+  end
+  local e = summary.errors
+  local form = '"requests": %%d, "seconds": %%f, "p50": %%f, "p95": %%f, "p99": %%f, "broken": %%d, "statuses": {%%s}'
+  io.write(string.format('JSON{' .. form .. '}\\n', summary.requests, summary.duration / 1e6,
+    latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
+    latency:percentile(99) / 1e3, e.connect + e.read + e.write + e.timeout, table.concat(counted, ", ")))
+end
+"""
+
+
+def classifier_bodies(count: int) -> list[dict]:
+    """Texts of 5 to 30 characters."""
+    draw = random.Random(1)
+    return [
+        {"texts": ["，".join(draw.choice(SUBJECTS) + draw.choice(WORDS) for _ in range(draw.randint(1, 5)))]}
+        for _ in range(count)
+    ]
+
+
+def reader_bodies(count: int) -> list[dict]:
+    """A question with three passages, of which one answers it."""
+    draw = random.Random(2)
+    found = []
+    for _ in range(count):
+        name, year = draw.choice(NAMES), draw.randint(1900, 1999)
+        passages = [
+            f"{name}生于{year}年，{draw.choice(NAMES)}是同乡。",
+            f"{name}的老家在青石县。",
+            "这一带的河水流得很慢。",
+        ]
+        found.append({"question": f"{name}生于哪年？", "passages": draw.sample(passages, 3)})
+    return found
+
+
+@contextlib.contextmanager
+def server(models: list[str], *options: str) -> Iterator[tuple[int, subprocess.Popen]]:
+    """A server that is ready: its port and its process."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "nlptasks", "serve", "--model", *models, "--port", str(port), *options]
+    with open(os.devnull, "wb") as nothing, subprocess.Popen(command, stderr=nothing) as process:
+        try:
+            while not ready(port):
+                if process.poll() is not None:
+                    raise SystemExit("the server did not start; run its command to see why")
+                time.sleep(0.1)
+            yield port, process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def ready(port: int) -> bool:
+    """Whether the server says so."""
+    try:
+        return ask(port, "/readyz", None)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def ask(port: int, path: str, body: dict | None) -> tuple[int, dict]:
+    """Status and answer of one request."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    content = None if body is None else json.dumps(body)
+    connection.request("GET" if body is None else "POST", path, content, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    found = answer.status, json.loads(answer.read())
+    connection.close()
+    return found
+
+
+def load(port: int, path: str, bodies: list[dict], clients: int, seconds: int) -> dict:
+    """What wrk measures."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines, script = Path(folder) / "bodies.jsonl", Path(folder) / "load.lua"
+        lines.write_text("\n".join(json.dumps(body) for body in bodies), encoding="utf-8")
+        script.write_text(LUA % {"bodies": lines, "path": path}, encoding="utf-8")
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
+        done = subprocess.run([*command, f"http://127.0.0.1:{port}"], capture_output=True, encoding="utf-8", check=True)
+    found = json.loads(done.stdout.split("JSON")[1])
+    return found | {"clients": clients, "rate": found["requests"] / found["seconds"]}
+
+
+def compare(port: int, path: str, bodies: list[dict], direct: list, shown: object, minutes: float = 0.0) -> dict:
+    """Asks from 8 threads, once or for some minutes, and compares every answer with the direct call."""
+    counts, lock, until = Counter(), threading.Lock(), time.monotonic() + 60 * minutes
+
+    def client(number: int) -> None:
+        while True:
+            for i in range(number, len(bodies), 8):
+                status, answer = ask(port, path, bodies[i])
+                with lock:
+                    counts["asked"] += 1
+                    counts["wrong"] += status == 200 and shown(answer) != direct[i]
+                    counts["other status"] += status != 200
+            if time.monotonic() >= until:
+                return
+
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return dict(counts)
+
+
+def memory(process: int) -> float:
+    """Resident memory of a process in MB."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def children(process: int) -> list[int]:
+    """The processes below one that serve."""
+    tasks = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
+    return [int(child) for child in tasks if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def killed_worker() -> dict:
+    """What clients see when one of two workers is killed, and how long a server is silent that has lost both."""
+    path, body = "/v1/segmenter/segment", {"texts": ["今天天气很好"]}
+    with server(["segmenter"], "--workers", "2") as (port, process):
+        os.kill(children(process.pid)[0], signal.SIGKILL)
+        statuses = Counter(ask(port, path, body)[0] for _ in range(200))
+        while len(children(process.pid)) < 2 or process.poll() is not None:
+            time.sleep(0.1)
+        time.sleep(5)  # the new one has loaded its model
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        started = time.monotonic()
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if ask(port, path, body)[0] == 200:
+                    break
+            time.sleep(0.05)
+        return {"seconds": time.monotonic() - started, "statuses": dict(statuses)}
+
+
+def row(found: dict) -> str:
+    """A line of the table."""
+    statuses = ", ".join(f"{status}: {count}" for status, count in sorted(found["statuses"].items()))
+    times = " | ".join(f"{found[name]:.1f}" for name in ("p50", "p95", "p99"))
+    return f"| {found['clients']} | {found['rate']:.1f} | {times} | {statuses} | {found['broken']} |"
+
+
+def main() -> None:
+    """Measures, and prints or writes the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--classifier", type=Path, required=True, help="a classifier of texts")
+    parser.add_argument("--reader", type=Path, required=True, help="a reader")
+    parser.add_argument("--seconds", type=int, default=15, help="of each load")
+    parser.add_argument("--soak", type=float, default=0.0, help="minutes for which every answer is compared")
+    parser.add_argument("--note", default="", help="what else the machine did, for the record")
+    parser.add_argument("--write", action="store_true", help="write the record")
+    given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
+    opinions, answers = classifier_bodies(200), reader_bodies(100)
+    cores = len(os.sched_getaffinity(0))
+    lines = [
+        "# The server under load",
+        "",
+        f"`python benchmarks/serving.py`, {surroundings('keras', 'tensorflow', 'fastapi', 'uvicorn')}; client: wrk on "
+        f"the same {cores} core{'s' if cores > 1 else ''}, {given.seconds} s each. {given.note}".strip(),
+        "",
+    ]
+    ratios = {}
+    models = [f"opinions={given.classifier}", f"reader={given.reader}"]
+    started = time.monotonic()
+    with server(models) as (port, process):
+        lines += [f"Start to ready, two models loaded and warm: {time.monotonic() - started:.1f} s.", ""]
+        for title, path, bodies in (
+            ("Classification, one text of 5 to 30 characters", "/v1/opinions/classify", opinions),
+            ("Reading, a question with three passages", "/v1/reader/answer", answers),
+        ):
+            load(port, path, bodies, 8, 5)
+            found = [load(port, path, bodies, clients, given.seconds) for clients in CLIENTS]
+            ratios[title.split(",")[0]] = found[1]["rate"] / found[0]["rate"], found[1]["p99"] / found[0]["p99"]
+            lines += [f"## {title}", "", "| clients | requests/s | p50 ms | p95 ms | p99 ms | statuses | broken |"]
+            lines += ["|---|---|---|---|---|---|---|", *map(row, found), ""]
+        lines += [
+            f"{name}: 8 clients get {rate:.2f} times the requests a second of one client, and their p99 is {slow:.2f} "
+            "times its p99."
+            for name, (rate, slow) in ratios.items()
+        ]
+        classifier, reader = nlptasks.load(given.classifier), nlptasks.load(given.reader)
+        labels = [one.label for one in classifier.predict([body["texts"][0] for body in opinions])]
+        texts = [one.text for one in reader.predict([(body["question"], body["passages"]) for body in answers])]
+        checks = {
+            "Classification": (
+                "/v1/opinions/classify", opinions, labels, lambda a: a["results"][0]["label"], given.soak
+            ),
+            "Reading": ("/v1/reader/answer", answers, texts, lambda a: a["text"], 0.0),
+        }  # fmt: skip
+        lines += ["", "## Answers beside the direct calls, from 8 clients", ""]
+        for name, check in checks.items():
+            first = memory(process.pid)
+            counts = compare(port, *check)
+            lines.append(
+                f"- {name}: {counts['asked']} requests, {counts['wrong']} answers unlike the direct call's, "
+                f"{counts['other status']} of another status; memory {first:.0f} MB before, "
+                f"{memory(process.pid):.0f} MB after."
+            )
+    killed = killed_worker()
+    lines += [
+        "",
+        "## A killed worker",
+        "",
+        f"`--workers 2`: after `kill -9` on one, 200 requests one after the other got these statuses: "
+        f"{killed['statuses']}. After `kill -9` on both, a new one answered in {killed['seconds']:.1f} s.",
+        "",
+    ]
+    text = "\n".join(lines)
+    print(text)
+    if given.write:
+        RECORD.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
