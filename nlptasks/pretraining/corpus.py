@@ -209,8 +209,8 @@ def _lines(span: Span, encoding: str, past_end: bool = False) -> Iterator[tuple[
                 yield offset, text.decode(encoding).rstrip("\r\n")
             except UnicodeDecodeError as error:
                 at = error.start + len(read) - len(text)
-                line = _line_number(span, offset)
-                raise undecodable(span.path, line, read[at], offset + at, encoding) from None
+                number = _line_number(span, offset)
+                raise undecodable(span.path, number, read[at], offset + at, encoding) from None
             offset += len(read)
 
 

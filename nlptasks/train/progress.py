@@ -6,7 +6,7 @@ In a terminal a bar is redrawn; into a file go a few plain lines.
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
@@ -81,7 +81,7 @@ class _Lines:
 
     def __init__(self, items: Iterable, description: str, total: int | None, initial: int):
         self.iterable, self.description, self.n = items, description, initial
-        self.total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+        self.total = total if total is not None else len(items) if isinstance(items, Sized) else None
         self.pace, self.postfix = Pace(), ""
         self._started = self._shown = time.monotonic()
         self._quarter = self._quarter_of(initial)

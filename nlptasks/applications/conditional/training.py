@@ -31,9 +31,9 @@ class GeneratorOptions(EncoderTraining):
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length", "hold_out": "hold_out_share"}
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
-    USUAL: ClassVar[Mapping[str, Usual]] = EncoderTraining.USUAL | {LARGE: Usual(1e-4, 5)}
+    USUAL: ClassVar[Mapping[str, Usual]] = {**EncoderTraining.USUAL, LARGE: Usual(1e-4, 5)}
 
-    learning_rate: float | None = None
+    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
     """Adam's highest rate; default: 1e-3 from random weights, 1e-4 from a checkpoint"""
     num_layers: int | None = None
     """from scratch: number of layers; default: 3"""

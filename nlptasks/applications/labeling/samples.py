@@ -97,8 +97,8 @@ def entities_of(
     probabilities: Sequence[float] | None = None,
 ) -> list[Entity]:
     """The spans of a window as pieces of the text, with the probability of each where they are given."""
-    found = []
-    for (first, last, type_id), sure in zip(spans, probabilities or [None] * len(spans), strict=True):
+    found, known = [], [None] * len(spans) if probabilities is None else probabilities
+    for (first, last, type_id), sure in zip(spans, known, strict=True):
         start, end = int(window.offsets[first][0]), int(window.offsets[last][1])
         found.append(Entity(start, end, types[type_id], text[start:end], sure))
     return found

@@ -32,9 +32,9 @@ class LabelerOptions(EncoderTraining):
     """Options of a labeler and its training."""
 
     RENAMED: ClassVar[dict[str, str]] = {"max_length": "seq_length"}
-    USUAL: ClassVar[Mapping[str, Usual]] = EncoderTraining.USUAL | {SMALL: Usual(1e-4, 10), LARGE: Usual(2e-5, 10)}
+    USUAL: ClassVar[Mapping[str, Usual]] = {**EncoderTraining.USUAL, SMALL: Usual(1e-4, 10), LARGE: Usual(2e-5, 10)}
 
-    epochs: int | None = None
+    epochs: int | None = None  # type: ignore[assignment] # a number once a run is settled
     """number of passes over the training data; default: 20 from random weights, 10 from a checkpoint; up to 30 where
     these are fewer than 100 updates"""
     head: str = "crf"

@@ -38,12 +38,12 @@ class ReaderOptions(EncoderTraining):
     """Options of a reader and its training."""
 
     SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
-    USUAL: ClassVar[Mapping[str, Usual]] = EncoderTraining.USUAL | {SMALL: Usual(1e-4, 8), LARGE: Usual(1e-5, 8)}
+    USUAL: ClassVar[Mapping[str, Usual]] = {**EncoderTraining.USUAL, SMALL: Usual(1e-4, 8), LARGE: Usual(1e-5, 8)}
 
-    learning_rate: float | None = None
+    learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
     """Adam's highest rate; default: 1e-3 from random weights, 1e-4 from a small checkpoint such as mini (hidden size
     below 768), 1e-5 from a larger one"""
-    epochs: int | None = None
+    epochs: int | None = None  # type: ignore[assignment] # a number once a run is settled
     """number of passes over the training data; default: 20 from random weights, 8 from a checkpoint; up to 30 where
     these are fewer than 100 updates"""
     vocab: Path | None = None
@@ -139,6 +139,7 @@ def train_reader(options: ReaderOptions, training: Sequence[Question], validatio
     )
     model = span_model(transformer, options.dropout) if options.method == "span" else transformer
     reader = Reader(model, tokenizer, lengths, options.method)
+    assert options.epochs is not None
     practice_epochs = options.practice_share * options.epochs
     examples = make_examples(reader, training, options.negative_ratio, options.seed, practice_epochs)
     progress.say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
@@ -211,6 +212,7 @@ def _optimizer(options: ReaderOptions, num_questions: int) -> keras.optimizers.O
     from nlptasks.train.optimizers import make_adam
 
     assert options.learning_rate is not None
+    assert options.epochs is not None
     updates = options.epochs * math.ceil(math.ceil(num_questions / options.batch_size) / options.accumulate)
     return make_adam(
         options.learning_rate, updates, options.warmup_share, options.decay, options.clip_norm, options.ema

@@ -234,6 +234,7 @@ def train_encoder(options: SimilarityOptions, training: Groups, validation: Grou
     from nlptasks.train.experiment import Experiment, make_optimizer
     from nlptasks.train.run import start_run
 
+    assert options.epochs is not None
     start_run(options.seed, options.precision, options.mesh)
     network, sentences, make_encoder = _encoder(options, training)
     examples: Examples = sentences
