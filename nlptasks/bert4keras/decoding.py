@@ -1,7 +1,7 @@
 """bert4keras' decoders around a `predict` of the script's own: `AutoRegressiveDecoder` and `ViterbiDecoder`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -110,10 +110,10 @@ class AutoRegressiveDecoder:
         self, inputs: Any, topk: int, states: Any = None, temperature: float = 1, min_ends: int = 1
     ) -> np.ndarray:
         """The best sequence of one sample with `topk` beams, token ids."""
-        inputs = [np.array([each]) for each in inputs]
+        inputs, predict = [np.array([each]) for each in inputs], cast(Any, self.predict)  # `wraps` adds arguments
         ids, totals = self.first_output_ids, np.zeros(1)
         for step in range(self.maxlen):
-            scores, states = self.predict(inputs, ids, states, temperature, "logits")
+            scores, states = predict(inputs, ids, states, temperature, "logits")
             if step == 0:
                 inputs = [np.repeat(each, topk, axis=0) for each in inputs]
             joint = totals[:, None] + scores
@@ -145,10 +145,10 @@ class AutoRegressiveDecoder:
         """`n` sequences of one sample, drawn from the `topk` most probable tokens, or the most probable ones that have
         `topp` together.
         """
-        inputs = [np.array([each]) for each in inputs]
+        inputs, predict = [np.array([each]) for each in inputs], cast(Any, self.predict)
         ids, found = self.first_output_ids, []
         for step in range(self.maxlen):
-            probabilities, states = self.predict(inputs, ids, states, temperature, "probas")
+            probabilities, states = predict(inputs, ids, states, temperature, "probas")
             probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
             if step == 0:
                 probabilities = np.repeat(probabilities, n, axis=0)

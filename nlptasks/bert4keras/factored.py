@@ -112,8 +112,10 @@ class AdaFactorBase(_keras.optimizers.Optimizer):
         return rate if self.multiply_by_parameter_scale else rate * 0.05
 
     def get_config(self) -> dict[str, Any]:
-        names = ("beta1", "epsilon1", "epsilon2", "multiply_by_parameter_scale", "clipping_threshold")
-        names += ("min_dim_size_to_factor", "exclude_from_parameter_scale")
+        names = (
+            *("beta1", "epsilon1", "epsilon2", "multiply_by_parameter_scale", "clipping_threshold"),
+            *("min_dim_size_to_factor", "exclude_from_parameter_scale"),
+        )
         config = super().get_config() | {name: getattr(self, name) for name in names} | {"beta2": self._beta2}
         return config | ({"learning_rate": None} if self._given_rate is None else {})
 

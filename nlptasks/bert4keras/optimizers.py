@@ -306,10 +306,12 @@ def extend_with_exponential_moving_average(BaseOptimizer: Any) -> Any:
         for variable, value in zip(self._trainable_variables, self.old_weights, strict=True):
             variable.assign(value)
 
-    members = {"update_step": update_step, "apply_ema_weights": apply_ema_weights}
-    made = _with_slot(BaseOptimizer, {}, "average", members | {"reset_old_weights": reset_old_weights})
+    members: dict[str, Any] = {"update_step": update_step, "apply_ema_weights": apply_ema_weights}
+    made: Any = _with_slot(BaseOptimizer, {}, "average", members | {"reset_old_weights": reset_old_weights})
 
     class NewOptimizer(made):
+        old_weights: list[np.ndarray]
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             momentum = kwargs.pop("ema_momentum", 0.999)
             super().__init__(*args, **kwargs)

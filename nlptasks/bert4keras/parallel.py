@@ -34,6 +34,9 @@ def parallel_apply_generator(
         random_seeds: a seed for each worker; True: they are drawn by the system, None: none.
     """
     seeds = [None] * workers if random_seeds is True else random_seeds or []
+    todo: Any
+    done: Any
+    seeded: Any
     if dummy:
         todo, done, seeded = queue.Queue(max_queue_size), queue.Queue(), queue.Queue()
         pool: Any = Threads(workers, _worker, (func, todo, done, seeded))

@@ -182,7 +182,7 @@ class Tokenizer(TokenizerBase):
 
     def __init__(self, token_dict: Any, do_lower_case: bool = False, word_maxlen: int = 200, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._token_dict: dict[str, int] = token_dict if isinstance(token_dict, Mapping) else load_vocab(token_dict)
+        self._token_dict: Mapping[str, int] = token_dict if isinstance(token_dict, Mapping) else load_vocab(token_dict)
         self._do_lower_case, self._word_maxlen = do_lower_case, word_maxlen
         self._token_dict_inv = {i: token for token, i in self._token_dict.items()}
         self._vocab_size = len(self._token_dict)
@@ -289,7 +289,8 @@ class Tokenizer(TokenizerBase):
             ch = "".join(c for c in ch if not (c in "\0\ufffd" or self._is_control(c)))
             normal += ch
             places += [i] * len(ch)
-        found, offset = [], 0
+        found: list[list[int]] = []
+        offset = 0
         for token in tokens:
             if self._is_special(token):
                 found.append([])

@@ -95,8 +95,10 @@ class MultiHeadAttention(Layer):
         return [own, None] if self.return_attention_scores else own
 
     def get_config(self) -> dict[str, Any]:
-        names = ("heads", "head_size", "out_dim", "key_size", "use_bias", "normalization", "attention_scale")
-        names += ("attention_dropout", "return_attention_scores")
+        names = (
+            *("heads", "head_size", "out_dim", "key_size", "use_bias", "normalization", "attention_scale"),
+            *("attention_dropout", "return_attention_scores"),
+        )
         config = {name: getattr(self, name) for name in names}
         config["kernel_initializer"] = initializers.serialize(self.kernel_initializer)
         return super().get_config() | config
@@ -129,7 +131,7 @@ class GatedAttentionUnit(Layer):
         self.dropout = keras.layers.Dropout(attention_dropout) if attention_dropout else None
 
     def build(self, input_shape: Any) -> None:
-        width = real_shape(input_shape)[-1]
+        width: Any = real_shape(input_shape)[-1]
         settings = {"bias": self.use_bias, "kernel": self.kernel_initializer}
         if self.self_attention:
             self.i_dense = dense(self, 2 * self.units + self.key_size, width, self.activation, **settings)
@@ -173,7 +175,6 @@ class GatedAttentionUnit(Layer):
 
     def get_config(self) -> dict[str, Any]:
         names = ("units", "key_size", "use_bias", "normalization", "self_attention")
-        names += ("attention_scale", "attention_dropout")
         config: dict[str, Any] = {
             name: getattr(self, name) for name in (*names, "attention_scale", "attention_dropout")
         }

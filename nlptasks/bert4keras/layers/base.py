@@ -97,7 +97,7 @@ class ScaleOffset(Layer):
         self.hidden_dense = self.beta_dense = self.gamma_dense = None
 
     def build(self, input_shape: Any) -> None:
-        width = real_shape(input_shape)[-1]
+        width: Any = real_shape(input_shape)[-1]
         if self.offset is True:
             self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
         if self.scale is True:

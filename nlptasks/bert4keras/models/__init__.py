@@ -53,6 +53,8 @@ def extend_with_language_model(BaseModel: Any) -> Any:
     class LanguageModel(LM_Mask, BaseModel):
         """A language model."""
 
+        with_mlm: Any
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.with_mlm = self.with_mlm or True
@@ -65,6 +67,8 @@ def extend_with_unified_language_model(BaseModel: Any) -> Any:
 
     class UnifiedLanguageModel(UniLM_Mask, BaseModel):
         """A sequence-to-sequence model in one stack."""
+
+        with_mlm: Any
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)

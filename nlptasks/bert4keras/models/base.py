@@ -251,7 +251,7 @@ class Transformer:
         # the layers of the file that a smaller model does not have are passed over
         higher = range(len(self.core.blocks), 1 + _MOST_LAYERS)
         skip = ("",) if self.ignore_invalid_weights else tuple(f"encoder.layer.{i}." for i in higher)
-        options = {"skip": skip, "unshare": self.family == "albert_unshared"}
+        options: dict[str, Any] = {"skip": skip, "unshare": self.family == "albert_unshared"}
         if self.compound_tokens:
             with_compound_tokens(self.core, checkpoint, self.keep_tokens, self.compound_tokens, options)
         elif load_weights(self.core, checkpoint, keep_tokens=self.keep_tokens, **options):
