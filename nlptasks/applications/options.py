@@ -36,9 +36,9 @@ class Usual:
     epochs: int
 
 
-def weights_in(checkpoint: str | Path) -> str:
+def weights_in(checkpoint: Path) -> str:
     """`SMALL` or `LARGE`, by the hidden size of a checkpoint; `LARGE` where it cannot be read."""
-    size = hidden_size_of(pretrained_path(str(checkpoint)))
+    size = hidden_size_of(checkpoint)
     return SMALL if size is not None and size < LARGE_SIZE else LARGE
 
 

@@ -154,12 +154,12 @@ def test_an_older_run_without_a_checkpoint_goes_on_with_random_weights(recorded,
 
 @pytest.mark.once
 def test_an_older_run_from_a_checkpoint_goes_on_though_it_recorded_sizes(tmp_path):
-    record = {"checkpoint": "runs/bert", "hidden_size": 128, "num_layers": 2, "learning_rate": 3e-5}
+    record = {"checkpoint": "./runs/bert", "hidden_size": 128, "num_layers": 2, "learning_rate": 3e-5}
     write_options(tmp_path, record)
-    options = ClassifierOptions(output=tmp_path, resume=True, checkpoint="runs/bert")
+    options = ClassifierOptions(output=tmp_path, resume=True, checkpoint="./runs/bert")
     open_run(options)
     assert options.learning_rate == 3e-5  # what the default was then
-    with pytest.raises(UserError, match="was started with checkpoint='runs/bert', now checkpoint='none';"):
+    with pytest.raises(UserError, match=r"was started with checkpoint='\./runs/bert', now checkpoint='none';"):
         open_run(ClassifierOptions(output=tmp_path, resume=True, hidden_size=128))
 
 
