@@ -184,7 +184,7 @@ def data(root: Path, examples: Path) -> None:
         write(examples / f"datasets/sentiment/sentiment.{part}.data", pairs)
         triples = "".join(f"{random.choice(SENTENCES)}\t{random.choice(SENTENCES)}\t{i % 2}\n" for i in range(40))
         write(examples / f"datasets/lcqmc/lcqmc.{part}.data", triples)
-    labels = [{"id": i, "sentence": random.choice(SENTENCES), "label": str(i % 119)} for i in range(64)]
+    labels = [{"id": i, "sentence": random.choice(SENTENCES), "label": str(i % 119)} for i in range(119)]
     for part in ("train", "dev", "test"):
         write(root / f"CLUE-master/baselines/CLUEdataset/iflytek/{part}.json", lines(labels))
     for i in range(40):
