@@ -90,6 +90,8 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """A client is there; now it must ask."""
         super().connection_made(transport)
+        # asyncio does so only where the listening socket names its protocol; an answer would wait 40 ms for an ACK
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._timer = self.loop.call_later(self.seconds, transport.close)
 
     def data_received(self, data: bytes) -> None:

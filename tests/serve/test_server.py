@@ -109,6 +109,17 @@ def ask(port, method, path, body=None):
     return found
 
 
+def test_no_answer_waits_for_an_acknowledgment(server):
+    connection, seconds = http.client.HTTPConnection("127.0.0.1", server[1], timeout=20), []
+    for _ in range(40):  # the first ones are acknowledged at once
+        started = time.monotonic()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        seconds.append(time.monotonic() - started)
+    connection.close()
+    assert min(seconds[30:]) < 0.035
+
+
 def test_the_command_serves_and_lets_go_of_who_says_nothing_and_finishes_what_it_took(server):
     process, port, lines = server
     body = {"texts": ["今天天气很好"]}
