@@ -21,8 +21,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from record import surroundings
@@ -62,7 +63,7 @@ end
 
 
 def classifier_bodies(count: int) -> list[dict]:
-    """Texts of 5 to 30 characters."""
+    """Texts of 4 to 35 characters."""
     draw = random.Random(1)
     return [
         {"texts": ["，".join(draw.choice(SUBJECTS) + draw.choice(WORDS) for _ in range(draw.randint(1, 5)))]}
@@ -123,7 +124,8 @@ def ask(port: int, path: str, body: dict | None) -> tuple[int, dict]:
 
 
 def load(port: int, path: str, bodies: list[dict], clients: int, seconds: int) -> dict:
-    """What wrk measures."""
+    """What wrk measures, once the server has done what the clients before have left behind."""
+    ask(port, path, bodies[0])
     with tempfile.TemporaryDirectory() as folder:
         lines, script = Path(folder) / "bodies.jsonl", Path(folder) / "load.lua"
         lines.write_text("\n".join(json.dumps(body) for body in bodies), encoding="utf-8")
@@ -134,7 +136,7 @@ def load(port: int, path: str, bodies: list[dict], clients: int, seconds: int) -
     return found | {"clients": clients, "rate": found["requests"] / found["seconds"]}
 
 
-def compare(port: int, path: str, bodies: list[dict], direct: list, shown: object, minutes: float = 0.0) -> dict:
+def compare(port: int, path: str, bodies: list[dict], direct: list, shown: Callable, minutes: float = 0.0) -> dict:
     """Asks from 8 threads, once or for some minutes, and compares every answer with the direct call."""
     counts, lock, until = Counter(), threading.Lock(), time.monotonic() + 60 * minutes
 
@@ -196,11 +198,93 @@ def row(found: dict) -> str:
     return f"| {found['clients']} | {found['rate']:.1f} | {times} | {statuses} | {found['broken']} |"
 
 
+class Case(NamedTuple):
+    """What is asked under load.
+
+    Attributes:
+        title: with the size of a request.
+        model: as `--model` takes it.
+        path: of the requests.
+        bodies: of the requests.
+        direct: the results of the direct calls.
+        shown: the same of an answer.
+    """
+
+    title: str
+    model: str
+    path: str
+    bodies: list[dict]
+    direct: Callable[[], list]
+    shown: Callable[[dict], object]
+
+
+def cases(classifier: Path | None, reader: Path | None) -> list[Case]:
+    """Segmentation, and what there are models for."""
+    opinions, answers = classifier_bodies(200), reader_bodies(100)
+    found = [
+        Case(
+            "Segmentation, one text of 4 to 35 characters (NumPy alone)",
+            "segmenter",
+            "/v1/segmenter/segment",
+            opinions,
+            lambda: nlptasks.load("segmenter").segment([body["texts"][0] for body in opinions]),
+            lambda answer: answer["results"][0]["words"],
+        )
+    ]
+    if classifier is not None:
+        found.append(
+            Case(
+                "Classification, one text of 4 to 35 characters",
+                f"opinions={classifier}",
+                "/v1/opinions/classify",
+                opinions,
+                lambda: [one.label for one in nlptasks.load(classifier).predict([b["texts"][0] for b in opinions])],
+                lambda answer: answer["results"][0]["label"],
+            )
+        )
+    if reader is not None:
+        found.append(
+            Case(
+                "Reading, a question with three passages",
+                f"reader={reader}",
+                "/v1/reader/answer",
+                answers,
+                lambda: [one.text for one in nlptasks.load(reader).predict([tuple(b.values()) for b in answers])],
+                lambda answer: answer["text"],
+            )
+        )
+    return found
+
+
+def measured(port: int, case: Case, seconds: int) -> Iterator[str]:
+    """Lines of the record on a case under load."""
+    load(port, case.path, case.bodies, 8, 2)
+    found = [load(port, case.path, case.bodies, clients, seconds) for clients in CLIENTS]
+    yield from [f"## {case.title}", "", "| clients | requests/s | p50 ms | p95 ms | p99 ms | statuses | broken |"]
+    yield from ["|---|---|---|---|---|---|---|", *map(row, found), ""]
+    if not found[0]["requests"]:
+        yield from ["No request of a single client was answered in that time.", ""]
+        return
+    rate, slow = found[1]["rate"] / found[0]["rate"], found[1]["p99"] / found[0]["p99"]
+    yield from [f"8 clients: {rate:.2f} times the requests a second of one, and {slow:.2f} times its p99.", ""]
+
+
+def checked(port: int, process: int, case: Case, minutes: float) -> Iterator[str]:
+    """Lines of the record on its answers."""
+    first = memory(process)
+    counts = compare(port, case.path, case.bodies, case.direct(), case.shown, minutes)
+    yield (
+        f"- {case.title.split(',')[0]}: {counts['asked']} requests, {counts['wrong']} answers unlike the direct "
+        f"call's, {counts['other status']} of another status; memory {first:.0f} MB before, "
+        f"{memory(process):.0f} MB after."
+    )
+
+
 def main() -> None:
-    """Measures, and prints or writes the record."""
+    """Measures, and prints the record, or writes it as it grows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--classifier", type=Path, required=True, help="a classifier of texts")
-    parser.add_argument("--reader", type=Path, required=True, help="a reader")
+    parser.add_argument("--classifier", type=Path, help="a classifier of texts")
+    parser.add_argument("--reader", type=Path, help="a reader")
     parser.add_argument("--seconds", type=int, default=15, help="of each load")
     parser.add_argument("--soak", type=float, default=0.0, help="minutes for which every answer is compared")
     parser.add_argument("--note", default="", help="what else the machine did, for the record")
@@ -208,7 +292,6 @@ def main() -> None:
     given = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
-    opinions, answers = classifier_bodies(200), reader_bodies(100)
     cores = len(os.sched_getaffinity(0))
     lines = [
         "# The server under load",
@@ -217,56 +300,28 @@ def main() -> None:
         f"the same {cores} core{'s' if cores > 1 else ''}, {given.seconds} s each. {given.note}".strip(),
         "",
     ]
-    ratios = {}
-    models = [f"opinions={given.classifier}", f"reader={given.reader}"]
+
+    def add(*more: str) -> None:
+        lines.extend(more)
+        print("\n".join(more), flush=True)
+        if given.write:
+            RECORD.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+    todo = cases(given.classifier, given.reader)
     started = time.monotonic()
-    with server(models) as (port, process):
-        lines += [f"Start to ready, two models loaded and warm: {time.monotonic() - started:.1f} s.", ""]
-        for title, path, bodies in (
-            ("Classification, one text of 5 to 30 characters", "/v1/opinions/classify", opinions),
-            ("Reading, a question with three passages", "/v1/reader/answer", answers),
-        ):
-            load(port, path, bodies, 8, 5)
-            found = [load(port, path, bodies, clients, given.seconds) for clients in CLIENTS]
-            ratios[title.split(",")[0]] = found[1]["rate"] / found[0]["rate"], found[1]["p99"] / found[0]["p99"]
-            lines += [f"## {title}", "", "| clients | requests/s | p50 ms | p95 ms | p99 ms | statuses | broken |"]
-            lines += ["|---|---|---|---|---|---|---|", *map(row, found), ""]
-        lines += [
-            f"{name}: 8 clients get {rate:.2f} times the requests a second of one client, and their p99 is {slow:.2f} "
-            "times its p99."
-            for name, (rate, slow) in ratios.items()
-        ]
-        classifier, reader = nlptasks.load(given.classifier), nlptasks.load(given.reader)
-        labels = [one.label for one in classifier.predict([body["texts"][0] for body in opinions])]
-        texts = [one.text for one in reader.predict([(body["question"], body["passages"]) for body in answers])]
-        checks = {
-            "Classification": (
-                "/v1/opinions/classify", opinions, labels, lambda a: a["results"][0]["label"], given.soak
-            ),
-            "Reading": ("/v1/reader/answer", answers, texts, lambda a: a["text"], 0.0),
-        }  # fmt: skip
-        lines += ["", "## Answers beside the direct calls, from 8 clients", ""]
-        for name, check in checks.items():
-            first = memory(process.pid)
-            counts = compare(port, *check)
-            lines.append(
-                f"- {name}: {counts['asked']} requests, {counts['wrong']} answers unlike the direct call's, "
-                f"{counts['other status']} of another status; memory {first:.0f} MB before, "
-                f"{memory(process.pid):.0f} MB after."
-            )
+    with server([case.model for case in todo]) as (port, process):
+        add(f"From the command to ready, {len(todo)} models loaded and warm: {time.monotonic() - started:.1f} s.", "")
+        for case in todo:
+            add(*measured(port, case, given.seconds))
+        add("## Answers beside the direct calls, from 8 clients", "")
+        for case in todo:
+            add(*checked(port, process.pid, case, given.soak))
     killed = killed_worker()
-    lines += [
-        "",
-        "## A killed worker",
-        "",
+    add("", "## A killed worker", "")
+    add(
         f"`--workers 2`: after `kill -9` on one, 200 requests one after the other got these statuses: "
         f"{killed['statuses']}. After `kill -9` on both, a new one answered in {killed['seconds']:.1f} s.",
-        "",
-    ]
-    text = "\n".join(lines)
-    print(text)
-    if given.write:
-        RECORD.write_text(text, encoding="utf-8")
+    )
 
 
 if __name__ == "__main__":
