@@ -150,7 +150,8 @@ def test_keras_itself_is_not_changed(config):
     assert keras.layers.Dense is not Dense
     assert issubclass(Dense, keras.layers.Dense)
     assert not hasattr(keras.layers.Layer, "get_output_at")
-    assert type(keras.Model(x := keras.Input((1,)), keras.layers.Dense(1)(x))).__module__.startswith("keras.")
+    x = keras.Input((1,))
+    assert type(keras.Model(x, keras.layers.Dense(1)(x))).__module__.startswith("keras.")
 
 
 def test_a_model_is_saved_and_read_under_any_name(config, tmp_path):
