@@ -317,6 +317,7 @@ class Train(Shared):
             step, counts = make_step(model, optimizer)
             if resumed:
                 progress, resumed = load_state(path, model, optimizer), False
+                optimizer.learning_rate = self._rate(phase, max(0, progress.batch - 1))  # which the state leaves open
                 say(f"going on at {self._before[progress.batch]} tokens")
             elif progress.batch == 0:
                 scores = held_out_scores(evaluate, scored, rows.names)

@@ -310,7 +310,7 @@ def test_a_shell_completes_applications_verbs_and_options(tmp_path):
         )
         return subprocess.run(["bash", "-c", code], capture_output=True, encoding="utf-8", check=True).stdout.split()
 
-    assert completed("nlptasks", "cl") == ["classification"]
+    assert completed("nlptasks", "cla") == ["classification"]
     assert completed("nlptasks", "pretraining", "sh") == ["shards"]
     assert completed("nlptasks", "classification", "train", "--seq") == ["--seq-length"]
     assert "--tags" in completed("nlptasks", "segment", "--ta")

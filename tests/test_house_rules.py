@@ -100,7 +100,7 @@ ARROWS = {
         "tyro",
         "nlptasks.bundled",
         "nlptasks.console",
-        "nlptasks.applications.options",
+        "nlptasks.applications.sources",
         "nlptasks.loading",
         "nlptasks.checkpoints",
         "nlptasks.train",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlptasks.applications.options import SCRATCH, Downloading, FileColumns, check_download, located
+from nlptasks.applications.options import FileColumns
+from nlptasks.applications.sources import SCRATCH, Downloading, check_download, located
 from nlptasks.bundled import MINI
 from nlptasks.errors import UserError
 from nlptasks.train.options import require_at_least

@@ -2,23 +2,18 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nlptasks.bundled import MINI, pretrained_names, pretrained_path
-from nlptasks.checkpoints.layout import hidden_size_of, packages_of
-from nlptasks.checkpoints.public import SOURCES, fetch, is_public_name, packages_of_download
+from nlptasks.applications.sources import SCRATCH, Downloading, check_download, located, packages_of_checkpoint
+from nlptasks.bundled import MINI
+from nlptasks.checkpoints.layout import hidden_size_of
 from nlptasks.errors import UserError
 from nlptasks.files import require_writable
 from nlptasks.text.labeled import Columns
 from nlptasks.train.options import RANDOM, Options, TransformerTraining, require_at_least
-
-SCRATCH = "none"
-"""value of `checkpoint` for random weights"""
-
 
 SMALL, LARGE = "small pretrained weights", "pretrained weights"
 LARGE_SIZE = 768
@@ -40,53 +35,6 @@ def weights_in(checkpoint: Path) -> str:
     """`SMALL` or `LARGE`, by the hidden size of a checkpoint; `LARGE` where it cannot be read."""
     size = hidden_size_of(checkpoint)
     return SMALL if size is not None and size < LARGE_SIZE else LARGE
-
-
-@dataclass(kw_only=True)
-class Downloading:
-    """Part of a command that takes a checkpoint: it may be a public model, which is downloaded if this is asked for."""
-
-    download: str | None = None
-    """download a public model named OWNER/NAME into a cache: hub (from huggingface.co, or HF_ENDPOINT) or modelscope;
-    default: nothing is downloaded"""
-
-
-def packages_of_checkpoint(checkpoint: str | None, download: str | None = None) -> tuple[str, ...]:
-    """The modules that reading the weights takes beside Keras; arguments as the options of these names."""
-    if checkpoint is None or checkpoint in (SCRATCH, *pretrained_names()):
-        return ()
-    return packages_of_download(download) if is_public_name(checkpoint) else packages_of(checkpoint)
-
-
-def located(checkpoint: str, download: str | None = None) -> Path:
-    """The path that a checkpoint stands for: of a model of the package, of a downloaded one, or the path itself.
-
-    Args:
-        checkpoint, download: as the options of these names.
-
-    Raises:
-        UserError: a public model that nobody asked to download, or that cannot be.
-    """
-    if checkpoint in pretrained_names() or not is_public_name(checkpoint):
-        return pretrained_path(checkpoint)
-    if download is None:
-        raise UserError(
-            "{name}: no such folder (working folder {here}); if it is the name of a public model, {field:download} hub "
-            "or {field:download} modelscope downloads it.",
-            name=checkpoint,
-            here=os.getcwd(),
-        )
-    return fetch(checkpoint, download)
-
-
-def check_download(download: str | None) -> None:
-    """Refuses another value of the option."""
-    if download is not None and download not in SOURCES:
-        raise UserError(
-            "{field:download} must be one of {allowed}. Received: {value!r}.",
-            allowed=", ".join(SOURCES),
-            value=download,
-        )
 
 
 @dataclass(kw_only=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from nlptasks.applications.options import Downloading, check_download, located, packages_of_checkpoint
+from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.console import say
 from nlptasks.errors import UserError
 from nlptasks.files import read_lines

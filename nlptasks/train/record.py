@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from nlptasks.encodings import UTF_8
 from nlptasks.errors import UserError
 from nlptasks.files import PathLike, read_json_object, write_text
 from nlptasks.train.continuing import CONTINUED, SCHEDULE, SCORES, extended
@@ -61,7 +62,8 @@ def jsonable(options: Any, without: Collection[str] = ("output", "resume")) -> d
 
     Args:
         options: an instance; dataclasses inside it become objects.
-        without: fields to leave out, such as the folder: a run that was moved can be resumed, too.
+        without: fields to leave out, such as the folder: a run that was moved can be resumed, too. So is an encoding
+            that is UTF-8: a command's run can be resumed from Python, where texts have none.
 
     Returns:
         A dict that JSON stores and reads back unchanged.
@@ -70,6 +72,8 @@ def jsonable(options: Any, without: Collection[str] = ("output", "resume")) -> d
         TypeError: a value that JSON cannot store.
     """
     values = {name: value for name, value in dataclasses.asdict(options).items() if name not in without}
+    if values.get("encoding") == UTF_8:
+        del values["encoding"]
     return _plain(values)
 
 

@@ -18,6 +18,7 @@ from tests.test_house_rules import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LIGHT = {
+    ("bert4keras", "check"),
     ("reading", "prepare"),
     ("segmentation", "evaluate"),
     ("segmentation", "segment"),

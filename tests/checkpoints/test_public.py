@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from nlptasks.applications.filling.commands import Fill
-from nlptasks.applications.options import EncoderTraining, located
+from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.sources import located
 from nlptasks.backend import packages
 from nlptasks.checkpoints.huggingface import read_huggingface, save_directory
 from nlptasks.checkpoints.public import fetch, is_public_name

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nlptasks.applications.options import Downloading, check_download, located, packages_of_checkpoint
+from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.bundled import MINI
 from nlptasks.files import read_text_blocks
 from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nlptasks.applications.options import LARGE, SCRATCH, SMALL, EncoderTraining, FromCheckpoint, Usual
+from nlptasks.applications.options import LARGE, SMALL, EncoderTraining, FromCheckpoint, Usual
 from nlptasks.applications.similarity.gru import GruModel
 from nlptasks.applications.similarity.gru_runtime import GRU_POOLINGS
 from nlptasks.applications.similarity.loss import GroupLoss
 from nlptasks.applications.similarity.samples import GroupExamples, check_noise
 from nlptasks.applications.similarity.scoring import score_encoder
+from nlptasks.applications.sources import SCRATCH
 from nlptasks.errors import UserError
 from nlptasks.text.characters import CharacterVocab
 from nlptasks.text.groups import Groups

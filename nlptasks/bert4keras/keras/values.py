@@ -66,12 +66,12 @@ def seed_of(seed: int | None) -> Any:
     return _DRAWS[0]
 
 
-def eval(x: Any) -> Any:
+def get_value(x: Any) -> Any:
     """The value as a NumPy array; a number if it has no axes."""
     return np.asarray(ops.convert_to_numpy(x))[()]
 
 
-get_value = eval
+eval = get_value
 
 
 def set_value(x: Any, value: Any) -> None:
@@ -81,7 +81,7 @@ def set_value(x: Any, value: Any) -> None:
 
 def batch_get_value(tensors: Iterable[Any]) -> list[Any]:
     """The values of several variables."""
-    return [eval(x) for x in tensors]
+    return [get_value(x) for x in tensors]
 
 
 def batch_set_value(tuples: Iterable[tuple[Any, Any]]) -> None:

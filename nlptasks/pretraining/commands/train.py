@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlptasks.applications.options import Downloading, check_download, located, packages_of_checkpoint
+from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.backend.packages import KERAS
 from nlptasks.errors import UserError
 from nlptasks.train.options import PRECISIONS, Options, require_at_least, require_one_of, require_positive
