@@ -68,6 +68,7 @@ def base(monkeypatch):
     """Nothing is installed but the base; Keras is not loaded, and nobody has chosen a backend."""
     for module in PACKAGES:
         monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "torch")  # tyro imports it where it finds the name
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setattr(packages, "is_installed", lambda module: False)
     monkeypatch.delenv("KERAS_BACKEND")
