@@ -22,7 +22,9 @@ demo: $(VENV)/.installed
 		--question-length 32 --answer-length 16
 	$(VENV)/bin/nlptasks reading evaluate --model $(DEMO)/reader --data $(DEMO)/test.json.gz \
 		--baselines $(DEMO)/train.json.gz
-	$(VENV)/bin/nlptasks reading predict --model $(DEMO)/reader --data data/reading_sample_test.json --show 5
+	$(VENV)/bin/nlptasks reading predict --model $(DEMO)/reader --data data/reading_sample_test.json \
+		--output $(DEMO)/answers.tsv --show 5 --seed 1
+	@echo; echo "It has read 2,000 generated questions about invented people, and answers such questions; of the world it knows nothing."
 	@echo; echo "Ask it something of your own:"
 	@echo "  $(VENV)/bin/nlptasks reading answer --model $(DEMO)/reader --question 问题 --passage 篇章一 篇章二"
 

@@ -5,6 +5,7 @@ import functools
 import gzip
 import io
 import json
+import random
 import re
 import shutil
 import signal
@@ -306,14 +307,18 @@ def test_predict_prints_all_answers_as_json_on_the_last_line(run, files, evaluat
 
 
 def test_predict_shows_as_many_questions_as_asked_with_passages_and_gold_answers(run, files):
-    result = call("predict", "--model", run, "--data", files.valid, "--show", "2")
+    result = call("predict", "--model", run, "--data", files.valid, "--show", "2", "--seed", "3")
     assert result.status == 0
     assert result.out.count("问题 ") == 2
-    questions = read_questions(files.valid)
-    for question in questions[:2]:
-        assert f"问题 {question.question}\n篇章1 {question.passages[0].text}\n" in result.out
-        assert f"标准答案 {' / '.join(question.answers)}\n" in result.out
-    assert questions[2].question not in result.out
+    questions, shown = read_questions(files.valid), result.out.split("\n\n")
+    drawn = random.Random(3).sample(questions, 2)
+    assert drawn != questions[:2]
+    for question, text in zip(drawn, shown, strict=True):
+        assert f"问题 {question.question}\n篇章1 {question.passages[0].text}\n" in text
+        assert text.rstrip("\n").endswith(f"标准答案 {' / '.join(question.answers) or '（无答案）'}")
+    pairs = [text.rstrip("\n").split("回答 ")[1].split("    标准答案 ") for text in shown]
+    right = sum(answer == gold for answer, gold in pairs)
+    assert f"right: {right} of 2 questions, by exact match.\n" in result.err
 
 
 # Interruption and resumption

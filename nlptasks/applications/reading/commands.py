@@ -11,6 +11,7 @@ the recipe and its scores, docs/scoring.md how they are counted.
 
 import dataclasses
 import json
+import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError
 from nlptasks.files import STANDARD_INPUT, write_text
 from nlptasks.metrics.baselines import fit_baselines
-from nlptasks.metrics.reading import score_reading
+from nlptasks.metrics.reading import cmrc_question_score, score_reading
 from nlptasks.opening import load
 from nlptasks.text import Passage, Question, read_questions, read_texts
 from nlptasks.text.readers import write_questions
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from nlptasks.applications.reading import reader as reading
 
 NOTHING = "（无答案）"
+RIGHT = "right: {right} of {count} questions, by exact match."
 
 
 @dataclass(kw_only=True)
@@ -199,7 +201,9 @@ class Predict(Decoding):
     output: Path | None = None
     """write the answers to this file, as lines of id TAB answer"""
     show: int = 0
-    """print this many questions with their passages and answers"""
+    """print this many questions, drawn at random, with their passages and answers"""
+    seed: int = 0
+    """seed of the questions that --show draws"""
     json: bool = False
     """print one JSON object that maps id to answer, as the last line"""
 
@@ -214,16 +218,20 @@ class Predict(Decoding):
         """Answers, writes and prints."""
         questions = read_questions(self.data)
         require_output(self.output, self.data)
+        drawn = random.Random(self.seed).sample(questions, min(self.show, len(questions)))
         if self.output is None and not self.json:
-            questions = questions[: self.show]
+            questions = drawn
         reader = load_reader(self.model)
         bar = iter if self.output is None else _bar
         answers = answers_of(reader, questions, self.mode, self.beam_size, bar, self.stride)
         _tell_unread(reader, questions, self.stride)
         if self.output is not None:
             _write_answers(self.output, answers)
-        for question in questions[: self.show]:
+        for question in drawn:
             _show(question, answers[question.id])
+        if drawn and any(question.answers for question in questions):
+            right = sum(cmrc_question_score(answers[q.id], q.answers or [""])[0] for q in questions)
+            say(RIGHT, right=int(right), count=len(questions))
         if self.json:
             print(json.dumps(answers, ensure_ascii=False))
 
