@@ -79,7 +79,7 @@ def test_rows_hold_every_piece_without_overlap():
 
 
 def test_a_student_scores_units_as_the_segmenter_that_is_saved(monkeypatch):
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="the test extra brings JAX")
     monkeypatch.setattr(numpy_runtime, "TABLE_TYPE", "int32")  # another test compares the rounding to 16 bits
     monkeypatch.setattr(numpy_runtime, "LARGEST_SUM", 2**30)
     config = SegmentationConfig(standards=distil.STANDARDS, unit_size=7, pair_size=5, channels=(11, 11, 11))

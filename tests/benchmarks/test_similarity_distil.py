@@ -21,7 +21,7 @@ TEXTS = ["密码忘了怎么办", "怎样修改密码", "码", "", "今天有雨
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_the_student_in_training_is_the_encoder_that_ships(pooling):
-    jax = pytest.importorskip("jax")
+    jax = pytest.importorskip("jax", reason="the test extra brings JAX")
     vocab = NgramVocab.build(TEXTS, 12, 17, min_count=1)
     random = np.random.default_rng(0)
     shapes = weight_shapes(pooling, len(vocab), 10, 11, 3, 7)
@@ -34,7 +34,7 @@ def test_the_student_in_training_is_the_encoder_that_ships(pooling):
 
 
 def test_an_update_is_adams():
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="the test extra brings JAX")
     params = {"a": np.array([1.0, -2.0], "float32")}
     state = distil.adam_state(params)
     expected, mean, square = params["a"].astype("float64"), 0.0, 0.0
@@ -47,7 +47,7 @@ def test_an_update_is_adams():
 
 
 def test_losses_are_least_where_they_should_be():
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="the test extra brings JAX")
     random = np.random.default_rng(0)
     t = distil.unit(random.standard_normal((7, 5)).astype("float32"))
     assert float(distil.matched(t, t, 0.1)) < 1e-5 < float(distil.matched(t[::-1], t, 0.1))
