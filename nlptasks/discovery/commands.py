@@ -30,8 +30,8 @@ from nlptasks.discovery.template_commands import Templates
 from nlptasks.discovery.words import Word, WordRules, as_dictionary, as_table, discover
 from nlptasks.errors import UserError
 from nlptasks.files import write_text
-from nlptasks.pretraining.commands.shards import usable_cores
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units
+from nlptasks.pretraining.workers import usable_cores
 from nlptasks.train.options import TextFiles, require_at_least, require_positive
 from nlptasks.train.progress import on_terminal
 

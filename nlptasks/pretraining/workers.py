@@ -13,6 +13,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_all(
     work: Callable[[Item, Report], Result], items: Iterable[Item], processes: int, report: Report
 ) -> Generator[tuple[Item, Result], None, None]:

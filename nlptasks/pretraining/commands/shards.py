@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from nlptasks.console import progress_bar, say
-from nlptasks.pretraining.workers import run_all
+from nlptasks.pretraining.workers import run_all, usable_cores
 from nlptasks.train.options import Options, TextFiles, require_at_least, require_positive
 from nlptasks.train.progress import on_terminal
 
@@ -152,8 +152,3 @@ class MakeShards(Options, TextFiles):
         print(f"shards           {shards:>15,}  ({total / 1e6:,.1f} MB, {made:,} made now)")
         print(f"seconds          {seconds:>15,.1f}")
         print(f"{self.output}: ready for pretraining")
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
