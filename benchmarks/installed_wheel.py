@@ -115,7 +115,8 @@ PRETRAINING: list[tuple[str, Callable[[str], object]]] = [
     ("pretraining vocab --input corpus.txt --output vocab.txt --vocab-size 200", anything),
     ("pretraining shards --input corpus.txt --vocab vocab.txt --output shards --seq-length 32 --json", last_json),
     (
-        "pretraining train --shards shards --output bert --config tiny --num-steps 2 --batch-size 4 --valid-rows 4",
+        "pretraining train --shards shards --output bert --config tiny --num-steps 2 --batch-size 4 --valid-rows 4 "
+        "--json",
         last_json,
     ),
 ]
