@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nlptasks.errors import rendered
 from nlptasks.train.progress import say
 
 CONSTANT = (
@@ -18,8 +19,7 @@ RATE_HIGH = (
     "anew in another {field:output}."
 )
 FEW_UPDATES = (
-    "likely cure: longer training. {updates} updates were made; give more {field:epochs}, or a smaller "
-    "{field:batch_size}."
+    "likely cure: longer training. {updates} updates were made; give more {epochs}, or a smaller {field:batch_size}."
 )
 PRETRAINED = "likely cure: more training data, or a start from pretrained weights ({field:checkpoint} mini)."
 DATA = "likely cure: more training data; look, too, whether the answers in the files are those of their texts."
@@ -54,7 +54,7 @@ def tell_unlearned(
 
 
 def likely_cure(
-    rate: float, usual: float, start: str, updates: int, could_be_pretrained: bool
+    rate: float, usual: float, start: str, updates: int, could_be_pretrained: bool, epochs: str = "epochs"
 ) -> tuple[str, dict[str, object]]:
     """The template of a line and its values.
 
@@ -63,6 +63,7 @@ def likely_cure(
         start: these weights, in words.
         updates: how many the run has made.
         could_be_pretrained: whether there are pretrained weights to start from instead.
+        epochs: the option that makes the run longer.
     """
     rates: dict[str, object] = {"rate": rate, "usual": usual, "start": start}
     if rate * FAR < usual:
@@ -70,5 +71,5 @@ def likely_cure(
     if rate > usual * FAR:
         return RATE_HIGH, rates
     if updates < FEW:
-        return FEW_UPDATES, {"updates": updates}
+        return FEW_UPDATES, {"updates": updates, "epochs": rendered(f"{{field:{epochs}}}", {})}
     return (PRETRAINED if could_be_pretrained else DATA), {}

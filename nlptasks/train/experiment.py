@@ -100,6 +100,7 @@ class Experiment:
         around_step: wraps the compiled step, which takes a batch and returns its loss.
         keep: "best": the epoch with the best score is saved; "last": the end of the run is.
         constant: scores of one answer to everything; a run that does not exceed each of them has learned nothing.
+        epochs_option: the option that holds `epochs`.
         more: further entries of `scores.json`.
         learned: after `run`, whether it has.
     """
@@ -117,6 +118,7 @@ class Experiment:
     around_step: Callable[[Callable], Callable] | None = None
     keep: str = "best"
     constant: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    epochs_option: str = "epochs"
     more: dict[str, Any] = dataclasses.field(default_factory=dict)
     learned: bool = dataclasses.field(default=True, init=False)
 
@@ -170,6 +172,7 @@ class Experiment:
             options.start,
             updates,
             options.could_be_pretrained,
+            self.epochs_option,
         )
 
     def validated(self) -> dict[str, float]:

@@ -48,6 +48,15 @@ def test_the_lines_name_the_numbers_and_the_flags(capsys):
     ]
 
 
+def test_a_stage_of_a_longer_run_names_its_own_epochs(capsys):
+    with fields_named(flag_of):
+        cure = likely_cure(1e-3, 1e-3, "random weights", 9, True, epochs="replacement_epochs")
+        tell_unlearned({"accuracy": 50.0}, {"accuracy": 50.0}, "accuracy", cure)
+    assert capsys.readouterr().err.splitlines()[1] == (
+        "likely cure: longer training. 9 updates were made; give more --replacement-epochs, or a smaller --batch-size."
+    )
+
+
 def test_a_constant_answer_is_the_most_frequent_label_or_none():
     texts = [LabeledText(text, None, labels, "") for text, labels in (("a", "x"), ("b", "x"), ("c", "y"), ("d", "z"))]
     assert constant_score(texts, "accuracy") == 50.0

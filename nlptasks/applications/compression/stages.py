@@ -47,12 +47,12 @@ def run_stages(options: CompressionOptions, task: Distillable) -> tuple[list[Pat
     first, replaced = options.predecessor or options.output / PREDECESSOR, options.output / REPLACEMENT
     if options.predecessor is None and not (first / SCORES).is_file():
         seed = _begin(PREDECESSOR, options)
-        _fine_tune(options, task, task.start(), first, options.predecessor_epochs, seed)
+        _fine_tune(options, task, task.start(), first, PREDECESSOR, seed)
     if not (replaced / SCORES).is_file():
         _replace(options, task, first, replaced)
     if not (options.output / SCORES).is_file():
         seed = _begin(SUCCESSOR, options)
-        _fine_tune(options, task, load(replaced), options.output, options.successor_epochs, seed)
+        _fine_tune(options, task, load(replaced), options.output, SUCCESSOR, seed)
     best = read_json_object(options.output / SCORES)["best"]
     return [first, replaced, options.output], beyond_constant(best, task.constant()) is None
 
@@ -66,8 +66,12 @@ def _begin(stage: str, options: CompressionOptions) -> int:
     return seed
 
 
+def _epochs(options: CompressionOptions, stage: str) -> int:
+    return getattr(options, f"{stage}_epochs")
+
+
 def _fine_tune(
-    options: CompressionOptions, task: Distillable, application: Any, directory: Path, epochs: int, seed: int
+    options: CompressionOptions, task: Distillable, application: Any, directory: Path, stage: str, seed: int
 ) -> None:
     """The first and the third stage: trains all of an application and keeps its best epoch."""
     examples = task.examples(application, seed)
@@ -77,7 +81,8 @@ def _fine_tune(
         examples,
         lambda: task.scores(application),
         task.score_name,
-        epochs=epochs,
+        epochs=_epochs(options, stage),
+        epochs_option=f"{stage}_epochs",
         directory=directory,
         constant=task.constant(),
     ).run()
@@ -90,7 +95,7 @@ def _replace(options: CompressionOptions, task: Distillable, first: Path, direct
     before = task.scores(predecessor)
     successor = make_successor(predecessor, options.successor_layers, options.init)
     theseus = Theseus(predecessor.model, successor.model, options.replace_embeddings, options.mixing, seed)
-    epochs, size = options.replacement_epochs, options.batch_size
+    epochs, size = _epochs(options, REPLACEMENT), options.batch_size
     examples = RatedExamples(task.examples(predecessor, seed), options, epochs, size)
     Experiment(
         options,
@@ -99,6 +104,7 @@ def _replace(options: CompressionOptions, task: Distillable, first: Path, direct
         lambda: task.scores(successor),
         task.score_name,
         epochs=epochs,
+        epochs_option=f"{REPLACEMENT}_epochs",
         directory=directory,
         learning_rate=options.replacement_learning_rate,
         keep="last",
