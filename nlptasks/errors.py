@@ -31,6 +31,13 @@ def rendered(template: str, values: Mapping[str, object]) -> str:
     return translated(template).format(field=_Field(_name_of.get()), **shown)
 
 
+def told(template: str, **values: object) -> str:
+    """A text of a result in the language of the user: a heading, a name of ours, or a template with its values, which
+    stay as they are.
+    """
+    return translated(template).format(**values)
+
+
 def translated(text: str) -> str:
     """A template, or a line that is finished, in the language of the user."""
     return _translate.get()(text)

@@ -13,14 +13,18 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nlptasks import command as command_line
 from nlptasks import console
+from nlptasks.applications.compression.training import STAGES
+from nlptasks.applications.results import f1_table
 from nlptasks.catalogue import (
     ERRORS,
     FOLDER,
     HELP,
+    OUTPUT,
     SYSTEM,
     arguments,
     chinese_of,
@@ -32,8 +36,16 @@ from nlptasks.catalogue import (
     texts,
 )
 from nlptasks.catalogue.widths import width, wrapped
-from nlptasks.errors import UserError, fields_named, flag_of
-from nlptasks.train.progress import say
+from nlptasks.errors import UserError, fields_named, flag_of, told
+from nlptasks.metrics.baselines import fit_baselines
+from nlptasks.metrics.classification import score_labels
+from nlptasks.metrics.entities import score_entities
+from nlptasks.metrics.reading import score_reading
+from nlptasks.metrics.segmentation import score_segmentation
+from nlptasks.metrics.similarity import score_pairs, score_retrieval
+from nlptasks.pretraining.commands import shards
+from nlptasks.text import Passage, Question
+from nlptasks.train.progress import progress_bar, say
 
 pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[1]
@@ -111,6 +123,33 @@ def errors_in(source: str) -> Iterator[str]:
             yield from phrases_in(value)
 
 
+def results_in(source: str) -> Iterator[str]:
+    """Templates and names of results: what is given to `told`, or stands in a string that is printed as it is."""
+    tree = ast.parse(source)
+    named = {
+        target.id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        name = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) and node.args else ""
+        if name == "told":
+            given = node.args[0]
+            choices = [given.body, given.orelse] if isinstance(given, ast.IfExp) else [given]
+            for one in choices:
+                yield from template_of(named.get(one.id, one) if isinstance(one, ast.Name) else one)
+        if name == "print":
+            for part in ast.walk(node):
+                literals = part.values if isinstance(part, ast.JoinedStr) else ()
+                yield from (
+                    each.value for each in literals if isinstance(each, ast.Constant) and LETTERS.search(each.value)
+                )
+                if part in node.args and isinstance(part, ast.Constant) and LETTERS.search(str(part.value)):
+                    yield part.value
+
+
 def strings_in(source: str) -> Iterator[str]:
     """Every string of a source, as a template."""
     for node in ast.walk(ast.parse(source)):
@@ -153,14 +192,46 @@ def test_every_error_has_its_chinese():
     assert not missing, shown(missing, ERRORS)
 
 
+def names_of_results() -> Iterator[str]:
+    """Names that a result has by its scorer, which a command shows in the language of the user."""
+    one = [["甲"]]
+    yield from (name for name in score_labels(one, one) if name != "labels")
+    yield from score_entities([{(0, 1, "x")}], [{(0, 1, "x")}]).keys() - {"types"}
+    yield from score_segmentation(one, one, {"甲"})
+    yield from score_retrieval(lambda a, b: np.eye(2)[a:b], np.zeros(2))
+    yield from score_pairs(np.array([0.1, 0.9]), np.array([0, 1]))
+    question = Question("1", "谁？", (Passage("甲", answer="甲"),), answers=("甲",))
+    for section, scores in score_reading([question], {"1": "甲"}).items():
+        yield from (section, *scores.keys() - {"predicted", "blank"})
+    yield from fit_baselines([question])
+    yield from ("encoder", "hybrid", "bm25", "tfidf", "reader", "mean_f1", *STAGES, *shards.SUMMARY)
+    yield from (each for each in shards.SUMMARY.values() if each)
+    yield from ("tokens", "valid_loss", "valid_perplexity", "valid_accuracy", "steps", "skipped", "unigram_perplexity")
+    yield from ("unigram_accuracy", "kept", "inside", "repaired", "cut", "lost", "empty")
+    yield from ("family", "application", "embedding", "weights", "left over", "heads", "tokenizer")
+    yield from ("fits", "not", "memory", "operations", "collectives", "host", "largest")
+
+
+def test_every_result_has_its_chinese():
+    known = texts(ERRORS) | texts(OUTPUT)
+    missing = [each for each in [*of_sources(results_in), *names_of_results()] if each not in known]
+    assert not missing, shown(missing, OUTPUT)
+    assert not texts(ERRORS).keys() & texts(OUTPUT).keys()  # one text has one Chinese
+
+
+def test_a_result_without_its_chinese_is_found():
+    source = "SCORES = '{n} scores'\nprint(f'{n} texts')\nprint('{n}', told(SCORES), told('one' if n else 'two'))\n"
+    assert list(results_in(source)) == [" texts", "{n} scores", "one", "two"]
+
+
 def test_every_text_of_the_help_has_its_chinese():
     missing = [each for each in helps() if each not in texts(HELP)]
     assert not missing, shown(missing, HELP)
 
 
 def test_chinese_has_an_english_text_that_is_still_there():
-    known = {*of_sources(strings_in), *helps()}
-    assert [each for kind in (ERRORS, HELP) for each in texts(kind) if each not in known] == []
+    known = {*of_sources(strings_in), *helps(), *names_of_results()}
+    assert [each for kind in (ERRORS, HELP, OUTPUT) for each in texts(kind) if each not in known] == []
 
 
 def names_in(template: str) -> set[str]:
@@ -169,16 +240,18 @@ def names_in(template: str) -> set[str]:
 
 def test_chinese_has_the_values_of_the_english_text():
     raised = of_sources(errors_in)
-    wrong = [each for each, chinese in texts(ERRORS).items() if each in raised and names_in(chinese) != names_in(each)]
+    pairs = [*((each, chinese) for each, chinese in texts(ERRORS).items() if each in raised), *texts(OUTPUT).items()]
+    wrong = [each for each, chinese in pairs if names_in(chinese) != names_in(each)]
     assert wrong == []
 
 
 def test_chinese_is_chinese_that_a_terminal_in_gbk_can_write():
-    for kind in (ERRORS, HELP, SYSTEM):
+    for kind in (ERRORS, HELP, OUTPUT, SYSTEM):
         pairs = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"), object_pairs_hook=list)
         assert len(pairs) == len(texts(kind)), "a text stands there twice"
         for english, chinese in texts(kind).items():
-            assert CHINESE.search(chinese), english
+            name_or_marks = kind == OUTPUT and not re.search("[a-z]{2}", re.sub("{.*?}|Sogou", "", chinese))
+            assert CHINESE.search(chinese) or name_or_marks, english
             assert chinese.encode("gbk").decode("gbk") == chinese
             assert not re.search(r"[\u4e00-\u9fff][,;:?!](?:\s|$)", chinese), f"half-width punctuation: {chinese}"
 
@@ -374,6 +447,31 @@ def test_a_box_is_read_however_it_is_drawn(box):
         "nlptasks x train has no --foo, b, and needs --output PATH, --valid PATH; nlptasks x train --help lists its"
     )
     assert str(arguments.refusal_of(box, "nlptasks x train")) == f"{expected} options."
+
+
+# Results
+
+
+def test_tables_and_progress_are_chinese_where_the_locale_is_and_json_is_english(environment, capsys, tmp_path):
+    gold = tmp_path / "gold.txt"
+    gold.write_text("今天 天气 很 好 。\n", encoding="utf-8")
+    environment(LANG="zh_CN.UTF-8")
+    assert command_line.main(["segmentation", "evaluate", "--gold", str(gold), "--json"]) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("标准词数 ")
+    assert {width(line) for line in table} == {27}
+    assert json.loads(last)["scores"].keys() >= {"gold_words", "precision"}
+    with fields_named(flag_of, in_language):
+        scores = {"support": 3, "precision": 50.0, "recall": 50.0, "f1": 50.0}
+        assert len({width(line) for line in f1_table(told("label"), {"好": scores, "good": scores})}) == 1
+        bar = progress_bar([1, 2], told("epoch {epoch}/{epochs}", epoch=1, epochs=3))
+        for _ in bar:
+            bar.set_postfix_str(told("loss {loss:.4f}", loss=0.25))
+    assert capsys.readouterr().err == "第 1/3 轮：2/2，用时 00:00，损失 0.2500\n"
+
+
+def test_a_result_keeps_what_a_person_has_written():
+    assert told("question {text}", text="{a} texts") == "question {a} texts"
 
 
 # Help

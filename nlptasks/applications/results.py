@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptasks.console import say, width
+from nlptasks.errors import told
 from nlptasks.files import write_text
 
 READY = "{output}: ready for {verbs}"
@@ -28,12 +29,20 @@ def padded(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
+def right(text: str, columns: int) -> str:
+    """A text with spaces before it, so that it takes at least so many columns of a terminal."""
+    return " " * (columns - width(text)) + text
+
+
 def f1_table(head: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The lines of a table of `support`, `precision`, `recall` and `f1`, one line for each name; `head` is above the
     names.
     """
     first = max(24, *(2 + width(name) for name in (head, *scores)))
-    lines = [f"{padded(head, first)}{'support':>10}{'precision':>12}{'recall':>10}{'f1':>10}"]
+    heads = (
+        right(told("support"), 10) + right(told("precision"), 12) + right(told("recall"), 10) + right(told("f1"), 10)
+    )
+    lines = [padded(head, first) + heads]
     for name, one in scores.items():
         numbers = f"{one['support']:>10}{one['precision']:>12.2f}{one['recall']:>10.2f}{one['f1']:>10.2f}"
         lines.append(padded(name, first) + numbers)

@@ -22,8 +22,8 @@ VARIABLE = "NLPTASKS_LANG"
 LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
 """environment variables of the locale; the first one that is set counts"""
 FOLDER = Path(__file__).parent / CHINESE
-ERRORS, HELP, SYSTEM = "errors", "help", "system"
-"""files of the catalogue: errors, notes and the phrases in them; help; messages of the system"""
+ERRORS, HELP, OUTPUT, SYSTEM = "errors", "help", "output", "system"
+"""files of the catalogue: errors, notes and the phrases in them; help; results and progress; messages of the system"""
 LONGEST = 2000
 """characters of a text that is looked for among the templates"""
 WRITTEN = (
@@ -91,7 +91,9 @@ def worded(english: str) -> str:
 
 def in_language(text: str) -> str:
     """A template, or a line that is finished, in the language of the user."""
-    return text if language() == ENGLISH else texts(ERRORS).get(text) or chinese_of(text)
+    if language() == ENGLISH:
+        return text
+    return texts(ERRORS).get(text) or texts(OUTPUT).get(text) or chinese_of(text)
 
 
 def message(error: BaseException, name_of: Callable[[str], str]) -> str:

@@ -22,7 +22,7 @@ from nlptasks.discovery.communities import (
 )
 from nlptasks.discovery.labels import typical_words
 from nlptasks.discovery.page import EXAMPLES, Group, page
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import write_text
 from nlptasks.opening import load
 from nlptasks.text import read_texts
@@ -99,7 +99,7 @@ class Cluster(Options, TextFiles):
         index = encoder.make_index(texts)
         vectors = index.vectors(np.arange(len(texts)))
         starts = range(0, len(texts), QUERIES_AT_ONCE)
-        parts = (vectors[start : start + QUERIES_AT_ONCE] for start in progress_bar(starts, "neighbors"))
+        parts = (vectors[start : start + QUERIES_AT_ONCE] for start in progress_bar(starts, told("neighbors")))
         found = [index.nearest(part, self.neighbors + 1) for part in parts]
         keys, cosines = (np.concatenate(each) for each in zip(*found, strict=True))
         return vectors, (keys, cosines)

@@ -20,7 +20,7 @@ from nlptasks.console import progress_bar, say
 from nlptasks.discovery.cutting import cut_documents
 from nlptasks.discovery.passes import UNIT_BYTES
 from nlptasks.discovery.spherical import SphericalOptions, SphericalTrainer, read_word2vec, word2vec_lines
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import atomic_path, require_writable, write_text
 from nlptasks.opening import load
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
@@ -78,7 +78,7 @@ class TrainVectors(SphericalOptions, TextFiles):
             with atomic_path(self.output / DOCUMENTS) as path:
                 rows = np.lib.format.open_memmap(path, "w+", "float32", size)
                 trainer = SphericalTrainer(counts, rows, self)
-                losses = trainer.train(tokens, lambda epochs: progress_bar(epochs, "epochs"))
+                losses = trainer.train(tokens, lambda epochs: progress_bar(epochs, told("epochs")))
                 rows.flush()
                 del rows, trainer.documents
             del tokens

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nlptasks.errors import told
 from nlptasks.files import write_text
 from nlptasks.train.curve import Line, draw_panels
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 LOG, CURVE = "log.csv", "curve.png"
+STEP = "step {step}/{steps}  loss {loss:.4f}  accuracy {accuracy:.2%}  {tokens_per_second:,.0f} tokens/s  MFU {mfu:.1%}"
+STEP_SKIPPED = (
+    "step {step}/{steps}  loss {loss:.4f}  accuracy {accuracy:.2%}  {tokens_per_second:,.0f} tokens/s  MFU {mfu:.1%}  "
+    "skipped {skipped}"
+)
+HELD_OUT = "step {step}/{steps}  held out: perplexity {perplexity:.2f}  accuracy {accuracy:.2%}"
 COLUMNS = (
     "step",
     "loss",
@@ -104,11 +111,7 @@ class Monitor:
             "seconds": self.seconds,
         }
         self._write(row)
-        self.say(
-            f"step {step}/{self.num_steps}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.2%}  "
-            f"{row['tokens_per_second']:,.0f} tokens/s  MFU {row['mfu']:.1%}"
-            + (f"  skipped {self.skipped}" if self.skipped else "")
-        )
+        self.say(told(STEP_SKIPPED if self.skipped else STEP, steps=self.num_steps, **row))
         self.pending = []
         self.restart_clock()
 
@@ -119,7 +122,7 @@ class Monitor:
             {"step": step, "valid_loss": loss, "valid_perplexity": perplexity, "valid_accuracy": accuracy}
             | {"seconds": self.seconds, "skipped": self.skipped}
         )
-        self.say(f"step {step}/{self.num_steps}  held out: perplexity {perplexity:.2f}  accuracy {accuracy:.2%}")
+        self.say(told(HELD_OUT, step=step, steps=self.num_steps, perplexity=perplexity, accuracy=accuracy))
         self.restart_clock()
 
     def close(self) -> None:

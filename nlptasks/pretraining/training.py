@@ -11,7 +11,7 @@ import keras
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import write_text
 from nlptasks.pretraining.assembly import Assembly, assemble
 from nlptasks.pretraining.checkpoints import Checkpoints
@@ -27,6 +27,11 @@ from nlptasks.train.record import OPTIONS, SCORES, jsonable, read_options, requi
 if TYPE_CHECKING:
     from nlptasks.pretraining.commands.train import Pretrain
 
+DESCRIPTION = (
+    "{weights:,} weights ({layers} layers, hidden {hidden}), {rows:,} rows of {tokens} tokens, {batch} a step on "
+    "{mesh} ({device}); {flops:.3f} TFLOP a step, peak {peak:.2f} TFLOP/s"
+)
+BASELINE = "unigram baseline on the held-out rows: perplexity {perplexity:.2f}, accuracy {accuracy:.2%}"
 MOST_HELD_OUT = 0.2
 """share of the rows that may be held out without a word"""
 MANY_HELD_OUT = (
@@ -209,10 +214,7 @@ def tell_baseline(options: "Pretrain", run: Assembly) -> dict[str, float]:
     if is_first() and MOST_HELD_OUT * count < options.valid_rows:
         say(MANY_HELD_OUT, held_out=options.valid_rows, rows=count, tenth=count // 10)
     baseline = unigram_baseline(run.rows, run.main_objective, options.valid_rows)
-    say_first(
-        f"unigram baseline on the held-out rows: perplexity {baseline['perplexity']:.2f}, "
-        f"accuracy {baseline['accuracy']:.2%}"
-    )
+    say_first(told(BASELINE, **baseline))
     return baseline
 
 
@@ -241,11 +243,18 @@ def peak_rate(options: "Pretrain", sizes: dict[str, int]) -> float:
 def description(options: "Pretrain", run: Assembly, flops: float, peak: float) -> str:
     """One line: model, rows, devices."""
     config, sizes = run.model.config, run.sizes
-    return (
-        f"{run.model.count_params():,} weights ({config.num_layers} layers, hidden {config.hidden_size}), "
-        f"{len(run.rows):,} rows of {run.rows.seq_length} tokens, {options.batch_size} a step on data={sizes['data']},"
-        f"model={sizes['model']} ({jax.devices()[0].device_kind}); {flops / 1e12:.3f} TFLOP a step, "
-        f"peak {peak / 1e12:.2f} TFLOP/s"
+    return told(
+        DESCRIPTION,
+        weights=run.model.count_params(),
+        layers=config.num_layers,
+        hidden=config.hidden_size,
+        rows=len(run.rows),
+        tokens=run.rows.seq_length,
+        batch=options.batch_size,
+        mesh=f"data={sizes['data']},model={sizes['model']}",
+        device=jax.devices()[0].device_kind,
+        flops=flops / 1e12,
+        peak=peak / 1e12,
     )
 
 

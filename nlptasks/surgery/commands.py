@@ -20,7 +20,7 @@ import tyro
 
 from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.console import say
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import read_lines
 from nlptasks.surgery.options import FORMS, even_layers
 from nlptasks.text import TextTokenizer, Tokenizer, open_tokenizer, read_texts
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from nlptasks.surgery.vocabulary import Changed
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "albert", "albert_unshared", "electra", "nezha", "roformer")
+
+NEW_TOKENS = (
+    "{tokens} tokens instead of {had}, {kept} with their rows, {pieces} with the mean of their pieces, {unknown} near "
+    "the unknown token"
+)
+NEVER_MADE = "; {count} of the new ones the tokenizer never makes of a text ({example})"
 
 
 @dataclass(kw_only=True)
@@ -130,7 +136,8 @@ class Convert(IntoFolder):
         from nlptasks.surgery.publishing import publish
 
         distance = publish(opened, self.output, self.to, bits=self.bits, same_as=None if self.bits else opened.model)
-        return f"a {opened.model_type} as {self.to}" + (f" in {self.bits} bits" if self.bits else _equal(distance))
+        done = told("a {family} as {form}", family=opened.model_type, form=self.to)
+        return done + (told(" in {bits} bits", bits=self.bits) if self.bits else _equal(distance))
 
 
 @dataclass(kw_only=True)
@@ -184,13 +191,10 @@ class Vocabulary(IntoFolder, TextFiles):
         new = changed.opened.tokenizer
         assert new is not None
         if useless := vocabulary.never_made(new, added):
-            more = f"; {len(useless)} of the new ones the tokenizer never makes of a text ({useless[0]})"
+            more = told(NEVER_MADE, count=len(useless), example=useless[0])
         distance = publish(changed.opened, self.output, same_as=opened.model, pairs=changed.pairs)
-        return (
-            f"{new.vocab_size} tokens instead of {tokenizer.vocab_size}, {len(changed.pairs[0])} with their rows, "
-            f"{changed.pieces} with the mean of their pieces, {changed.unknown} near the unknown token"
-            f"{_equal(distance)}{more}"
-        )
+        counts = {"kept": len(changed.pairs[0]), "pieces": changed.pieces, "unknown": changed.unknown}
+        return told(NEW_TOKENS, tokens=new.vocab_size, had=tokenizer.vocab_size, **counts) + _equal(distance) + more
 
 
 @dataclass(kw_only=True)
@@ -216,7 +220,7 @@ class Layers(IntoFolder):
         had = opened.model.config.num_layers
         layers = list(self.layers) if self.count is None else even_layers(had, self.count)
         publish(opened.with_model(take_layers(opened.model, layers)), self.output)
-        return f"layers {', '.join(map(str, layers))} of {had}"
+        return told("layers {layers} of {had}", layers=", ".join(map(str, layers)), had=had)
 
 
 @dataclass(kw_only=True)
@@ -238,7 +242,7 @@ class KeySize(IntoFolder):
         had = opened.model.config.key_size
         grown = grow_key_size(opened.model, self.key_size, talking_heads=self.talking_heads or None, seed=self.seed)
         distance = publish(opened.with_model(grown), self.output, same_as=opened.model)
-        return f"key_size {self.key_size} instead of {had}{_equal(distance)}"
+        return told("key_size {size} instead of {had}", size=self.key_size, had=had) + _equal(distance)
 
 
 def _joined(first: "Changed", second: "Changed") -> "Changed":
@@ -259,7 +263,7 @@ def _texts_of(paths: tuple[Path, ...]) -> Iterator[str]:
 
 
 def _equal(distance: float | None) -> str:
-    return "" if distance is None else f", outputs equal to {distance:.1e}"
+    return "" if distance is None else told(", outputs equal to {distance:.1e}", distance=distance)
 
 
 COMMANDS = {"show": Show, "convert": Convert, "vocabulary": Vocabulary, "layers": Layers, "key-size": KeySize}

@@ -7,10 +7,12 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from nlptasks.applications.results import padded
 from nlptasks.checkpoints.huggingface import weight_files
 from nlptasks.checkpoints.layout import google_prefix
 from nlptasks.checkpoints.packing import is_packed
 from nlptasks.checkpoints.weights import weight_table
+from nlptasks.errors import told, translated
 from nlptasks.surgery.opened import Opened
 from nlptasks.text import TextTokenizer, Tokenizer
 from nlptasks.text.pieces import FILES, PieceTokenizer
@@ -21,6 +23,14 @@ _SIZES = (
     *("vocab_size", "hidden_size", "num_layers", "num_heads", "key_size", "value_size", "ffn_size", "max_positions"),
     *("segment_vocab_size", "embedding_size", "attention", "position", "pad_id"),
 )
+LAYERS = (
+    "{num_layers} x {hidden_size}, {num_heads} heads (keys {key_size}, values {value_size}), feed-forward {ffn_size}"
+)
+EMBEDDING = (
+    "{vocab_size} tokens x {embedding_size}, {max_positions} positions ({position}), {segment_vocab_size} segments, "
+    "padding {pad_id}"
+)
+WEIGHTS = "{count:,} in {tensors} tensors, stored as {stored}"
 _ON_TEXTS = ("classification", "labeling", "similarity", "reading", "conditional")
 
 
@@ -82,23 +92,23 @@ def shown(values: Mapping[str, Any], tensors: bool) -> str:
     sizes, tokenizer = values["sizes"], values["tokenizer"]
     lines = {
         "family": values["family"],
-        "layers": f"{sizes['num_layers']} x {sizes['hidden_size']}, {sizes['num_heads']} heads (keys "
-        f"{sizes['key_size']}, values {sizes['value_size']}), feed-forward {sizes['ffn_size']}",
-        "embedding": f"{sizes['vocab_size']} tokens x {sizes['embedding_size']}, {sizes['max_positions']} positions "
-        f"({sizes['position']}), {sizes['segment_vocab_size']} segments, padding {sizes['pad_id']}",
-        "weights": f"{values['parameters']:,} in {len(values['tensors'])} tensors, stored as {values['stored']}",
-        "left over": ", ".join(values["left_over"]) or "nothing",
-        "heads": ", ".join(values["heads"]) or "none",
-        "tokenizer": "none" if tokenizer is None else ", ".join(f"{key} {value}" for key, value in tokenizer.items()),
-        "fits": ", ".join(values["fits"]) or "nothing",
+        "layers": told(LAYERS, **sizes),
+        "embedding": told(EMBEDDING, **sizes),
+        "weights": told(WEIGHTS, count=values["parameters"], tensors=len(values["tensors"]), stored=values["stored"]),
+        "left over": ", ".join(values["left_over"]) or told("nothing"),
+        "heads": ", ".join(values["heads"]) or told("none"),
+        "tokenizer": told("none") if tokenizer is None else ", ".join(f"{k} {v}" for k, v in tokenizer.items()),
+        "fits": ", ".join(values["fits"]) or told("nothing"),
     }
     if values["application"]:
         lines = {"application": values["application"]} | lines
-    text = [f"{name:12} {value}" for name, value in lines.items()]
+    text = [f"{padded(told(name), 12)} {value}" for name, value in lines.items()]
     reasons: dict[str, list[str]] = {}
     for application, reason in values["fits_not"].items():
         reasons.setdefault(reason, []).append(application)
-    text += [f"{'not':12} {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    for reason, names in reasons.items():
+        why = told("{names}: {reason}", names=", ".join(names), reason=translated(reason))
+        text.append(f"{padded(told('not'), 12)} {why}")
     if tensors:
         text += [f"  {name} {' x '.join(map(str, shape))}" for name, shape in values["tensors"].items()]
     return "\n".join(text)

@@ -18,7 +18,7 @@ from typing import Any
 
 import keras
 
-from nlptasks.errors import rendered
+from nlptasks.errors import rendered, told
 from nlptasks.files import write_text
 from nlptasks.train import progress
 from nlptasks.train.advice import beyond_constant, likely_cure, tell_unlearned
@@ -30,17 +30,15 @@ from nlptasks.train.optimizers import make_adam
 from nlptasks.train.options import TrainingOptions
 from nlptasks.train.record import SCORES, write_record
 
-PLAN = "{epochs} epochs at a learning rate of {rate:g}, {schedule}"
-PLAN_LEFT_OUT = (
-    "{epochs} epochs at a learning rate of {rate:g}, {schedule} (left out, and chosen for {start}: {left_out})"
-)
+PLAN = "epochs: {epochs}, learning rate {rate:g}, {schedule}"
+PLAN_LEFT_OUT = "epochs: {epochs}, learning rate {rate:g}, {schedule} (left out, and chosen for {start}: {left_out})"
 BEST, LAST = "best epoch {epoch}: {scores}", "last epoch {epoch}: {scores}"
 VALIDATION = "validation: {scores}"
 
 
 def shown_scores(scores: Mapping[str, float]) -> str:
     """Scores by name, for a person."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if name not in NO_SCORES)
+    return progress.listed(f"{told(name)} {value:.4g}" for name, value in scores.items() if name not in NO_SCORES)
 
 
 @contextlib.contextmanager

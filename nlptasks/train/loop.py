@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.backend import compile_train_step
-from nlptasks.errors import DivergedError
+from nlptasks.errors import DivergedError, told
 from nlptasks.files import write_text
 from nlptasks.train import progress as shown
 from nlptasks.train.averages import averaged_weights
@@ -123,7 +123,7 @@ def _run_epoch(
 ) -> None:
     """Runs the epoch from `progress.batch` on and saves regularly; returns early if a stop is requested."""
     started = saved = time.monotonic()
-    description = f"epoch {progress.epoch + 1}/{run.epochs}"
+    description = told("epoch {epoch}/{epochs}", epoch=progress.epoch + 1, epochs=run.epochs)
     items = shown.progress_bar(batches[progress.batch :], description, len(batches), progress.batch)
     for item in items:
         if run.options.accumulate == 1:
@@ -142,7 +142,7 @@ def _run_epoch(
         progress.batch += 1
         progress.loss_sum += loss
         if hasattr(items, "set_postfix_str"):
-            items.set_postfix_str(f"loss {progress.loss_sum / progress.batch:.4f}", refresh=False)
+            items.set_postfix_str(told("loss {loss:.4f}", loss=progress.loss_sum / progress.batch), refresh=False)
         if stop.requested:
             break
         if time.monotonic() - saved > SAVE_SECONDS:

@@ -3,6 +3,7 @@
 In a terminal a bar is redrawn; into a file go a few plain lines.
 """
 
+import functools
 import sys
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
-from nlptasks.errors import rendered, translated
+from nlptasks.errors import rendered, told, translated
 
 T = TypeVar("T")
 LINE_SECONDS, QUARTER_SECONDS = 600.0, 10.0
@@ -24,7 +25,17 @@ def say(message: str, **values: object) -> None:
     Args:
         message: a line, or with `values` a template in the form of `UserError`.
     """
-    tqdm.write(rendered(message, values) if values else translated(message), file=sys.stderr)
+    write_line(rendered(message, values) if values else translated(message))
+
+
+def write_line(line: str) -> None:
+    """Shows a line as it is, above the bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words with the commas of the user's language between them."""
+    return functools.reduce(lambda first, second: told("{first}, {second}", first=first, second=second), words)
 
 
 def on_terminal() -> bool:
@@ -107,12 +118,14 @@ class _Lines:
 
     def _show(self) -> None:
         self._shown = time.monotonic()
-        of = "" if self.total is None else f" of {self.total}"
-        words = [f"{self.n}{of} in {tqdm.format_interval(self._shown - self._started)}"]
+        took = tqdm.format_interval(self._shown - self._started)
+        template = "{done} in {time}" if self.total is None else "{done} of {total} in {time}"
+        words = [told(template, done=self.n, total=self.total, time=took)]
         if self.total is not None and self.n < self.total and self.pace.seconds is not None:
-            words.append(f"{tqdm.format_interval((self.total - self.n) * self.pace.seconds)} left")
+            words.append(told("{time} left", time=tqdm.format_interval((self.total - self.n) * self.pace.seconds)))
         words += [self.postfix] if self.postfix else []
-        say(f"{self.description}: " * bool(self.description) + ", ".join(words))
+        line = listed(words)
+        write_line(told("{what}: {line}", what=self.description, line=line) if self.description else line)
 
 
 def _timed(items: Iterable[T], pace: Pace, update: Any) -> Iterator[T]:

@@ -173,7 +173,7 @@ def test_a_run_whose_scores_are_those_of_a_constant_answer_says_so_with_a_cure(t
         experiment.run()
         assert experiment.learned == learned
         lines = capsys.readouterr().err.splitlines()
-        assert lines[0] == "1 epochs at a learning rate of 1e-05, constant"
+        assert lines[0] == "epochs: 1, learning rate 1e-05, constant"
         assert ("nothing is learned yet" in lines[-2], "likely cure: longer" in lines[-1]) == (not learned, not learned)
 
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nlptasks.applications.classification.training import SHOWN, ClassifierOptions, train_classifier
 from nlptasks.applications.options import COLUMNS_RENAMED, FileColumns, require_input, require_output
-from nlptasks.applications.results import f1_table, say_ready, write_rows
+from nlptasks.applications.results import f1_table, padded, say_ready, write_rows
 from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.metrics.classification import score_labels
 from nlptasks.opening import load
 from nlptasks.text.labeled import LabeledText, read_labeled, require_known
@@ -156,7 +156,7 @@ def _predict(classifier: "Classifier", texts: Sequence[LabeledText]) -> list["Cl
     tell_unknown(classifier.tokenizer, encodings, given, "texts")
 
     def bar(items: Iterable) -> Iterable:
-        return progress_bar(items, "classifying")
+        return progress_bar(items, told("classifying"))
 
     return classifier.predict(given, progress=bar)
 
@@ -176,8 +176,9 @@ def _shown(row: dict) -> str:
 
 
 def _table(scores: dict) -> str:
-    lines = [f"{'texts':24}{scores['texts']:>10}"] + [f"{name:24}{scores[name]:>10.2f}" for name in SHOWN]
-    return "\n".join([*lines, "", *f1_table("label", scores["labels"])])
+    lines = [f"{padded(told('texts'), 24)}{scores['texts']:>10}"]
+    lines += [f"{padded(told(name), 24)}{scores[name]:>10.2f}" for name in SHOWN]
+    return "\n".join([*lines, "", *f1_table(told("label"), scores["labels"])])
 
 
 COMMANDS = {"train": Train, "evaluate": Evaluate, "predict": Predict}

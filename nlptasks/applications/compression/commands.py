@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nlptasks.applications.compression.training import CompressionOptions, Stage, compress
-from nlptasks.applications.results import say_ready
+from nlptasks.applications.results import padded, right, say_ready
+from nlptasks.errors import told
 from nlptasks.train.options import TextFiles
 
 
@@ -30,10 +31,11 @@ class Train(CompressionOptions, TextFiles):
 
 
 def _table(score_name: str, stages: Sequence[Stage]) -> str:
-    lines = [f"{'':16}{'layers':>8}{'parameters':>14}{'MB':>8}{score_name:>12}"]
+    heads = right(told("layers"), 8) + right(told("parameters"), 14) + right("MB", 8) + right(told(score_name), 12)
+    lines = [" " * 16 + heads]
     for stage in stages:
         sizes = f"{stage.layers:>8}{stage.parameters:>14,}{stage.megabytes:>8.1f}"
-        lines.append(f"{stage.name:16}{sizes}{stage.score:>12.2f}")
+        lines.append(f"{padded(told(stage.name), 16)}{sizes}{stage.score:>12.2f}")
     return "\n".join(lines)
 
 

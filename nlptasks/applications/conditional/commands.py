@@ -28,7 +28,7 @@ from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.results import say_ready, write_rows
 from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.opening import load
 from nlptasks.text.conditioned import (
     ConditionColumns,
@@ -42,6 +42,8 @@ from nlptasks.train.record import OPTIONS, read_options
 
 if TYPE_CHECKING:
     from nlptasks.applications.conditional.generator import ConditionalGenerator
+
+ANOTHER = "another {name}: perplexity {other_perplexity:.2f}, {gap:+.4f} nats a token (95% {low:+.4f} to {high:+.4f})"
 
 
 @dataclass(kw_only=True)
@@ -137,10 +139,10 @@ class Evaluate(OnKeras, TextFiles):
         say(f"{len(texts)} texts in {seconds:.1f} s")
         for name, value in results.items():
             if isinstance(value, dict):
-                shown = "perplexity {other_perplexity:.2f}, {gap:+.4f} nats a token (95% {low:+.4f} to {high:+.4f})"
-                print(f"another {name}: {shown.format(**value)}")
+                print(told(ANOTHER, name=name, **value))
             else:
-                print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
+                shown = f"{value:.2f}" if isinstance(value, float) else value
+                print(told("{name}: {value}", name=told(name), value=shown))
         if self.json:
             print(json.dumps({"scores": results, "seconds": seconds}, ensure_ascii=False))
 
@@ -274,7 +276,7 @@ def load_generator(path: Path) -> "ConditionalGenerator":
 
 
 def _bar(items: Iterable) -> Iterable:
-    return progress_bar(items, "scoring")
+    return progress_bar(items, told("scoring"))
 
 
 COMMANDS = {"train": Train, "evaluate": Evaluate, "generate": Generate}

@@ -21,7 +21,7 @@ from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.results import f1_table, say_ready, write_rows
 from nlptasks.applications.unread import tell_unknown
 from nlptasks.console import progress_bar, say
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.metrics.entities import score_entities
 from nlptasks.opening import load
 from nlptasks.text.entities import Entity, read_entities, read_unlabeled
@@ -80,7 +80,7 @@ class Evaluate(OnKeras, TextFiles):
             write_rows(
                 self.predictions, [_row(t.text, entities) | {"gold": _dicts(t.entities)} for t, entities in both]
             )
-        print("\n".join(f1_table("type", {"all": scores, **scores["types"]})))
+        print("\n".join(f1_table(told("type"), {told("all"): scores, **scores["types"]})))
         if self.json:
             print(json.dumps({"scores": scores, "seconds": seconds}, ensure_ascii=False))
 
@@ -146,7 +146,7 @@ def _predict(labeler: "Labeler", texts: Sequence[str]) -> list[list[Entity]]:
     tell_unknown(labeler.tokenizer, encodings, texts, "texts")
 
     def bar(items: Iterable) -> Iterable:
-        return progress_bar(items, "labeling")
+        return progress_bar(items, told("labeling"))
 
     return labeler.predict(texts, progress=bar)
 

@@ -22,10 +22,10 @@ import numpy as np
 
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.reading.training import MODES, ReaderOptions, answers_of, train_reader
-from nlptasks.applications.results import say_ready
+from nlptasks.applications.results import padded, right, say_ready
 from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import STANDARD_INPUT, write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import cmrc_question_score, score_reading
@@ -37,7 +37,10 @@ from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least
 if TYPE_CHECKING:
     from nlptasks.applications.reading import reader as reading
 
-NOTHING = "（无答案）"
+NOTHING = "(no answer)"
+CHARACTERS = "characters {start} to {end}"
+IN_PASSAGE = "passage {passage}: probability {probability:.3f}, {where}"
+IN_WINDOW = "passage {passage}, window {window}: probability {probability:.3f}, {where}"
 RIGHT = "right: {right} of {count} questions, by exact match."
 
 
@@ -261,14 +264,17 @@ def _tell_unread(reader: "reading.Reader", questions: Sequence[Question], stride
 
 
 def _bar(groups: Iterable) -> Iterable:
-    return progress_bar(groups, "answering")
+    return progress_bar(groups, told("answering"))
 
 
 def _show(question: Question, answer: str) -> None:
-    print(f"\n问题 {question.question}")
+    print("\n" + told("question {text}", text=question.question))
     for number, passage in enumerate(question.passages, 1):
-        print(f"篇章{number} {passage.text}")
-    print(f"回答 {answer or NOTHING}    标准答案 {' / '.join(question.answers) or NOTHING}")
+        print(told("passage {number} {text}", number=number, text=passage.text))
+    nothing = told(NOTHING)
+    print(
+        told("answer {text}    expected {gold}", text=answer or nothing, gold=" / ".join(question.answers) or nothing)
+    )
 
 
 def _write_answers(path: Path, answers: Mapping[str, str]) -> None:
@@ -279,22 +285,25 @@ def _write_answers(path: Path, answers: Mapping[str, str]) -> None:
 
 def _table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     columns = ("sogou_accuracy", "sogou_f1", "sogou_final", "cmrc_em", "cmrc_f1")
-    lines = [f"{'':24}{'questions':>10}" + "".join(f"{name:>16}" for name in columns)]
+    heads = right(told("questions"), 10) + "".join(right(told(name), 16) for name in columns)
+    lines = [" " * 24 + heads]
     for name, sections in scores.items():
         for section, values in sections.items():
             if values["questions"]:
-                label = name if section == "all" else f"  {section}"
+                label = told(name) if section == "all" else f"  {told(section)}"
                 cells = "".join(f"{values[c]:16.2f}" if "cmrc" in c else f"{values[c]:16.4f}" for c in columns)
-                lines.append(f"{label:24}{values['questions']:>10}{cells}")
+                lines.append(f"{padded(label, 24)}{values['questions']:>10}{cells}")
     return "\n".join(lines)
 
 
 def _shown(answer: "reading.Answer") -> str:
-    lines = [answer.text or NOTHING]
+    lines = [answer.text or told(NOTHING)]
     for e in answer.evidence:
-        where = f"characters {e.start} to {e.end}" if e.start is not None else "not literally in it"
-        window = f", window {e.window + 1}" if e.window else ""
-        lines.append(f"  passage {e.passage + 1}{window}: probability {e.probability:.3f}, {where}")
+        where = told(CHARACTERS, start=e.start, end=e.end) if e.start is not None else told("not literally in it")
+        template = IN_WINDOW if e.window else IN_PASSAGE
+        lines.append(
+            "  " + told(template, passage=e.passage + 1, window=e.window + 1, probability=e.probability, where=where)
+        )
     return "\n".join(lines)
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from nlptasks.applications.reading.masked import masked_batch
 from nlptasks.applications.reading.windows import ReadingLengths, encode_windows, normalize, offsets_of
 from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.text import Encoding, Passage, Question, TextTokenizer
 from nlptasks.text.batches import length_sorted_batches
+from nlptasks.train.progress import listed
 
 MASKED_SHARE, MASKED_QUESTION_SHARE = 0.15, 0.4
 
@@ -64,7 +65,7 @@ class TargetCounts:
     """the passage has no answer: the target is empty"""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {count}" for name, count in dataclasses.asdict(self).items())
+        return listed(f"{told(name)} {count}" for name, count in dataclasses.asdict(self).items())
 
 
 class ReadingExamples:

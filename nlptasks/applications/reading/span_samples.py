@@ -10,9 +10,10 @@ import numpy as np
 from nlptasks.applications.reading.samples import comparable
 from nlptasks.applications.reading.span import SpanBatch, first_of_text, row_arrays
 from nlptasks.applications.reading.windows import Row, SpanLengths, encode_rows, offsets_of
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.text import Passage, Question, TextTokenizer
 from nlptasks.text.batches import length_sorted_batches
+from nlptasks.train.progress import listed
 
 
 @dataclass
@@ -38,7 +39,7 @@ class SpanCounts:
         return self.inside / max(1, self.kept)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {count}" for name, count in dataclasses.asdict(self).items())
+        return listed(f"{told(name)} {count}" for name, count in dataclasses.asdict(self).items())
 
 
 def occurrences(passage: Passage, answers: Sequence[str]) -> list[tuple[int, int]]:

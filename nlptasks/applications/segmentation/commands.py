@@ -22,14 +22,14 @@ from typing import Annotated
 import tyro
 
 from nlptasks.applications.options import require_input, require_output
-from nlptasks.applications.results import say_ready
+from nlptasks.applications.results import padded, say_ready
 from nlptasks.applications.segmentation import lines
 from nlptasks.applications.segmentation.dictionary import UserDictionary
 from nlptasks.applications.segmentation.samples import MASK
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.training import SegmenterOptions, Sentences, train_segmenter
 from nlptasks.encodings import is_utf8
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import read_text_blocks, write_text
 from nlptasks.metrics.segmentation import score_segmentation
 from nlptasks.opening import load
@@ -137,7 +137,8 @@ class Evaluate(Options, TextFiles):
         if self.output is not None:
             write_text(self.output, "".join(f"{' '.join(words)}\n" for words in predicted))
         for name, value in scores.items():
-            print(f"{name:16} {value:>10}" if isinstance(value, int) else f"{name:16} {value:>10.4f}")
+            shown = str(value) if isinstance(value, int) else f"{value:.4f}"
+            print(f"{padded(told(name), 16)} {shown:>10}")
         if self.json:
             print(json.dumps({"scores": scores, "seconds": seconds}))
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nlptasks.applications.options import require_input, require_output
-from nlptasks.applications.results import say_ready
+from nlptasks.applications.results import padded, say_ready
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.exporting import PACKAGES_OF, TEXTS, export_vectors
 from nlptasks.applications.similarity.index import SentenceIndex
@@ -27,7 +27,7 @@ from nlptasks.applications.similarity.scoring import score_encoder
 from nlptasks.applications.similarity.surprise import Null
 from nlptasks.applications.similarity.training import SimilarityOptions, train_encoder
 from nlptasks.console import say
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import read_lines
 from nlptasks.metrics.angles import chance_among
 from nlptasks.metrics.similarity import score_pairs
@@ -36,6 +36,13 @@ from nlptasks.text import read_texts
 from nlptasks.text.groups import read_groups, read_pairs
 from nlptasks.train.options import Options, TextFiles, require_at_least, require_one_of
 from nlptasks.train.record import require_new_folder
+
+ADDED = "{output}: {added} sentences added in {seconds:.1f} s, {count} in all"
+REMOVED = "{output}: {removed} sentences taken out ({absent} were not there), {count} in all"
+CHANGED = (
+    "{output}: {removed} sentences taken out ({absent} were not there), {added} sentences added in {seconds:.1f} s, "
+    "{count} in all"
+)
 
 
 @dataclass(kw_only=True)
@@ -92,8 +99,8 @@ class Evaluate(Options, TextFiles):
         require_input(self.data, self.pairs)
         table = self._scores()
         for name, scores in table.items():
-            shown = [f"{k} {v}" if isinstance(v, int) else f"{k} {v:.4f}" for k, v in scores.items()]
-            print(f"{name:10} {'  '.join(shown)}")
+            shown = [f"{told(k)} {v if isinstance(v, int) else f'{v:.4f}'}" for k, v in scores.items()]
+            print(f"{padded(told(name), 10)} {'  '.join(shown)}")
         if self.json:
             print(json.dumps({"scores": table}))
 
@@ -173,10 +180,10 @@ class Index(Options, TextFiles):
         removed = encoder.remove(known, index)
         encoder.add(texts, index)
         index.save(self.output)
-        took = f" in {time.monotonic() - started:.1f} s"
-        told = f"{removed} sentences taken out ({len(set(gone)) - len(known)} were not there), " if gone else ""
-        told += f"{len(texts)} sentences added{took}, " if self.corpus is not None else ""
-        say(f"{self.output}: {told}{len(index)} in all")
+        seconds = time.monotonic() - started
+        counts = {"removed": removed, "absent": len(set(gone)) - len(known), "added": len(texts), "count": len(index)}
+        template = (CHANGED if self.corpus is not None else REMOVED) if gone else ADDED
+        say(template, output=self.output, seconds=seconds, **counts)
         return None
 
     def _export(self) -> None:

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.metrics.angles import kolmogorov_distance, log_tail
 
 PAIRS = 100_000
 """random pairs, on which a null distribution is estimated, and others on which it is tested"""
 LARGEST_DISTANCE = 0.03
 """Kolmogorov distance between the p-values of random pairs and uniform ones up to which the formula is used"""
+BY_FORMULA = (
+    "p-values by the formula, for centered vectors of effective dimension {dimension:.1f} (Kolmogorov distance "
+    "{distance:.3f} on held-out pairs)"
+)
+COUNTED = (
+    "p-values counted on {count} random pairs of the index, none below {least:.0e} (Kolmogorov distance {counted:.3f} "
+    "on held-out pairs); the formula does not hold for these vectors ({distance:.3f})"
+)
 LEAST_SENTENCES, SAMPLE, PAIRS_AT_ONCE = 200, 20_000, 2000
 
 
@@ -72,15 +80,14 @@ class Null:
         return _log_share(self.cosines, _cosines(queries, found, 0 * self.center))
 
     def __str__(self) -> str:
-        if self.holds:
-            return (
-                f"p-values by the formula, for centered vectors of effective dimension {self.dimension:.1f} "
-                f"(Kolmogorov distance {self.distance:.3f} on held-out pairs)"
-            )
-        return (
-            f"p-values counted on {len(self.cosines)} random pairs of the index, none below "
-            f"{1 / (len(self.cosines) + 1):.0e} (Kolmogorov distance {self.empirical_distance:.3f} on held-out pairs); "
-            f"the formula does not hold for these vectors ({self.distance:.3f})"
+        count = len(self.cosines)
+        return told(
+            BY_FORMULA if self.holds else COUNTED,
+            dimension=self.dimension,
+            distance=self.distance,
+            counted=self.empirical_distance,
+            count=count,
+            least=1 / (count + 1),
         )
 
 

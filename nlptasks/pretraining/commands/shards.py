@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from nlptasks.applications.results import padded
 from nlptasks.console import progress_bar, say
+from nlptasks.errors import told
 from nlptasks.pretraining.workers import run_all, usable_cores
 from nlptasks.train.options import Options, TextFiles, require_at_least, require_positive
 from nlptasks.train.progress import on_terminal
@@ -27,6 +29,16 @@ if TYPE_CHECKING:
     from nlptasks.pretraining.making import ShardMaker
 
 JIEBA, LOCAL = "jieba", "local"
+SUMMARY = {
+    "documents": "({empty_documents:,} without a token)",
+    "sentences": "",
+    "tokens": "({unknown_rate:.4%} unknown)",
+    "rows": "of {seq_length} tokens, {fill:.1%} filled",
+    "split_sentences": "({split_sentence_rate:.4%} of the sentences; {split_words:,} split words)",
+    "shards": "({megabytes:,.1f} MB, {made:,} made now)",
+    "seconds": "",
+}
+"""what is counted, and what is said behind it"""
 
 
 @dataclass(kw_only=True)
@@ -115,14 +127,16 @@ class MakeShards(Options, TextFiles):
         processes = self.processes or usable_cores()
         done = len(maker.units) - len(todo)
         former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        shown: dict[str, Any] = {"unit": " tokens", "unit_scale": True, "mininterval": 0.5}
-        with tqdm(desc="tokens", file=sys.stderr, disable=not on_terminal(), **shown) as bar:
-            bar.set_postfix_str(f"shards {done}/{len(maker.units)}")
+        shown: dict[str, Any] = {"unit": " " + told("tokens"), "unit_scale": True, "mininterval": 0.5}
+        with tqdm(desc=told("tokens"), file=sys.stderr, disable=not on_terminal(), **shown) as bar:
+            bar.set_postfix_str(told("shards {done}/{all}", done=done, all=len(maker.units)))
             try:
                 with contextlib.closing(run_all(maker, todo, processes, bar.update)) as results:
-                    for _ in results if on_terminal() else progress_bar(results, "shards", len(maker.units), done):
+                    for _ in (
+                        results if on_terminal() else progress_bar(results, told("shards"), len(maker.units), done)
+                    ):
                         done += 1
-                        bar.set_postfix_str(f"shards {done}/{len(maker.units)}")
+                        bar.set_postfix_str(told("shards {done}/{all}", done=done, all=len(maker.units)))
             except KeyboardInterrupt:
                 say(f"{self.output}: {done} of {len(maker.units)} shards are finished; the same command goes on.")
                 raise
@@ -143,12 +157,8 @@ class MakeShards(Options, TextFiles):
         if self.json:
             print(json.dumps(counts | rates | {"shards": shards, "shards_made": made, "bytes": total}))
             return
-        print(f"documents        {counts['documents']:>15,}  ({counts['empty_documents']:,} without a token)")
-        print(f"sentences        {counts['sentences']:>15,}")
-        print(f"tokens           {tokens:>15,}  ({rates['unknown_rate']:.4%} unknown)")
-        print(f"rows             {rows:>15,}  of {meta['seq_length']} tokens, {rates['fill']:.1%} filled")
-        split = f"{rates['split_sentence_rate']:.4%} of the sentences; {counts['split_words']:,} split words"
-        print(f"split sentences  {counts['split_sentences']:>15,}  ({split})")
-        print(f"shards           {shards:>15,}  ({total / 1e6:,.1f} MB, {made:,} made now)")
-        print(f"seconds          {seconds:>15,.1f}")
-        print(f"{self.output}: ready for pretraining")
+        values = counts | rates | {"seq_length": meta["seq_length"], "megabytes": total / 1e6, "made": made}
+        numbers = counts | {"rows": rows, "shards": shards, "seconds": round(seconds, 1)}
+        for name, more in SUMMARY.items():
+            print(f"{padded(told(name), 17)}{numbers[name]:>15,}  {told(more, **values)}".rstrip())
+        print(told("{output}: ready for pretraining", output=self.output))

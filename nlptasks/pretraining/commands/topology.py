@@ -10,10 +10,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.errors import UserError
+from nlptasks.applications.results import padded
+from nlptasks.errors import UserError, told
 from nlptasks.train.options import PRECISIONS, OnKeras, Options, require_at_least, require_one_of
 
 OBJECTIVES = ("mlm", "lm", "unilm")
+MEMORY = "{gib_per_device:.2f} GiB a device of {room}"
+TOO_MUCH = "{gib_per_device:.2f} GiB a device of {room}: does not fit"
+OPERATIONS = "{tera:.2f} TFLOP a step, {ratio:.3f} x the analytic count"
 OPTIMIZERS = ("adamw", "lamb")
 # the compiler asks the machine it runs on what TPU it has; these are the answers of one that has none
 NO_TPU = {
@@ -83,24 +87,19 @@ class Check(Options, OnKeras):
 
 
 def _text(found: dict[str, Any]) -> str:
-    lines = [
-        f"{found['topology']}: {found['config']}, {found['batch_per_device']} x {found['seq_length']} a device, "
-        f"{found['mesh']}"
-    ]
+    rows = {}
+    values = found | {"room": found["hbm_gib"] or "?"}
     if "gib_per_device" not in found:
-        lines.append(f"  memory       does not fit into the {found['hbm_gib'] or '?'} GiB of a device")
+        rows["memory"] = told("does not fit into the {room} GiB of a device", **values)
     else:
-        fits = "" if found["fits"] else ": does not fit"
-        lines += [
-            f"  memory       {found['gib_per_device']:.2f} GiB a device of {found['hbm_gib'] or '?'}{fits}",
-            f"  operations   {found['flops'] / 1e12:.2f} TFLOP a step, {found['flops_ratio']:.3f} x the analytic count",
-            f"  collectives  {_counts(found['collectives'])}",
-            f"  host         {_counts(found['host_transfers'])}",
-        ]
+        rows["memory"] = told(MEMORY if found["fits"] else TOO_MUCH, **values)
+        rows["operations"] = told(OPERATIONS, tera=found["flops"] / 1e12, ratio=found["flops_ratio"])
+        rows["collectives"], rows["host"] = _counts(found["collectives"]), _counts(found["host_transfers"])
     if "largest_batch_per_device" in found:
-        lines.append(f"  largest      {found['largest_batch_per_device']} rows a device")
-    return "\n".join(lines)
+        rows["largest"] = told("{largest_batch_per_device} rows a device", **values)
+    lines = [told("{topology}: {config}, {batch_per_device} x {seq_length} a device, {mesh}", **values)]
+    return "\n".join([*lines, *(f"  {padded(told(name), 12)} {value}" for name, value in rows.items())])
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or told("none")

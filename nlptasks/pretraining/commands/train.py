@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlptasks.applications.results import padded
 from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.backend.packages import KERAS
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.train.options import PRECISIONS, Options, require_at_least, require_one_of, require_positive
 from nlptasks.train.record import OPTIONS, require_new_folder
 
@@ -219,4 +220,4 @@ class Pretrain(Downloading, Options):
 
 def _shown(scores: dict[str, Any]) -> str:
     """A line for each score."""
-    return "\n".join(f"{name:20}{value:>14,.6g}" for name, value in scores.items())
+    return "\n".join(f"{padded(told(name), 20)}{value:>14,.6g}" for name, value in scores.items())

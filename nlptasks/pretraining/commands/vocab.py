@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlptasks.console import progress_bar
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import require_writable
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
 from nlptasks.train.options import TextFiles
 
 UNIT_BYTES = 1 << 24
+WRITTEN = "{output}: {tokens} tokens: {special} special, {characters} characters, {pieces} pieces of words"
 
 
 @dataclass(kw_only=True)
@@ -53,14 +54,12 @@ class TrainVocab(TextFiles):
         units = plan_units(files, UNIT_BYTES)
 
         def texts() -> Iterator[str]:
-            for unit in progress_bar(units, "reading"):
+            for unit in progress_bar(units, told("reading")):
                 yield from read_documents(unit, form)
 
         vocab = train_vocab(texts, self.vocab_size, self.min_frequency, not self.cased)
         save_vocab(vocab, self.output)
         rest = list(vocab)[len(RESERVED_TOKENS) :]
         characters = sum(len(token.removeprefix("##")) == 1 for token in rest)
-        print(
-            f"{self.output}: {len(vocab)} tokens: {len(RESERVED_TOKENS)} special, {characters} characters, "
-            f"{len(rest) - characters} pieces of words"
-        )
+        counts = {"tokens": len(vocab), "special": len(RESERVED_TOKENS), "characters": characters}
+        print(told(WRITTEN, output=self.output, pieces=len(rest) - characters, **counts))
