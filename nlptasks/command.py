@@ -26,7 +26,10 @@ APPLICATIONS = {
     "pretraining": ("nlptasks.pretraining.commands", "BERT from raw text"),
     "checkpoint": ("nlptasks.surgery.commands", "checkpoints shown, converted and changed"),
     "vectors": ("nlptasks.discovery.vector_commands", "vectors of words and documents from raw text"),
-    "discovery": ("nlptasks.discovery.commands", "words of raw text, templates and communities of sentences"),
+    "discovery": (
+        "nlptasks.discovery.commands",
+        "words and sentences of raw text, templates and communities of sentences",
+    ),
     "serve": ("nlptasks.serve.commands", "models over HTTP, with a page to try them"),
 }
 """first word of the command line -> the module of its commands, and a description"""
@@ -35,6 +38,7 @@ SHORT_FORMS = {
     "fill": ("filling", "fill"),
     "discover": ("discovery", "words"),
     "cluster": ("discovery", "cluster"),
+    "sentences": ("discovery", "sentences"),
 }
 """short forms: first words that stand for two words"""
 

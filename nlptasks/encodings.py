@@ -66,6 +66,12 @@ def undecodable(
 ) -> ValueError:
     """The error for a byte that is not in the encoding of a file; `own`: of a file whose encoding is not chosen."""
     values = {"path": path, "line_number": line_number, "byte": f"{byte:02x}", "byte_offset": byte_offset}
+    if byte_offset == 0 and byte in (0xFF, 0xFE) and not own:
+        return UserError(
+            "{path}: begins with the byte order mark of UTF-16; convert it to UTF-8, for instance with "
+            "`iconv -f UTF-16 -t UTF-8`.",
+            path=path,
+        )
     if not is_utf8(encoding):
         return UserError(
             "{path}:{line_number}: expected {encoding}. Received: byte 0x{byte} at byte offset {byte_offset}; give "

@@ -42,6 +42,20 @@ def _open_bytes(path: PathLike) -> BinaryIO:
     return cast(BinaryIO, packed)
 
 
+def read_bytes(path: PathLike) -> bytes:
+    """The bytes of a file, unpacked where it is gzip.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a folder, or a damaged gzip file.
+    """
+    with _open_bytes(path) as file:
+        try:
+            return file.read()
+        except _DAMAGED as error:
+            raise _damaged(path, error) from None
+
+
 def _encoding_error(path: PathLike, encoding: str, own: bool) -> ValueError | None:
     """Find the first line that is not in the encoding, in a second pass: decoders count from the start of a buffer."""
     byte_offset = 0

@@ -221,6 +221,23 @@ def test_text_in_gb18030_is_read_as_such_and_otherwise_refused_with_the_option(k
         list(read_texts(bad))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_text_in_utf16_is_refused_as_what_it_is(encoding, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeff好房\n坏房\n".encode(encoding))
+    for name in ("utf-8", GB):
+        with text_encoding(name), pytest.raises(ValueError, match=r"a\.txt: begins with the byte order mark of UTF-16"):
+            list(read_texts(path))
+    assert "a.txt: begins with the byte order mark of UTF-16; convert it" in run(path, expected=2)[1]
+
+
+def test_a_folder_in_place_of_a_file_is_refused_as_what_it_is(tmp_path, capsys):
+    for words in (["segment"], ["similarity", "index", "--output", "i", "--corpus"]):
+        assert command_line.main([*words, str(tmp_path)]) == 2
+        err = capsys.readouterr().err
+        assert err == f"error: {tmp_path}: expected a file. Received: a folder; name a file inside it.\n"
+
+
 def test_a_corpus_in_gb18030_is_the_same_in_ranges(tmp_path):
     lines = [f"第{i}行的文字" for i in range(40)]
     path = tmp_path / "a.txt"

@@ -217,6 +217,8 @@ COLUMNS_RENAMED = {"text": "text_column", "second_text": "second_text_column", "
 def require_input(*paths: Path | None) -> None:
     """Refuses missing files before any expensive work begins; None passes."""
     for path in paths:
+        if path is not None and path.is_dir():
+            raise ValueError(f"{path}: expected a file. Received: a folder; name a file inside it.")
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; check the spelling of the path.")
 

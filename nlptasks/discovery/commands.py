@@ -2,6 +2,7 @@
 
     nlptasks discover --input corpus/*.txt --output runs/words.tsv --dictionary runs/words.txt
     nlptasks segment --user-dict runs/words.txt --text 今天天气很好。
+    nlptasks sentences pages/*.txt --output sentences.txt
     nlptasks cluster --input sentences.txt --output runs/communities
 
 docs/discovery.md describes the methods and what they reach.
@@ -26,6 +27,7 @@ from nlptasks.applications.options import require_output
 from nlptasks.console import say
 from nlptasks.discovery.cluster_commands import Cluster
 from nlptasks.discovery.passes import UNIT_BYTES, Corpus, fingerprint
+from nlptasks.discovery.sentence_commands import Sentences
 from nlptasks.discovery.template_commands import Templates
 from nlptasks.discovery.words import Word, WordRules, as_dictionary, as_table, discover
 from nlptasks.errors import UserError
@@ -137,4 +139,4 @@ def _json_row(word: Word) -> dict[str, Any]:
     return word._asdict() | ({} if math.isfinite(word.score) else {"score": None})
 
 
-COMMANDS = {"words": Words, "templates": Templates, "cluster": Cluster}
+COMMANDS = {"words": Words, "templates": Templates, "cluster": Cluster, "sentences": Sentences}

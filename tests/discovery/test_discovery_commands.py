@@ -49,6 +49,28 @@ def test_a_folder_of_counts_goes_on_with_the_same_job_only(path, tmp_path):
     assert_refused(other, "holds the counts of other files or options; give another --work, or remove it.")
 
 
+def test_pages_become_sentences_whatever_their_encodings(tmp_path):
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "1.txt").write_text("换油之前先停机，等待十\n分钟。\n\n- 1 -\n", encoding="utf-8")
+    (pages / "2.txt").write_text("病假需要\n证明。\n", encoding="gb18030")
+    (pages / "3.txt").write_text("会议纪要\n", encoding="utf-16")
+    done = call(command, "sentences", pages / "*.txt", "--output", tmp_path / "all.txt")
+    assert (done.status, done.out) == (0, "")
+    assert (tmp_path / "all.txt").read_text(
+        encoding="utf-8"
+    ) == "换油之前先停机，等待十分钟。\n病假需要证明。\n会议纪要\n"
+    assert [line.split(": ")[-1] for line in done.err.splitlines()] == [
+        *("read as gb18030", "read as utf-16", "3 sentences of 3 files"),
+    ]
+    folder = call(command, "sentences", pages, "--output", tmp_path / "all.txt")
+    assert_refused(folder, f"{pages}: expected files. Received: a folder; write {pages}/*, or the files in it.")
+    (pages / "4.txt").write_bytes(b"a\n\xff\xff\n")
+    assert_refused(
+        call(command, "sentences", pages / "4.txt", "--output", tmp_path / "b.txt"), "4.txt:2: expected UTF-8"
+    )
+
+
 def test_what_is_wrong_is_said_in_one_line(path, tmp_path):
     assert_refused(discover("--input", tmp_path / "nothing.txt"), "no such file")
     assert_refused(discover("--input", path, "--output", path), "is read, too, and would be lost")
