@@ -1,4 +1,4 @@
-# make demo   fine-tune the bundled model to a reader, score and try it on questions made here (under 6 minutes on 2 cores)
+# make demo   fine-tune the bundled model to a reader, score and try it on questions made here (5 minutes on 2 cores, after the installation)
 # make test   the tests, on both backends
 # make quick  a choice of them that notices a broken mask, loader or scorer (2 minutes)
 # make lint   ruff and mypy

@@ -12,7 +12,7 @@ PAGES = {path.name: ROOT / "docs" / path.name for path in sorted(CHINESE_PAGES.g
 PAGES["pretraining.md"] = ROOT / "pretraining" / "README.md"
 READMES = {ROOT / "README.md": ROOT / "README.zh-CN.md"}
 PAIRS = {english: CHINESE_PAGES / name for name, english in PAGES.items()} | READMES
-PATH_OF_README = {"installing", "reading", "segmentation", "similarity", "classification", "labeling"} | {
+PATH_OF_README = {"training", "installing", "reading", "segmentation", "similarity", "classification", "labeling"} | {
     *("conditional_generation", "theseus", "pretraining", "upgrading", "from_bert4keras")
 }
 """pages that the README leads to first"""
@@ -43,7 +43,7 @@ def tables(text: str) -> list[int]:
 def numbers(text: str) -> list[str]:
     """The numbers in prose and tables, sorted; those of names (CMRC2018) and in the addresses of links are none."""
     text = re.sub(r"\]\([^)]*\)", "]", prose(text))
-    for unit, size in (("million", 10**6), ("万", 10**4)):
+    for unit, size in (("million", 10**6), ("万", 10**4), ("亿", 10**8)):
         text = re.sub(rf"([\d.]+) {unit}", lambda found, size=size: f"{float(found[1]) * size:,.0f}", text)
     return sorted(found.rstrip(".,") for found in re.findall(r"(?<![A-Za-z\d])\d[\d.,]*", text))
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from nlptasks.loading import build_transformer_model
+from nlptasks.pretraining import training
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.pretraining.run import Progress
 from nlptasks.text.vocab import save_vocab
@@ -333,3 +335,13 @@ def test_two_processes_of_two_devices_make_the_curve_of_one(inputs, finished, tm
     weights, expected = (load_file(folder / "model.safetensors") for folder in (output, finished[0]))
     for name in expected:
         np.testing.assert_allclose(weights[name], expected[name], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(("held_out", "told"), [(50, True), (5, False)])
+def test_a_large_share_of_held_out_rows_is_told(held_out, told, monkeypatch, capsys):
+    monkeypatch.setattr(training, "unigram_baseline", lambda *_: {"perplexity": 2.0, "accuracy": 0.5})
+    run = SimpleNamespace(rows=range(100), main_objective=None)
+    training.tell_baseline(SimpleNamespace(valid_rows=held_out), run)
+    *notes, last = capsys.readouterr().err.splitlines()
+    assert last == "unigram baseline on the held-out rows: perplexity 2.00, accuracy 50.00%"
+    assert notes == ["50 of 100 rows are held out and not trained on; valid_rows 10 would hold out a tenth."] * told
