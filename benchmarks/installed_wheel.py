@@ -169,6 +169,15 @@ def problem_of_refusal(program: Path, line: str) -> str:
     return "" if sorted(Path().rglob("*")) == before else "left something behind"
 
 
+def megabytes(environment: Path) -> float:
+    """What is installed, without what the environment itself brought."""
+    [packages] = environment.glob("lib/python*/site-packages")
+    own = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")
+    files = [path for path in packages.rglob("*") if path.is_file()]
+    counted = [path for path in files if not path.relative_to(packages).parts[0].startswith(own)]
+    return sum(path.stat().st_size for path in counted) / 1e6
+
+
 def main() -> int:
     """Runs the commands; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -189,6 +198,8 @@ def main() -> int:
             said = problem or ("ok" if parse else "names what is missing")
             print(f"{time.monotonic() - started:6.1f} s  {said:4}  nlptasks {line}", flush=True)
         os.chdir("/")
+    if options.base:
+        print(f"{megabytes(options.bin.absolute().parent):.1f} MB of site-packages without pip and setuptools")
     print(f"{failed} failed" if failed else "all commands did what they should")
     return 1 if failed else 0
 

@@ -12,14 +12,14 @@ from typing import Annotated, Any, NoReturn, Protocol, Union
 from nlptasks.backend.packages import choose_backend, naming_packages, require_packages
 from nlptasks.backend.startup import set_environment
 from nlptasks.catalogue import CHINESE, in_language, language, message, worded
-from nlptasks.catalogue.widths import width
+from nlptasks.catalogue.widths import padded, right, width
 from nlptasks.encodings import UTF_8, text_encoding
 from nlptasks.errors import UserError, fields_named, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.options import Options, unchecked
 from nlptasks.train.progress import progress_bar, say
 
-__all__ = ["Command", "parse", "progress_bar", "run", "say", "width"]
+__all__ = ["Command", "padded", "parse", "progress_bar", "right", "run", "say", "width"]
 
 TEXTS = ("text", "texts", "query", "question", "passage", "prompt", "condition")
 """the options of all commands that hold texts, and not the names of files or columns"""

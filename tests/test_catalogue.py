@@ -53,6 +53,9 @@ USER_ERRORS = ("UserError", "DivergedError", "MissingPackageError")
 NOT_SHOWN = ("TypeError", "AttributeError", "IndexError", "KeyError", "NotImplementedError")
 """mistakes of a program, which no command shows"""
 LETTERS, CHINESE, FIELD = re.compile("[A-Za-z]{2}"), re.compile("[\u4e00-\u9fff]"), re.compile("{field:[^}]+}")
+KEYS = ("query_text", "question")
+"""of files: they are shown as they are"""
+FIELD_OR_VALUE = re.compile("{[^{}]*}")
 
 
 # What must have its Chinese
@@ -83,10 +86,10 @@ def template_of(node: ast.expr, finished: bool = False) -> list[str]:
 
 
 def phrases_in(node: ast.expr) -> list[str]:
-    """The words that a value of a message is one or the other of."""
+    """The words that a value of a message is one or the other of, with values in them or without."""
     choices = [each for each in ast.walk(node) if isinstance(each, ast.IfExp)]
-    found = [each.value for one in choices for each in (one.body, one.orelse) if isinstance(each, ast.Constant)]
-    return [each for each in found if isinstance(each, str) and LETTERS.search(each)]
+    found = [text for one in choices for each in (one.body, one.orelse) for text in template_of(each)]
+    return [each for each in found if LETTERS.search(FIELD_OR_VALUE.sub("", each)) and each not in KEYS]
 
 
 def errors_in(source: str) -> Iterator[str]:
@@ -120,7 +123,9 @@ def errors_in(source: str) -> Iterator[str]:
             if LETTERS.search("".join(literal for literal, *_ in string.Formatter().parse(template))):
                 yield template
         for value in [*(each.value for each in node.keywords), *(given if finished else [])]:
-            yield from phrases_in(value)
+            inner = [each.id for each in ast.walk(value) if isinstance(each, ast.Name)]
+            for each in [value, *(meant for name in inner for meant in named.get(name, []))]:
+                yield from phrases_in(each)
 
 
 def results_in(source: str) -> Iterator[str]:

@@ -162,6 +162,7 @@ ARROWS = {
     "discovery": (
         "numpy",
         "tqdm",
+        "tyro",
         "infomap",
         "nlptasks.backend.packages",
         "nlptasks.console",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlptasks.console import say, width
+from nlptasks.console import padded, right, say, width
 from nlptasks.errors import told
 from nlptasks.files import write_text
 
@@ -22,16 +22,6 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a JSON object a line, one for each text, and says how many."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     say(f"{path}: {len(rows)} texts")
-
-
-def padded(text: str, columns: int) -> str:
-    """A text with spaces behind it, so that it takes at least so many columns of a terminal."""
-    return text + " " * (columns - width(text))
-
-
-def right(text: str, columns: int) -> str:
-    """A text with spaces before it, so that it takes at least so many columns of a terminal."""
-    return " " * (columns - width(text)) + text
 
 
 def f1_table(head: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:

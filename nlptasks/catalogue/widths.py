@@ -14,6 +14,16 @@ def width(text: str) -> int:
     )
 
 
+def padded(text: str, columns: int) -> str:
+    """A text with spaces behind it, so that it takes at least so many columns of a terminal."""
+    return text + " " * (columns - width(text))
+
+
+def right(text: str, columns: int) -> str:
+    """A text with spaces before it, so that it takes at least so many columns of a terminal."""
+    return " " * (columns - width(text)) + text
+
+
 def wrapped(text: str, columns: int, indent: str = "") -> list[str]:
     """The lines of a text, none wider than `columns` if it can be helped.
 

@@ -13,6 +13,7 @@ import numpy as np
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
+from nlptasks.errors import some_of
 
 logger = logging.getLogger(__name__)
 # Present in many files, never ours: buffers, and the output matrix tied to the embedding.
@@ -154,7 +155,7 @@ def assign_weights(
     untied = [name for name, tied in TIED.items() if name in arrays and tied in arrays and _differ(arrays, name, tied)]
     problems = [("missing", missing), ("left over", left), ("of another shape", misfits), ("not tied", untied)]
     problems.append(("not the sinusoids that NEZHA fixes", other_positions))
-    told = "; ".join(f"{kind}: {_short(names)}" for kind, names in problems if names)
+    told = "; ".join(f"{kind}: {some_of(names, 6)}" for kind, names in problems if names)
     if told:
         raise ValueError(
             f"{source}: the checkpoint does not fit the model. {told}. Check the config beside the "
@@ -165,7 +166,7 @@ def assign_weights(
     if foreign:
         count = len(foreign)
         logger.warning(
-            "%s: %d weights of other tasks or of an optimizer left over (%s)", source, count, _short(foreign, 2)
+            "%s: %d weights of other tasks or of an optimizer left over (%s)", source, count, some_of(foreign, 2)
         )
     return started
 
@@ -200,8 +201,3 @@ def _differ(arrays: Mapping[str, np.ndarray], name: str, tied: str) -> bool:
 
 def _oriented(array: np.ndarray, transposed: bool) -> np.ndarray:
     return array.T if transposed else array
-
-
-def _short(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -7,11 +7,11 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from nlptasks.applications.results import padded
 from nlptasks.checkpoints.huggingface import weight_files
 from nlptasks.checkpoints.layout import google_prefix
 from nlptasks.checkpoints.packing import is_packed
 from nlptasks.checkpoints.weights import weight_table
+from nlptasks.console import padded
 from nlptasks.errors import told, translated
 from nlptasks.surgery.opened import Opened
 from nlptasks.text import TextTokenizer, Tokenizer

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, some_of
 from nlptasks.files import PathLike
 from nlptasks.text.tables import read_table, require_names
 
@@ -148,7 +148,7 @@ def require_known(labels: Iterable[tuple[str, str]], known: Iterable[str]) -> No
     known = list(known)
     for label, place in labels:
         if label not in known:
-            shown = ", ".join(known[:_SHOWN]) + (f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else "")
+            shown = some_of(known, _SHOWN)
             raise ValueError(
                 f"{place}: the label {label!r} does not occur in the training files (known labels: {shown}); correct "
                 "it, leave the line out, or add examples of it to the training files."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptasks.encodings import UTF_8
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, some_of
 from nlptasks.files import PathLike, read_json_object, write_text
 from nlptasks.train.continuing import CONTINUED, SCHEDULE, SCORES, extended
 from nlptasks.train.options import TrainingOptions
@@ -163,10 +163,9 @@ def require_new_folder(directory: PathLike) -> None:
             )
     held = sorted(path.name for path in directory.glob("[!.]*")) if directory.is_dir() else []
     if held:
-        shown = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
         raise UserError(
             "{directory}: holds {shown} already; a new run goes into a new or empty folder: give another "
             "{field:output}.",
             directory=directory,
-            shown=shown,
+            shown=some_of(held, 3),
         )

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nlptasks.applications.classification.training import SHOWN, ClassifierOptions, train_classifier
 from nlptasks.applications.options import COLUMNS_RENAMED, FileColumns, require_input, require_output
-from nlptasks.applications.results import f1_table, padded, say_ready, write_rows
+from nlptasks.applications.results import f1_table, say_ready, write_rows
 from nlptasks.applications.unread import tell_cut, tell_unknown
-from nlptasks.console import progress_bar, say
+from nlptasks.console import padded, progress_bar, say
 from nlptasks.errors import UserError, told
 from nlptasks.metrics.classification import score_labels
 from nlptasks.opening import load

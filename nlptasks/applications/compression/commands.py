@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nlptasks.applications.compression.training import CompressionOptions, Stage, compress
-from nlptasks.applications.results import padded, right, say_ready
+from nlptasks.applications.results import say_ready
+from nlptasks.console import padded, right
 from nlptasks.errors import told
 from nlptasks.train.options import TextFiles
 

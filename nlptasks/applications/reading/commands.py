@@ -22,9 +22,9 @@ import numpy as np
 
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.reading.training import MODES, ReaderOptions, answers_of, train_reader
-from nlptasks.applications.results import padded, right, say_ready
+from nlptasks.applications.results import say_ready
 from nlptasks.applications.unread import tell_cut, tell_unknown
-from nlptasks.console import progress_bar, say
+from nlptasks.console import padded, progress_bar, right, say
 from nlptasks.errors import UserError, told
 from nlptasks.files import STANDARD_INPUT, write_text
 from nlptasks.metrics.baselines import fit_baselines

@@ -22,12 +22,13 @@ from typing import Annotated
 import tyro
 
 from nlptasks.applications.options import require_input, require_output
-from nlptasks.applications.results import padded, say_ready
+from nlptasks.applications.results import say_ready
 from nlptasks.applications.segmentation import lines
 from nlptasks.applications.segmentation.dictionary import UserDictionary
 from nlptasks.applications.segmentation.samples import MASK
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.training import SegmenterOptions, Sentences, train_segmenter
+from nlptasks.console import padded
 from nlptasks.encodings import is_utf8
 from nlptasks.errors import UserError, told
 from nlptasks.files import read_text_blocks, write_text

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nlptasks.applications.options import require_input, require_output
-from nlptasks.applications.results import padded, say_ready
+from nlptasks.applications.results import say_ready
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.exporting import PACKAGES_OF, TEXTS, export_vectors
 from nlptasks.applications.similarity.index import SentenceIndex
@@ -26,7 +26,7 @@ from nlptasks.applications.similarity.index_files import HEADER
 from nlptasks.applications.similarity.scoring import score_encoder
 from nlptasks.applications.similarity.surprise import Null
 from nlptasks.applications.similarity.training import SimilarityOptions, train_encoder
-from nlptasks.console import say
+from nlptasks.console import padded, say
 from nlptasks.errors import UserError, told
 from nlptasks.files import read_lines
 from nlptasks.metrics.angles import chance_among

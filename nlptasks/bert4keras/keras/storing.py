@@ -17,7 +17,7 @@ import numpy as np
 
 from nlptasks.bert4keras.keras.owners import owners
 from nlptasks.checkpoints.google import read_variables
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, some_of
 
 _ATTRIBUTE = 64512  # the most bytes of an attribute in HDF5
 _KERAS = (".keras", ".weights.h5")
@@ -262,5 +262,4 @@ def _fits(weights: Sequence[Any], values: Sequence[np.ndarray]) -> bool:
 
 
 def _short(layers: Sequence[tuple[str, Any]]) -> str:
-    names = [name for name, _ in layers]
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") or "none"
+    return some_of([name for name, _ in layers], 4) or "none"

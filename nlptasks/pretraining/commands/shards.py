@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from nlptasks.applications.results import padded
-from nlptasks.console import progress_bar, say
+from nlptasks.console import padded, progress_bar, say
 from nlptasks.errors import told
 from nlptasks.pretraining.workers import run_all, usable_cores
 from nlptasks.train.options import Options, TextFiles, require_at_least, require_positive

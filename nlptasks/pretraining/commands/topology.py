@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.applications.results import padded
+from nlptasks.console import padded
 from nlptasks.errors import UserError, told
 from nlptasks.train.options import PRECISIONS, OnKeras, Options, require_at_least, require_one_of
 

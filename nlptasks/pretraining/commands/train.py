@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlptasks.applications.results import padded
 from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.backend.packages import KERAS
+from nlptasks.console import padded
 from nlptasks.errors import UserError, told
 from nlptasks.train.options import PRECISIONS, Options, require_at_least, require_one_of, require_positive
 from nlptasks.train.record import OPTIONS, require_new_folder
