@@ -6,6 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+JSON_NAMES: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+"""what JSON holds, in words"""
 _name_of: contextvars.ContextVar[Callable[[str], str]] = contextvars.ContextVar("name_of", default=str)
 _translate: contextvars.ContextVar[Callable[[str], str]] = contextvars.ContextVar("translate", default=str)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from nlptasks.encodings import UTF_8, current_encoding, is_utf8, undecodable
-from nlptasks.errors import UserError
+from nlptasks.errors import JSON_NAMES, UserError
 
 STANDARD_INPUT = "-"
 """stands for standard input where a file is named"""
@@ -250,7 +250,7 @@ def read_json_object(path: PathLike) -> dict:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg}).") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object. Received: {type(value).__name__}.")
+        raise ValueError(f"{path}: expected a JSON object. Received: {JSON_NAMES[type(value)]}.")
     return value
 
 

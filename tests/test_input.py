@@ -81,7 +81,7 @@ def test_bytes_of_the_command_line_that_are_no_text_are_refused(tmp_path, capsys
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"text": true, "label": "a"}', "'text' must be a string. Received: bool"),
+        ('{"text": true, "label": "a"}', "'text' must be a string. Received: true or false"),
         ('{"text": "好", "label": false}', "a label must be a string or a whole number. Received: False"),
         ('{"text": "好", "label": [true]}', "must be one label"),
     ],

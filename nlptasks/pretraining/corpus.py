@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nlptasks.encodings import UTF_8, require_encoding, undecodable
-from nlptasks.errors import UserError
+from nlptasks.errors import JSON_NAMES, UserError
 from nlptasks.files import BOM, GZIP_MAGIC, PathLike, open_text, parse_json, read_text_blocks
 from nlptasks.train.options import require_one_of
 
@@ -245,7 +245,7 @@ def _json_text(span: Span, place: int, line: str, field: str) -> str:
             error=str(error),
         ) from None
     if not isinstance(item, dict) or not isinstance(item.get(field), str):
-        found = f"the keys {', '.join(map(repr, item))}" if isinstance(item, dict) else type(item).__name__
+        found = f"the keys {', '.join(map(repr, item))}" if isinstance(item, dict) else JSON_NAMES[type(item)]
         raise UserError(
             "{path}:{line}: expected an object with a string at {key!r}. Received: {found}; name the key with "
             "{field:field}.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptasks.errors import UserError
+from nlptasks.errors import JSON_NAMES, UserError
 from nlptasks.files import PathLike
 from nlptasks.text.tables import read_table, require_names
 
@@ -103,7 +103,7 @@ def read_conditioned(path: PathLike, columns: ConditionColumns) -> list[Conditio
     for place, row in read_table(path, columns.wanted, columns.names, _NO_COLUMN):
         text = row[columns.text]
         if not isinstance(text, str):
-            raise ValueError(f"{place}: {columns.text!r} must be a string. Received: {type(text).__name__}.")
+            raise ValueError(f"{place}: {columns.text!r} must be a string. Received: {JSON_NAMES[type(text)]}.")
         if not text.strip():
             raise ValueError(f"{place}: {columns.text!r} is empty; write the text, or leave the line out.")
         labels = {column: _label(row[column], column, columns, place) for column in columns.labels}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nlptasks.errors import UserError, some_of
+from nlptasks.errors import JSON_NAMES, UserError, some_of
 from nlptasks.files import PathLike
 from nlptasks.text.tables import read_table, require_names
 
@@ -99,7 +99,7 @@ def read_labeled(path: PathLike, columns: Columns | None = None) -> list[Labeled
             text = None if name is None else row[name]
             if text is not None and not isinstance(text, str):
                 raise ValueError(
-                    f"{place}: {name!r} must be a string. Received: {type(text).__name__}; put it in quotes."
+                    f"{place}: {name!r} must be a string. Received: {JSON_NAMES[type(text)]}; put it in quotes."
                 )
             if text is not None and not text.strip():
                 raise ValueError(f"{place}: {name!r} is empty; write the text, or leave the line out.")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nlptasks.errors import JSON_NAMES
 from nlptasks.files import STANDARD_INPUT, PathLike, open_text, parse_json, read_lines, read_text_blocks, write_text
 
 logger = logging.getLogger(__name__)
@@ -19,15 +20,6 @@ _FORMATS = (
     "a list of {id, question, passages: [{passage, answer}]} (WebQA), the same as one object a line, or SQuAD's "
     "{data: [{paragraphs: [{context, qas}]}]}"
 )
-_JSON_NAMES = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
 
 
 @dataclass(frozen=True)
@@ -128,7 +120,7 @@ def _items(path: PathLike) -> Iterator[tuple[str, Any]]:
             raise ValueError(f"{path}: expected {_FORMATS}. Received: an object with the keys {_keys(data)}.")
         data = _get(data, "data", list, str(path)) if "data" in data else [data]
     if not isinstance(data, list):
-        raise ValueError(f"{path}: expected {_FORMATS}. Received: {_JSON_NAMES[type(data)]} at the top.")
+        raise ValueError(f"{path}: expected {_FORMATS}. Received: {JSON_NAMES[type(data)]} at the top.")
     for index, item in enumerate(data, 1):
         yield f"{path}: item {index}", item
 
@@ -159,7 +151,7 @@ def _parse_json(text: str, path: PathLike, line_number: int | None = None) -> An
 def _parse_item(item: Any, where: str) -> Iterator[tuple[Question, str]]:
     """The questions of one top-level item, each with its place."""
     if not isinstance(item, dict):
-        raise ValueError(f"{where}: expected an object. Received: {_JSON_NAMES[type(item)]}.")
+        raise ValueError(f"{where}: expected an object. Received: {JSON_NAMES[type(item)]}.")
     if "paragraphs" in item:
         for index, paragraph in enumerate(_get(item, "paragraphs", list, where), 1):
             yield from _parse_paragraph(paragraph, f"{where}, paragraph {index}")
@@ -177,7 +169,7 @@ def _parse_webqa(item: dict, where: str) -> Question:
     for index, entry in enumerate(_get(item, "passages", list, where), 1):
         place = f"{where}, passage {index}"
         if not isinstance(entry, dict):
-            raise ValueError(f"{place}: expected {{passage, answer}}. Received: {_JSON_NAMES[type(entry)]}.")
+            raise ValueError(f"{place}: expected {{passage, answer}}. Received: {JSON_NAMES[type(entry)]}.")
         answer = "" if entry.get("answer") is None else _get(entry, "answer", str, place)
         passages.append(Passage(_get(entry, "passage", str, place), answer))
     if not passages:
@@ -188,13 +180,13 @@ def _parse_webqa(item: dict, where: str) -> Question:
 
 def _parse_paragraph(paragraph: Any, where: str) -> Iterator[tuple[Question, str]]:
     if not isinstance(paragraph, dict):
-        raise ValueError(f"{where}: expected {{context, qas}}. Received: {_JSON_NAMES[type(paragraph)]}.")
+        raise ValueError(f"{where}: expected {{context, qas}}. Received: {JSON_NAMES[type(paragraph)]}.")
     prefix = "context_text" in paragraph  # CMRC2018's other layout: context_text, query_text, query_id
     context = _get(paragraph, "context_text" if prefix else "context", str, where)
     for index, entry in enumerate(_get(paragraph, "qas", list, where), 1):
         place = f"{where}, question {index}"
         if not isinstance(entry, dict):
-            raise ValueError(f"{place}: expected {{id, question, answers}}. Received: {_JSON_NAMES[type(entry)]}.")
+            raise ValueError(f"{place}: expected {{id, question, answers}}. Received: {JSON_NAMES[type(entry)]}.")
         question_id = _get_id(entry, "query_id" if prefix else "id", place)
         question = _get(entry, "query_text" if prefix else "question", str, place)
         if not question.strip():  # CMRC2018 was published with one, and its scorer counts it
@@ -212,7 +204,7 @@ def _parse_paragraph(paragraph: Any, where: str) -> Iterator[tuple[Question, str
 
 def _answer(answer: Any, where: str) -> tuple[str, int | None]:
     if not isinstance(answer, dict):
-        raise ValueError(f"{where}: expected a string or {{text}}. Received: {_JSON_NAMES[type(answer)]}.")
+        raise ValueError(f"{where}: expected a string or {{text}}. Received: {JSON_NAMES[type(answer)]}.")
     start = answer.get("answer_start")
     return _get(answer, "text", str, where), start if isinstance(start, int) else None
 
@@ -227,7 +219,7 @@ def _get(item: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
         raise ValueError(f"{where}: the key {key!r} is missing. Received: {_keys(item)}; add it.")
     value = item[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
-        raise ValueError(f"{where}: {key!r} must be {_JSON_NAMES[kind]}. Received: {_JSON_NAMES[type(value)]}.")
+        raise ValueError(f"{where}: {key!r} must be {JSON_NAMES[kind]}. Received: {JSON_NAMES[type(value)]}.")
     return value
 
 
@@ -266,7 +258,7 @@ def read_placed_json(
     types = fields if isinstance(fields, Mapping) else dict.fromkeys(fields, object)
     for where, item in _placed_values(path):
         if not isinstance(item, dict):
-            raise ValueError(f"{where}: expected a JSON object. Received: {_JSON_NAMES[type(item)]}.")
+            raise ValueError(f"{where}: expected a JSON object. Received: {JSON_NAMES[type(item)]}.")
         yield where, {key: _get(item, key, kind, where) for key, kind in types.items()}
 
 

@@ -134,7 +134,7 @@ def test_bytes_that_are_not_utf8_are_named_with_file_and_line(cut, in_folder):
     [
         ('{"body": "x"}', r"expected an object with a string at 'text'. Received: the keys 'body'; name the key"),
         ('{"text": 3}', r"Received: the keys 'text'"),
-        ('["text"]', r"expected an object with a string at 'text'. Received: list"),
+        ('["text"]', r"expected an object with a string at 'text'. Received: a list"),
         ("正文", r"expected one JSON object a line \(Expecting value.*\); for plain text give format text"),
     ],
 )

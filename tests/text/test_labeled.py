@@ -62,7 +62,7 @@ def test_several_labels_come_as_a_list_or_separated_and_once_each(tmp_path):
         ("a.jsonl", '{"text": "甲", "label": 1}\n{"text": "甲"}\n', {}, 2, "the key 'label' is missing"),
         ("a.jsonl", '{"text": "甲", "label": ["a", "b"]}\n', {}, 1, "must be one label.*multi_label"),
         ("a.jsonl", '{"text": "甲", "label": {"a": 1}}\n', {}, 1, "a label must be a string or a whole number"),
-        ("a.jsonl", '{"text": 3, "label": 1}\n', {}, 1, "'text' must be a string. Received: int"),
+        ("a.jsonl", '{"text": 3, "label": 1}\n', {}, 1, "'text' must be a string. Received: a number"),
         ("a.jsonl", '{"text": "甲"', {}, 1, "invalid JSON"),
     ],
 )

@@ -415,7 +415,7 @@ def test_saved_directory_opens_again_and_in_transformers(tmp_path, composed_toke
     ("config", "message"),
     [
         ("{", r"tokenizer_config\.json:1: not valid JSON"),
-        ("[]", "expected a JSON object. Received: list"),
+        ("[]", "expected a JSON object. Received: a list"),
         ('{"do_lower_case": 1}', "do_lower_case must be true or false. Received: 1"),
         ('{"do_lower_case": true, "strip_accents": false}', "Received: strip_accents False"),
         ('{"tokenize_chinese_chars": false}', "Received: tokenize_chinese_chars false"),
