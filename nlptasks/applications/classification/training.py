@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.unread import tell_cut
 from nlptasks.errors import UserError
 from nlptasks.metrics.classification import score_labels
 from nlptasks.text.labeled import LabeledText, require_known, sort_labels
@@ -78,8 +79,9 @@ def train_classifier(
     )
     progress.say(
         f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}, {len(labels)} labels; "
-        f"{len(examples)} texts, {examples.num_cut} of them longer than {options.seq_length} tokens (the rest unread)"
+        f"{len(examples)} texts"
     )
+    tell_cut(examples.num_cut, len(examples), "texts", options.seq_length)
     score_name = "micro_f1" if options.multi_label else "accuracy"
     constant = {score_name: constant_score(validation, score_name)}
     run = Experiment(

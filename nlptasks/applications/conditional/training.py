@@ -11,6 +11,7 @@ import numpy as np
 
 from nlptasks.applications.conditional.conditions import COMBINATIONS, CONDITIONINGS, Condition, Conditions
 from nlptasks.applications.options import LARGE, EncoderTraining, Usual
+from nlptasks.applications.unread import tell_cut
 from nlptasks.errors import UserError
 from nlptasks.text.conditioned import ConditionedText
 from nlptasks.text.labeled import sort_labels
@@ -98,10 +99,8 @@ def train_generator(
     progress.say(
         f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}; {shown(conditions)}"
     )
-    progress.say(
-        f"{len(examples)} texts, {examples.num_cut} of them longer than {options.seq_length} tokens and cut; "
-        f"{len(validation)} texts for validation"
-    )
+    progress.say(f"{len(examples)} texts, and {len(validation)} for validation")
+    tell_cut(examples.num_cut, len(examples), "texts", options.seq_length)
     Experiment(options, writer, examples, lambda: likelihood(writer, validation), "log_likelihood").run()
 
 
