@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, Protocol, Union
 
 from nlptasks.backend.packages import choose_backend, naming_packages, require_packages
@@ -113,7 +113,7 @@ def run(command: Command) -> int:
         if hasattr(command, "packages"):
             require_packages(*command.packages())
         encoding = getattr(command, "encoding", UTF_8)
-        with text_encoding(encoding), naming_packages(), fields_named(flag_of, in_language):
+        with text_encoding(encoding), naming_packages(), fields_named(flag_of, in_language), _warnings_shown():
             command.run()
         sys.stdout.flush()
     except TrainingInterrupted:
@@ -128,6 +128,24 @@ def run(command: Command) -> int:
         say_error(_unwritable(error) if isinstance(error, UnicodeEncodeError) else error)
         return USAGE
     return OK
+
+
+class _Notes(logging.Handler):
+    """Shows what the library warns of as a command shows its own lines: above a bar, in the language of the user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows one."""
+        say(record.getMessage())
+
+
+@contextlib.contextmanager
+def _warnings_shown() -> Iterator[None]:
+    library, notes = logging.getLogger("nlptasks"), _Notes(logging.WARNING)
+    library.addHandler(notes)
+    try:
+        yield
+    finally:
+        library.removeHandler(notes)
 
 
 def replace_on_terminals() -> None:

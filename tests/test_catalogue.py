@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import keyword
+import logging
 import os
 import re
 import string
@@ -155,8 +156,21 @@ def results_in(source: str) -> Iterator[str]:
                     yield part.value
 
 
+def warnings_in(source: str) -> Iterator[str]:
+    """Templates of what a source warns of in its log, which commands show."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "logger.warning" and len(node.args) > 1:
+            if any(each.arg == "exc_info" for each in node.keywords):
+                continue  # of a server, whose log is English
+            text, *values = node.args
+            assert isinstance(text, ast.Constant)
+            names = iter(re.findall(r"\w+", ast.unparse(value))[0] for value in values)
+            yield re.sub("%[srd]", lambda _, names=names: "{" + next(names) + "}", str(text.value))
+
+
 def strings_in(source: str) -> Iterator[str]:
     """Every string of a source, as a template."""
+    yield from warnings_in(source)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant | ast.JoinedStr):
             yield from {*template_of(node), *template_of(node, True)}
@@ -193,7 +207,8 @@ def shown(missing: list[str], kind: str) -> str:
 
 
 def test_every_error_has_its_chinese():
-    missing = [each for each in of_sources(errors_in) if each not in texts(ERRORS)]
+    sources = [*of_sources(errors_in), *of_sources(warnings_in)]
+    missing = [each for each in sources if each not in texts(ERRORS)]
     assert not missing, shown(missing, ERRORS)
 
 
@@ -389,6 +404,17 @@ def test_a_note_is_chinese_on_the_command_line(environment, capsys):
         "3 texts in 1.5 s",
         "nothing that is known: 3",
     ]
+
+
+class Warned:
+    def run(self):
+        logging.getLogger("nlptasks.text.readers").warning("%s: the question %r is empty.", "a.json: item 1", "q7")
+
+
+def test_a_warning_of_the_library_is_a_line_of_the_command(environment, capsys):
+    environment(NLPTASKS_LANG="zh")
+    assert console.run(Warned()) == 0
+    assert capsys.readouterr().err == "a.json：第 1 项：问题 'q7' 为空。\n"
 
 
 WRONG_LINES = [
