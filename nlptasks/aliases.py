@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from nlptasks.errors import told
+
+IS_NOW, NOT_NEEDED = "{old} is now {new}", "{old} is not needed any more"
 _COLUMNS = {"--text": "--text-column", "--second-text": "--second-text-column", "--label": "--label-column"}
 _LENGTH = {"--max-length": "--seq-length"}
 OPTIONS: dict[tuple[str, str], dict[str, str]] = {
@@ -36,22 +39,24 @@ def translate(words: Sequence[str], note: Callable[[str], None]) -> list[str]:
     notes = []
     for (first, second, option), new_verb in VERBS.items():
         if (application, verb) == (first, second) and any(_name(word) == option for word in rest):
-            notes.append(f"`{application} {verb} {option}` is now `{application} {new_verb} {option}`")
+            notes.append(
+                told(IS_NOW, old=f"`{application} {verb} {option}`", new=f"`{application} {new_verb} {option}`")
+            )
             verb = new_verb
     renamed, out = OPTIONS.get((application, verb), {}), []
     for word in rest:
         name = _name(word)
         if name in renamed:
             new = renamed[name]
-            notes.append(f"{name} is now {new}" if new else f"{name} is not needed any more")
+            notes.append(told(IS_NOW if new else NOT_NEEDED, old=name, new=new))
             out += [new + word[len(name) :]] if new else [word[len(name) + 1 :]] if "=" in word else []
             continue
         values = VALUES.get((application, verb, _name(out[-1])), {}) if out else {}
         if word in values:
-            notes.append(f"{word} is now {values[word]}")
+            notes.append(told(IS_NOW, old=word, new=values[word]))
         out.append(values.get(word, word))
     if notes:
-        note(f"note: {'; '.join(dict.fromkeys(notes))}.")
+        note(told("note: {notes}.", notes="; ".join(dict.fromkeys(notes))))
     return [application, verb, *out]
 
 

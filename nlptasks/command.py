@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlptasks.backend.startup import ended_by_ctrl_c
-from nlptasks.catalogue import language, worded
-from nlptasks.errors import UserError
+from nlptasks.catalogue import in_language, language, worded
+from nlptasks.errors import UserError, fields_named, flag_of
 
 if TYPE_CHECKING:
     from nlptasks.console import Command
@@ -76,7 +76,8 @@ def parse(arguments: Sequence[str]) -> "Command":
         known = ", ".join([*APPLICATIONS, *SHORT_FORMS])
         console.say_error(UserError("{word}: no such application; one of {known}.", word=word, known=known))
         raise SystemExit(console.USAGE)
-    word, *rest = aliases.translate([word, *rest], console.say)
+    with fields_named(flag_of, in_language):
+        word, *rest = aliases.translate([word, *rest], console.write_line)
     module = importlib.import_module(APPLICATIONS[word][0])
     return console.parse(module.COMMANDS, (module.__doc__ or "").splitlines()[0], rest, f"nlptasks {word}")
 

@@ -17,9 +17,9 @@ from nlptasks.encodings import UTF_8, text_encoding
 from nlptasks.errors import UserError, fields_named, flag_of
 from nlptasks.train.interruption import TrainingInterrupted
 from nlptasks.train.options import Options, unchecked
-from nlptasks.train.progress import progress_bar, say
+from nlptasks.train.progress import progress_bar, say, write_line
 
-__all__ = ["Command", "padded", "parse", "progress_bar", "right", "run", "say", "width"]
+__all__ = ["Command", "padded", "parse", "progress_bar", "right", "run", "say", "width", "write_line"]
 
 TEXTS = ("text", "texts", "query", "question", "passage", "prompt", "condition")
 """the options of all commands that hold texts, and not the names of files or columns"""

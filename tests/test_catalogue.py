@@ -93,14 +93,10 @@ def phrases_in(node: ast.expr) -> list[str]:
     return [each for each in found if LETTERS.search(FIELD_OR_VALUE.sub("", each)) and each not in KEYS]
 
 
-def errors_in(source: str) -> Iterator[str]:
-    """Templates of the errors that a source raises and of the notes that it says, and phrases in them."""
-    tree = ast.parse(source)
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+def assigned_in(tree: ast.AST) -> dict[str, list[ast.expr]]:
+    """What is assigned to each name of a source."""
     named: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and FIELD.search(str(node.value)) and id(node) not in docstrings:
-            yield str(node.value)
         if isinstance(node, ast.Assign):
             pairs = [(node.targets[0], node.value)]
             if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
@@ -108,6 +104,17 @@ def errors_in(source: str) -> Iterator[str]:
             for target, value in pairs:
                 if isinstance(target, ast.Name):
                     named.setdefault(target.id, []).append(value)
+    return named
+
+
+def errors_in(source: str) -> Iterator[str]:
+    """Templates of the errors that a source raises and of the notes that it says, and phrases in them."""
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    named = assigned_in(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and FIELD.search(str(node.value)) and id(node) not in docstrings:
+            yield str(node.value)
 
     def meant(node: ast.expr) -> list[ast.expr]:
         if isinstance(node, ast.IfExp):
@@ -116,6 +123,8 @@ def errors_in(source: str) -> Iterator[str]:
 
     for node in ast.walk(tree):
         name = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) and node.args else ""
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "notes.append":
+            name = "say"
         if not re.fullmatch(r"[A-Z]\w*Error|say", name) or name in NOT_SHOWN:
             continue
         finished = not node.keywords if name == "say" else name not in USER_ERRORS
@@ -132,20 +141,15 @@ def errors_in(source: str) -> Iterator[str]:
 def results_in(source: str) -> Iterator[str]:
     """Templates and names of results: what is given to `told`, or stands in a string that is printed as it is."""
     tree = ast.parse(source)
-    named = {
-        target.id: node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    named = assigned_in(tree)
     for node in ast.walk(tree):
         name = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) and node.args else ""
         if name == "told":
             given = node.args[0]
             choices = [given.body, given.orelse] if isinstance(given, ast.IfExp) else [given]
             for one in choices:
-                yield from template_of(named.get(one.id, one) if isinstance(one, ast.Name) else one)
+                for meant in named.get(one.id, []) if isinstance(one, ast.Name) else [one]:
+                    yield from template_of(meant)
         if name == "print":
             for part in ast.walk(node):
                 literals = part.values if isinstance(part, ast.JoinedStr) else ()

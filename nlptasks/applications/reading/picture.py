@@ -12,6 +12,7 @@ from nlptasks.applications.encoder_head import EncoderWithHead
 from nlptasks.applications.reading.reader import Answer, Evidence, Reader
 from nlptasks.applications.reading.span import first_of_text, row_arrays
 from nlptasks.applications.reading.windows import SpanLengths, encode_rows, normalize, offsets_of
+from nlptasks.errors import told
 
 _STYLE = (
     "body{font-family:sans-serif;max-width:50em;margin:2em auto;line-height:1.8}"
@@ -69,16 +70,18 @@ def draw_answer(
     voted = {e.passage: (e, weights) for e, weights in zip(answer.evidence, attention, strict=True)}
     parts = [
         f"<!doctype html><html lang=zh><meta charset=utf-8><title>{escape(question)}</title><style>{_STYLE}</style>",
-        f"<h1>{escape(question)}</h1><p>{escape(answer.text) or '(no answer)'}</p>",
+        f"<h1>{escape(question)}</h1><p>{escape(answer.text) or told('(no answer)')}</p>",
     ]
     for index, passage in enumerate(passages):
         if index not in voted:
-            parts.append(f"<h2>{index + 1}</h2><p>did not vote for it</p><p class=unread>{escape(passage)}</p>")
+            parts.append(
+                f"<h2>{index + 1}</h2><p>{told('did not vote for it')}</p><p class=unread>{escape(passage)}</p>"
+            )
             continue
         evidence, weights = voted[index]
         width = 100 * evidence.probability
         parts.append(
-            f"<h2>{index + 1}</h2><p>probability {evidence.probability:.3f} "
+            f"<h2>{index + 1}</h2><p>{told('probability {value:.3f}', value=evidence.probability)} "
             f"<span class=bar style='width:{width:.1f}px'></span></p><p>{_shaded(passage, weights, evidence)}</p>"
         )
     return "\n".join([*parts, "</html>", ""])
