@@ -12,9 +12,16 @@ PAGES = {path.name: ROOT / "docs" / path.name for path in sorted(CHINESE_PAGES.g
 PAGES["pretraining.md"] = ROOT / "pretraining" / "README.md"
 READMES = {ROOT / "README.md": ROOT / "README.zh-CN.md"}
 PAIRS = {english: CHINESE_PAGES / name for name, english in PAGES.items()} | READMES
-PATH_OF_README = {"training", "installing", "reading", "segmentation", "similarity", "classification", "labeling"} | {
-    *("conditional_generation", "theseus", "pretraining", "upgrading", "from_bert4keras")
-}
+PATH_OF_README = {
+    "training",
+    "filling",
+    "installing",
+    "reading",
+    "segmentation",
+    "similarity",
+    "classification",
+    "labeling",
+} | {*("conditional_generation", "theseus", "pretraining", "upgrading", "from_bert4keras")}
 """pages that the README leads to first"""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHINESE = re.compile("[\u4e00-\u9fff]")
