@@ -15,7 +15,8 @@ _PAGE = """<!doctype html>
 <html lang="zh"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.5 sans-serif; margin: 1.5em auto; max-width: 1000px; color: #222; }}
 svg {{ width: 100%; border: 1px solid #ddd; border-radius: 6px; }}
-circle {{ stroke: #fff; cursor: pointer; }} circle.chosen {{ stroke: #222; stroke-width: 2; }}
+circle {{ stroke: #fff; cursor: pointer; }} circle.chosen {{ stroke: currentColor; stroke-width: 3; }}
+ol {{ columns: 22em; }} li {{ break-inside: avoid; }}
 text {{ pointer-events: none; text-anchor: middle; fill: #111; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #181818; color: #ddd; }} svg {{ border-color: #444; }} }}
 </style></head><body><h1>{title}</h1><p>{about}</p>
@@ -70,8 +71,7 @@ def page(title: str, about: str, groups: Sequence[Group]) -> str:
                 f"<title>{name} ({group.size})</title></circle>"
             )
             if radius > 18:
-                size = max(9.0, min(20.0, 2.4 * radius / max(len(group.name), 1)))
-                circles.append(f'<text x="{x:.1f}" y="{y + size / 3:.1f}" font-size="{size:.0f}">{name}</text>')
+                circles.append(_label(group.name, x, y, radius))
     rows = [{"name": each.name, "size": each.size, "texts": list(each.texts)[:EXAMPLES]} for each in groups]
     data = json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c")  # no text ends the script
     return _PAGE.format(
@@ -82,6 +82,21 @@ def page(title: str, about: str, groups: Sequence[Group]) -> str:
         width=WIDTH,
         height=HEIGHT,
     )
+
+
+def _label(name: str, x: float, y: float, radius: float) -> str:
+    """The words of a name within its circle, three and more of them in two lines."""
+    words = name.split()
+    half = (len(words) + 1) // 2 if len(words) > 2 else len(words)
+    lines = [" ".join(part) for part in (words[:half], words[half:]) if part]
+    widest = max((sum(0.55 if sign.isascii() else 1.0 for sign in line) for line in lines), default=1.0)
+    size = max(8.0, min(20.0, 1.6 * radius / widest))
+    first = y + size / 3 - 0.6 * size * (len(lines) - 1)
+    spans = (
+        f'<tspan x="{x:.1f}" y="{first + 1.2 * size * number:.1f}">{html.escape(line)}</tspan>'
+        for number, line in enumerate(lines)
+    )
+    return f'<text font-size="{size:.1f}">{"".join(spans)}</text>'
 
 
 def _places(centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
