@@ -7,8 +7,9 @@ gradient along the sphere, the further the less the vector points against it, an
 Legend: W words, N documents, P pairs of a batch, D size of a vector.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,24 @@ class Tokens:
     starts: np.ndarray
 
 
+@dataclass
+class Place:
+    """Where a training is.
+
+    Attributes:
+        losses: of each finished epoch.
+        document: the first one that this epoch has not read.
+        done: how many tokens all epochs have read.
+        summed, pairs: losses and pairs of this epoch so far.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    document: int = 0
+    done: int = 0
+    summed: float = 0.0
+    pairs: int = 0
+
+
 def random_directions(rows: np.ndarray, random: np.random.Generator) -> None:
     """Fills rows with directions that are uniform on the sphere, some at a time."""
     for start in range(0, len(rows), BLOCK):
@@ -101,7 +120,7 @@ class SphericalTrainer:
     """
 
     def __init__(self, counts: np.ndarray, documents: np.ndarray, options: SphericalOptions) -> None:
-        self.options, self.documents = options, documents
+        self.options, self.documents, self.place = options, documents, Place()
         self._random = np.random.default_rng(options.seed)
         self.words = np.empty((len(counts), options.vector_size), "float32")
         self.contexts = np.empty_like(self.words)
@@ -113,19 +132,50 @@ class SphericalTrainer:
         often = np.maximum(share / options.subsample, 1e-12) if options.subsample else np.zeros(len(counts)) + 1e-12
         self._kept = np.minimum(1, np.sqrt(1 / often) + 1 / often)
 
-    def train(self, tokens: Tokens, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> list[float]:
-        """Trains; returns the mean loss of each epoch. `progress` wraps the iteration over epochs (`tqdm`)."""
-        total, done, losses = len(tokens.ids) * self.options.epochs, 0, []
-        for _ in progress(range(self.options.epochs)):
-            summed = pairs = 0.0
+    def train(
+        self,
+        tokens: Tokens,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+        keep: Callable[[], None] = lambda: None,
+    ) -> list[float]:
+        """Trains from where `place` is; returns the mean loss of each epoch.
+
+        Args:
+            progress: wraps the iteration over epochs (`tqdm`).
+            keep: called after each block of documents, and before the first one; it may save `state`.
+        """
+        total, at = len(tokens.ids) * self.options.epochs, self.place
+        keep()
+        for _ in progress(range(len(at.losses), self.options.epochs)):
             for start, end in _blocks(tokens.starts):
-                rate = self.options.learning_rate * max(1 - done / max(total, 1), 1e-4)
+                if start < at.document:
+                    continue
+                rate = self.options.learning_rate * max(1 - at.done / max(total, 1), 1e-4)
                 for batch in self._batches(tokens, start, end):
-                    summed += self.step(*batch, rate)
-                    pairs += len(batch[0])
-                done += int(tokens.starts[end] - tokens.starts[start])
-            losses.append(summed / max(pairs, 1))
-        return losses
+                    at.summed += self.step(*batch, rate)
+                    at.pairs += len(batch[0])
+                at.done += int(tokens.starts[end] - tokens.starts[start])
+                at.document = end
+                if end < len(tokens.starts) - 1:
+                    keep()
+            at.losses.append(at.summed / max(at.pairs, 1))
+            at.document, at.summed, at.pairs = 0, 0.0, 0
+            keep()
+        return at.losses
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that a training goes on from, bit for bit: vectors, place, and the random numbers to come."""
+        told = json.dumps({"place": vars(self.place), "random": self._random.bit_generator.state}).encode()
+        vectors = {"words": self.words, "contexts": self.contexts, "documents": self.documents}
+        return vectors | {"told": np.frombuffer(told, "uint8")}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a `state`."""
+        for name in ("words", "contexts", "documents"):
+            getattr(self, name)[:] = state[name]
+        told = json.loads(state["told"].tobytes())
+        self.place = Place(**told["place"])
+        self._random.bit_generator.state = told["random"]
 
     def step(self, centers: np.ndarray, contexts: np.ndarray, documents: np.ndarray, rate: float) -> float:
         """One step on pairs (P,) of words in documents; returns the sum of the losses."""

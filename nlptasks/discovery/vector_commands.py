@@ -6,9 +6,11 @@
 docs/discovery.md describes the method and what it reaches.
 """
 
+import contextlib
 import json
-import tempfile
+import os
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,8 +19,8 @@ import numpy as np
 
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.console import progress_bar, say
-from nlptasks.discovery.cutting import cut_documents
-from nlptasks.discovery.passes import UNIT_BYTES
+from nlptasks.discovery.cutting import FILES, cut_documents, open_cut
+from nlptasks.discovery.passes import UNIT_BYTES, fingerprint
 from nlptasks.discovery.spherical import SphericalOptions, SphericalTrainer, read_word2vec, word2vec_lines
 from nlptasks.errors import UserError, told
 from nlptasks.files import atomic_path, require_writable, write_text
@@ -28,6 +30,9 @@ from nlptasks.train.options import Options, TextFiles, require_at_least, require
 
 JOSE, SPACES = "jose", "spaces"
 WORDS, DOCUMENTS = "words.txt", "documents.npy"
+STATE, SETTINGS, TRAINING = "interrupted", "settings.json", "training.npz"
+SAVE_SECONDS = 30.0
+"""an interrupted training loses at most so much, and a block of documents"""
 
 
 @dataclass(kw_only=True)
@@ -49,6 +54,8 @@ class TrainVectors(SphericalOptions, TextFiles):
     """format of the files: text, jsonl (one JSON object per line), or auto: by the file names"""
     field: str = "text"
     """JSON lines: key of the text"""
+    resume: bool = False
+    """go on with an interrupted training; it ends with the same vectors as an uninterrupted one"""
     json: bool = False
     """write a JSON object as the last line of the output"""
 
@@ -59,15 +66,19 @@ class TrainVectors(SphericalOptions, TextFiles):
 
     def run(self) -> None:
         """Cuts, trains, writes."""
-        units = plan_units(find_files(self.input), UNIT_BYTES)
+        files = find_files(self.input)
+        units = plan_units(files, UNIT_BYTES)
         form = CorpusFormat(format=self.format, field=self.field, encoding=self.encoding)
         for name in (WORDS, DOCUMENTS):
             require_writable(self.output / name)
-        cut = load(self.segmenter, Segmenter).segment if self.segmenter != SPACES else _split
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="nlptasks-vectors-") as folder:
-            documents = chain.from_iterable(read_documents(unit, form) for unit in units)
-            tokens, names, counts = cut_documents(documents, cut, Path(folder), self.min_count)
+        with self._folder(files, form) as folder:
+            found = open_cut(folder)
+            if found is None:
+                cut = load(self.segmenter, Segmenter).segment if self.segmenter != SPACES else _split
+                documents = chain.from_iterable(read_documents(unit, form) for unit in units)
+                found = cut_documents(documents, cut, folder, self.min_count)
+            tokens, names, counts = found
             if len(names) < 2:
                 raise UserError(
                     "a text takes two words that occur {field:min_count} times. Received: {count}; give more text, or "
@@ -78,15 +89,74 @@ class TrainVectors(SphericalOptions, TextFiles):
             with atomic_path(self.output / DOCUMENTS) as path:
                 rows = np.lib.format.open_memmap(path, "w+", "float32", size)
                 trainer = SphericalTrainer(counts, rows, self)
-                losses = trainer.train(tokens, lambda epochs: progress_bar(epochs, told("epochs")))
+                keeper = Keeper(trainer, folder)
+                losses = trainer.train(tokens, lambda epochs: progress_bar(epochs, told("epochs")), keeper.keep)
                 rows.flush()
                 del rows, trainer.documents
-            del tokens
+            del tokens, found
         write_text(self.output / WORDS, "".join(word2vec_lines(names, trainer.words)))
         seconds = time.monotonic() - started
         say(f"{self.output}: {len(names)} words, {size[0]} documents, loss {losses[-1]:.3f}, {seconds:.1f} s")
         if self.json:
             print(json.dumps({"words": len(names), "documents": size[0], "losses": losses, "seconds": seconds}))
+
+    @contextlib.contextmanager
+    def _folder(self, files: Sequence[tuple[str, int]], form: CorpusFormat) -> Iterator[Path]:
+        """Where the cut text is and the state of the training; emptied once all is written."""
+        folder = self.output / STATE
+        stamps = [(os.path.abspath(path), size, os.stat(path).st_mtime_ns) for path, size in files]
+        options = {name: getattr(self, name) for name in (*SphericalOptions.__dataclass_fields__, "segmenter")}
+        settings = fingerprint({"options": options, "files": stamps, "format": vars(form)})
+        path = folder / SETTINGS
+        if path.is_file() and not self.resume:
+            raise UserError(
+                "{folder}: holds an interrupted training; {field:resume} goes on with it, or remove it.", folder=folder
+            )
+        if self.resume and not path.is_file():
+            raise UserError(
+                "{output}: no interrupted run here; leave {field:resume} out to start one.", output=self.output
+            )
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
+            raise UserError(
+                "{folder}: is of a training with other files or options; give the same ones, or remove it.",
+                folder=folder,
+            )
+        write_text(path, json.dumps(settings))
+        try:
+            yield folder
+        except UserError:
+            _empty(folder)  # what cannot be trained cannot be resumed
+            raise
+        _empty(folder)
+
+
+class Keeper:
+    """Saves a training now and then, and at first goes back to what was saved.
+
+    Args:
+        trainer: the training.
+        folder: where its state is.
+    """
+
+    def __init__(self, trainer: SphericalTrainer, folder: Path) -> None:
+        self._trainer, self._path, self._saved = trainer, folder / TRAINING, time.monotonic()
+        if self._path.is_file():
+            with np.load(self._path) as state:
+                trainer.restore(state)
+
+    def keep(self) -> None:
+        """Saves, if the last time was long ago."""
+        if time.monotonic() - self._saved >= SAVE_SECONDS:
+            with atomic_path(self._path) as path, open(path, "wb") as file:
+                np.savez(file, **self._trainer.state())
+            self._saved = time.monotonic()
+
+
+def _empty(folder: Path) -> None:
+    for name in (TRAINING, SETTINGS, *FILES):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there may be files of somebody else
+        folder.rmdir()
 
 
 @dataclass(kw_only=True)

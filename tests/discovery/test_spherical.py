@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nlptasks import command
+from nlptasks.discovery import vector_commands
 from nlptasks.discovery.cutting import cut_documents
 from nlptasks.discovery.spherical import (
     SphericalOptions,
@@ -121,3 +122,39 @@ def test_vectors_are_trained_written_and_compared(tmp_path):
     (tmp_path / "bad.txt").write_text("2 3\n天气 1 2 3\n下雨 1 2\n", encoding="utf-8")
     bad = call(command, "vectors", "nearest", "--vectors", tmp_path / "bad.txt", "--word", "山")
     assert_refused(bad, "bad.txt:3: expected word2vec's text format")
+
+
+def test_a_training_that_is_ended_goes_on_and_ends_with_the_same_vectors(tmp_path, monkeypatch):
+    draw = random.Random(8)
+    lines = [" ".join(draw.choices(["天气", "下雨", "气温", "公园", "山水"], k=9)) for _ in range(50)]
+    (tmp_path / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr("nlptasks.discovery.spherical.BLOCK", 60)
+    monkeypatch.setattr(vector_commands, "SAVE_SECONDS", 0.0)
+
+    def train(name, *more):
+        shared = ("--segmenter", "spaces", "--vector-size", 7, "--epochs", 3)
+        return call(
+            command, "vectors", "train", "--input", tmp_path / "lines.txt", "--output", tmp_path / name, *shared, *more
+        )
+
+    assert train("whole").status == 0
+    assert_refused(train("parts", "--resume"), "no interrupted run here; leave --resume out to start one.")
+    saves = []
+
+    def die(keeper, keep=vector_commands.Keeper.keep):
+        keep(keeper)
+        saves.append(keeper)
+        if len(saves) in (4, 9, 15):  # in the middle of an epoch, after the first, in the third
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(vector_commands.Keeper, "keep", die)
+    assert train("parts").status == 130
+    assert not (tmp_path / "parts" / "words.txt").exists()
+    assert_refused(train("parts"), "holds an interrupted training; --resume goes on with it, or remove it.")
+    assert_refused(train("parts", "--resume", "--window", 3), "is of a training with other files or options")
+    assert train("parts", "--resume").status == 130
+    assert train("parts", "--resume").status == 130
+    assert train("parts", "--resume").status == 0
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["documents.npy", "words.txt"]
+    for name in ("documents.npy", "words.txt"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
