@@ -56,9 +56,9 @@ def cut_documents(
             starts[first + 1 : first + len(sizes) + 1] = np.bincount(of, minlength=len(sizes))
             target.write(numbers[numbers >= 0].tobytes())
     (folder / ALL).unlink()
-    words = np.frombuffer("\n".join(names[i] for i in kept).encode("utf-8", "surrogatepass"), "uint8")
+    spelled = np.frombuffer("\n".join(names[i] for i in kept).encode("utf-8", "surrogatepass"), "uint8")
     with atomic_path(folder / CUT) as path, open(path, "wb") as file:
-        np.savez(file, starts=np.cumsum(starts), counts=np.array([counts[i] for i in kept], "int64"), words=words)
+        np.savez(file, starts=np.cumsum(starts), counts=np.array([counts[i] for i in kept], "int64"), words=spelled)
     found = open_cut(folder)
     assert found is not None
     return found
