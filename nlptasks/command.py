@@ -30,6 +30,7 @@ APPLICATIONS = {
         "nlptasks.discovery.commands",
         "words and sentences of raw text, templates and communities of sentences",
     ),
+    "rewrite": ("nlptasks.rewriting.commands", "texts found by search: paraphrases, sentences of keywords"),
     "serve": ("nlptasks.serve.commands", "models over HTTP, with a page to try them"),
 }
 """first word of the command line -> the module of its commands, and a description"""

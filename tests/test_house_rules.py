@@ -159,6 +159,18 @@ ARROWS = {
         "nlptasks.backend",
         "nlptasks.text",
     ),
+    "rewriting": (
+        "numpy",
+        "keras",
+        "nlptasks.backend",
+        "nlptasks.bundled",
+        "nlptasks.console",
+        "nlptasks.core",
+        "nlptasks.opening",
+        "nlptasks.applications",
+        "nlptasks.train",
+        "nlptasks.text",
+    ),
     "discovery": (
         "numpy",
         "tqdm",
