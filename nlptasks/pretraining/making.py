@@ -6,6 +6,7 @@ run that was stopped goes on with the shards that are missing, and machines may 
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +41,7 @@ class ShardOptions:
     Attributes:
         seq_length: the most tokens of a row.
         segmenter: where words come from: jieba, fcn or none.
+        user_dict: file of words that fcn prefers or avoids.
         format, documents, field, encoding: see `CorpusFormat`.
         isolate_documents: whether training by default hides the documents of a row from each other.
         shard_bytes: about how many bytes of text go into a shard.
@@ -53,11 +55,14 @@ class ShardOptions:
     isolate_documents: bool = False
     shard_bytes: int = 1 << 26
     encoding: str = UTF_8
+    user_dict: str | None = None
 
     def __post_init__(self) -> None:
         if self.seq_length < SHORTEST_ROW:
             raise too_short(self.seq_length)
         require_one_of(self, segmenter=SEGMENTERS)
+        if self.user_dict is not None and self.segmenter != "fcn":
+            raise UserError("{field:user_dict} goes with {field:segmenter} fcn. Received: {name}.", name=self.segmenter)
         if self.shard_bytes < 1:
             raise ValueError(f"a shard must hold some text. Received: shard_bytes={self.shard_bytes}.")
         self.corpus_format()
@@ -131,7 +136,7 @@ class ShardMaker:
             What `meta.json` will say of it.
         """
         if self._packer is None:
-            cut_words = make_word_cutter(self.options.segmenter)
+            cut_words = make_word_cutter(self.options.segmenter, self.options.user_dict)
             self._packer = Packer(self.tokenizer, cut_words, self.options.seq_length)
         documents = read_documents(self.units[number], self.options.corpus_format())
         records = _reported(self._packer, documents, report)
@@ -229,6 +234,10 @@ class ShardMaker:
         options = dataclasses.asdict(self.options) | {"lowercase": self.tokenizer.lowercase}
         if is_utf8(self.options.encoding):  # as plans of older versions
             del options["encoding"]
+        if self.options.user_dict is None:
+            del options["user_dict"]
+        else:  # the words count, wherever they are
+            options["user_dict"] = hashlib.sha256(Path(self.options.user_dict).read_bytes()).hexdigest()
         return {
             "format_version": FORMAT_VERSION,
             "vocab_fingerprint": vocab_fingerprint(self.tokenizer.vocab),
@@ -282,7 +291,8 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """The settings that differ, with both values."""
     pairs = [(name, found.get(name), value) for name, value in wanted.items() if name not in ("options", "files")]
     options = found.get("options", {})
-    pairs += [(name, options.get(name), value) for name, value in wanted["options"].items()]
+    names = {**wanted["options"], **options}  # an option at its default may be left out on either side
+    pairs += [(name, options.get(name), wanted["options"].get(name)) for name in names]
     told = [f"{name} {theirs!s:.12} instead of {ours!s:.12}" for name, theirs, ours in pairs if theirs != ours]
     if found.get("files") != wanted["files"]:
         told.append("other names or sizes of corpus files")

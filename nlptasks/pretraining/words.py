@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable
 from functools import cache, cached_property
 from math import log
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,8 +51,12 @@ _FIRST_FROM, _SECOND_FROM = (_E, _B, _B, _E), (_S, _M, _M, _S)
 """by state: the two states that may stand before it, in the order of their letters"""
 
 
-def make_word_cutter(segmenter: str) -> WordCutter:
+def make_word_cutter(segmenter: str, user_dict: str | Path | None = None) -> WordCutter:
     """The cutter called `segmenter`: jieba, fcn (the bundled one), or none (every character).
+
+    Args:
+        segmenter: its name.
+        user_dict: file of words that fcn prefers or avoids.
 
     Raises:
         ValueError: there is no such segmenter.
@@ -61,7 +66,10 @@ def make_word_cutter(segmenter: str) -> WordCutter:
     if segmenter == "fcn":
         from nlptasks.opening import load
 
-        return SegmenterWords(load("segmenter"))
+        found = load("segmenter")
+        if user_dict is not None:
+            found.dictionary = type(found.dictionary).from_file(user_dict)
+        return SegmenterWords(found)
     if segmenter == "none":
         return lambda text: np.ones(len(text), bool)
     raise UserError(

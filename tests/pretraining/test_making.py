@@ -223,6 +223,23 @@ def test_another_corpus_or_vocabulary_over_a_folder_is_refused(corpus, texts, tm
         ShardMaker([tmp_path / "a.txt"], small_tokenizer(lowercase=False), out, options).start()
 
 
+def test_another_dictionary_over_a_folder_is_refused(texts, tmp_path):
+    write_text(tmp_path / "words.txt", "天气\n")
+    options = ShardOptions(seq_length=31, segmenter="fcn", user_dict=str(tmp_path / "words.txt"))
+    for _ in range(2):
+        ShardMaker([texts / "*.txt"], small_tokenizer(), tmp_path / "out", options).start()
+    write_text(tmp_path / "words.txt", "气温\n")
+    for other in (options, ShardOptions(seq_length=31, segmenter="fcn")):
+        with pytest.raises(ValueError, match=r"made with other settings \(user_dict \w"):
+            ShardMaker([texts / "*.txt"], small_tokenizer(), tmp_path / "out", other).start()
+    write_text(tmp_path / "b.txt", "文字。\n")
+    ShardMaker([tmp_path / "b.txt"], small_tokenizer(), tmp_path / "b", ShardOptions(encoding="gb18030")).start()
+    with pytest.raises(ValueError, match=r"\(encoding gb18030 instead of None\)"):
+        ShardMaker([tmp_path / "b.txt"], small_tokenizer(), tmp_path / "b", ShardOptions()).start()
+    with pytest.raises(ValueError, match="user_dict goes with segmenter fcn. Received: jieba."):
+        ShardOptions(user_dict="words.txt")
+
+
 def test_shards_are_not_finished_while_one_is_missing(texts, tmp_path):
     options = ShardOptions(seq_length=31, segmenter="none", shard_bytes=6000)
     maker = ShardMaker([texts / "*.txt"], small_tokenizer(), tmp_path / "out", options)

@@ -122,6 +122,14 @@ def test_words_of_the_segmenter_are_its_words():
     assert make_word_cutter("fcn")("\n".join(lines)).tolist() == expected_flags(lines, segmenter.segment)
 
 
+def test_a_dictionary_of_the_segmenter_counts(tmp_path):
+    line = "南京市长江大桥"
+    (tmp_path / "words.txt").write_text("市长江大桥,1e9\n", encoding="utf-8")
+    plain, found = (make_word_cutter("fcn", path)(line).tolist() for path in (None, tmp_path / "words.txt"))
+    assert found == [True, False, True, False, False, False, False]
+    assert found != plain
+
+
 def test_another_jieba_is_refused(monkeypatch):
     monkeypatch.setattr(jieba, "__version__", "0.43.0")
     with pytest.raises(ValueError, match=r"segmenter jieba finds words as jieba 0\.42 does\. Received: jieba 0\.43\.0"):

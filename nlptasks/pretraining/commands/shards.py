@@ -54,6 +54,8 @@ class MakeShards(Options, TextFiles):
     """the most tokens of a row, counting [CLS] and [SEP]"""
     segmenter: str = JIEBA
     """what finds the words to mask as a whole: jieba; fcn, this package's segmenter; none, every character is a word"""
+    user_dict: Path | None = None
+    """with fcn: dictionary of words to prefer or avoid, as `nlptasks segment` takes it and `nlptasks discover` writes it"""
     format: str = "auto"
     """format of the files: text, jsonl (one JSON object per line), or auto: by the file names"""
     documents: str = "line"
@@ -89,8 +91,13 @@ class MakeShards(Options, TextFiles):
 
     def run(self) -> None:
         """Makes the missing shards, and prints what the folder holds."""
+        from nlptasks.applications.options import require_input
+        from nlptasks.applications.segmentation.dictionary import UserDictionary
         from nlptasks.pretraining.making import ShardMaker, ShardOptions, open_tokenizer
 
+        if self.user_dict is not None:
+            require_input(self.user_dict)
+            UserDictionary.from_file(self.user_dict)  # what is wrong with it shows before anything is made
         options = ShardOptions(
             seq_length=self.seq_length,
             segmenter=self.segmenter,
@@ -98,6 +105,7 @@ class MakeShards(Options, TextFiles):
             documents=self.documents,
             field=self.field,
             encoding=self.encoding,
+            user_dict=None if self.user_dict is None else str(self.user_dict),
             isolate_documents=self.isolate_documents,
             shard_bytes=round(self.shard_megabytes * 1e6),
         )
