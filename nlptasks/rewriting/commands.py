@@ -70,6 +70,7 @@ class Rewrite(SearchOptions, OnKeras, TextFiles):
             raise UserError("give one of {field:text}, {field:keywords} and {field:input}.")
         if self.resume and self.output is None:
             raise UserError("{field:resume} goes with {field:output}.")
+        self.constraints(*self.keywords)
 
     def run(self) -> None:
         """Reads, searches, prints or writes."""

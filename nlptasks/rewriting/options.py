@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from nlptasks.errors import UserError
+from nlptasks.rewriting.constraints import Constraints
 from nlptasks.rewriting.objective import Weights
 from nlptasks.train.options import Options, require_at_least, require_positive
 
@@ -69,3 +70,13 @@ class SearchOptions(Options):
             )
         if "" in (*self.contain, *self.avoid):
             raise UserError("{field:contain} and {field:avoid} take words. Received: an empty one.")
+        self.constraints()
+
+    def constraints(self, *more: str) -> Constraints:
+        """What holds for every text; `more`: words that must occur as well.
+
+        Raises:
+            UserError: it cannot hold.
+        """
+        contain = tuple(dict.fromkeys((*more, *self.contain)))
+        return Constraints(contain=contain, avoid=self.avoid, min_length=self.min_length, max_length=self.max_length)

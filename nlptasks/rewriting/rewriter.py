@@ -1,5 +1,6 @@
 """Texts rewritten by search: several chains a text, annealed; the best text that satisfies everything counts."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,11 +139,8 @@ class Rewriter:
 
     def _constraints(self, text: str | Sequence[str], source: str, state: State, options: SearchOptions) -> Constraints:
         keywords = () if isinstance(text, str) else state
-        return Constraints(
-            contain=tuple(dict.fromkeys((*keywords, *options.contain))),
-            avoid=options.avoid,
-            min_length=options.min_length,
-            max_length=options.max_length,
+        return dataclasses.replace(
+            options.constraints(*keywords),
             numbers=numbers_of(source) if options.keep_numbers else None,
             source=source if isinstance(text, str) else "",
             min_edits=options.min_edits if isinstance(text, str) else 0,

@@ -55,7 +55,8 @@ class MakeShards(Options, TextFiles):
     segmenter: str = JIEBA
     """what finds the words to mask as a whole: jieba; fcn, this package's segmenter; none, every character is a word"""
     user_dict: Path | None = None
-    """with fcn: dictionary of words to prefer or avoid, as `nlptasks segment` takes it and `nlptasks discover` writes it"""
+    """with fcn: dictionary of words to prefer or avoid, as `nlptasks segment` takes it and `nlptasks discover` writes
+    it"""
     format: str = "auto"
     """format of the files: text, jsonl (one JSON object per line), or auto: by the file names"""
     documents: str = "line"
