@@ -1,5 +1,6 @@
 """What a rewritten text must satisfy, and how far it is from that. NumPy alone."""
 
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ class Constraints:
         numbers: of these digits, none may be missing and no other be there; None: any digits.
         source, min_edits: the text must be at least so many characters away from the source, by insertions, deletions
             and replacements.
+        repeats: whether two neighboring characters may occur more than once, and a character beside itself, oftener
+            than in the source: to a masked language model, what is said twice is very likely.
     """
 
     contain: tuple[str, ...] = ()
@@ -30,6 +33,7 @@ class Constraints:
     numbers: tuple[str, ...] | None = None
     source: str = ""
     min_edits: int = 0
+    repeats: bool = True
 
     def __post_init__(self) -> None:
         if both := [word for word in self.contain for other in self.avoid if other in word]:
@@ -57,7 +61,15 @@ class Constraints:
             wrong += ((found - wanted) + (wanted - found)).total()
         if self.min_edits:
             wrong += max(self.min_edits - edit_distance(text, self.source), 0)
+        if not self.repeats:
+            wrong += (_repeated(text) - _repeated(self.source)).total()
         return wrong
+
+
+def _repeated(text: str) -> Counter[str]:
+    """Pairs of neighbors that occur again, and how often they do; one of the same character does at once."""
+    pairs = Counter(a + b for a, b in itertools.pairwise(text) if a.isalpha() and b.isalpha() and not a.isascii())
+    return Counter({pair: count - (pair[0] != pair[1]) for pair, count in pairs.items()})
 
 
 def numbers_of(text: str) -> tuple[str, ...]:

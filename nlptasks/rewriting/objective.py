@@ -1,6 +1,9 @@
 """How good a list of words is: fluency x closeness x constraints.
 
-log p = f * the mean log probability of a token + c * log(cosine with the source) - v * violations of the constraints
+log p = f * l * the mean log probability of a token + c * log(cosine with the source) - v * violations
+
+where l is 1, or for a text that is longer than the source the ratio of their lengths: each character more has its
+price, and nothing is won by leaving one out.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,6 +67,8 @@ class Objective:
     ) -> None:
         self._fluency, self._encode = fluency, encode if weights.closeness else None
         self.constraints, self.weights, self.of = constraints, weights, of
+        least = [max(each.min_length or 0, 1) for each in constraints]
+        self._lengths = [max(len("".join(text.split())), n) for text, n in zip(sources, least, strict=True)]
         self._vectors = None if self._encode is None else self._encode(list(sources))
         self._cheap: dict[tuple[int, State], tuple[float, int]] = {}
         self._known: dict[tuple[int, State], Value] = {}
@@ -88,7 +93,8 @@ class Objective:
             self.evaluated += len(new)
             for key, fluency in zip(new, self._fluency([state for _, state in new]).tolist(), strict=True):
                 closeness, violations = self._cheap[key]
-                log_p = self.weights.fluency * fluency + self._bound(closeness, violations)
+                longer = max(1.0, len("".join(key[1])) / self._lengths[key[0]])
+                log_p = self.weights.fluency * longer * fluency + self._bound(closeness, violations)
                 self._known[key] = Value(log_p, fluency, closeness, violations)
         return [self._known[key] for key in keys]
 

@@ -22,6 +22,8 @@ class SearchOptions(Options):
     """the most characters, spaces left out"""
     keep_numbers: bool = False
     """keep the numbers that are written in digits, and add none"""
+    repeats: bool = False
+    """let two neighboring characters occur more than once, also where they do not in the source"""
     min_edits: int = 2
     """the fewest characters that must differ from the source: inserted, deleted or replaced; 0: it may stay as it is"""
     fluency: float = 1.0
@@ -79,4 +81,5 @@ class SearchOptions(Options):
             UserError: it cannot hold.
         """
         contain = tuple(dict.fromkeys((*more, *self.contain)))
-        return Constraints(contain=contain, avoid=self.avoid, min_length=self.min_length, max_length=self.max_length)
+        lengths = {"min_length": self.min_length, "max_length": self.max_length}
+        return Constraints(contain=contain, avoid=self.avoid, repeats=self.repeats, **lengths)

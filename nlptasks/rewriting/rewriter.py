@@ -142,7 +142,7 @@ class Rewriter:
         return dataclasses.replace(
             options.constraints(*keywords),
             numbers=numbers_of(source) if options.keep_numbers else None,
-            source=source if isinstance(text, str) else "",
+            source=source,
             min_edits=options.min_edits if isinstance(text, str) else 0,
         )
 

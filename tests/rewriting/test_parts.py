@@ -47,6 +47,13 @@ def test_each_violation_counts():
     assert [near.violations(text) for text in ("今天天气好", "今天很好", "明日下雨了")] == [3, 1, 0]
 
 
+def test_what_is_said_twice_counts_where_the_source_does_not():
+    rules = Constraints(source="看看天气", repeats=False)
+    found = [rules.violations(text) for text in ("看看天气", "天气好天气坏", "好好看天气天气", "一点一点", "ok ok 3 3")]
+    assert found == [0, 1, 2, 1, 0]
+    assert Constraints(source="天").violations("天气天气") == 0
+
+
 def test_constraints_that_cannot_hold_are_refused():
     with pytest.raises(UserError, match=r"红山: must be there by contain, and its characters must not by avoid\."):
         Constraints(contain=("红山",), avoid=("山",))
@@ -118,7 +125,7 @@ def test_the_objective_is_the_weighted_sum_of_its_parts_and_below_its_bound():
         [0, 0, 1],
     )
     states = [("天气", "好"), ("天气", "很", "好"), ("公园",)]
-    expected = [2 * -1.0 - 7, 2 * -1.5 + 3 * math.log(0.8), 2 * -0.5]
+    expected = [2 * -1.0 - 7, 4 / 3 * 2 * -1.5 + 3 * math.log(0.8), 2 * -0.5]  # the second is longer than the source
     np.testing.assert_allclose(target.log_probabilities([0, 1, 2], states), expected)
     np.testing.assert_allclose(target.bounds([0, 1, 2], states), [-7, 3 * math.log(0.8), 0], atol=1e-12)
     assert target.values([1], [states[0]])[0].violations == 1
