@@ -36,10 +36,20 @@ PARTS = {
     "words": "Words against the lexicons of annotated text",
     "speed": "Speed on one core",
     "surprise": "Kolmogorov distance of the p-values of 100,000 random pairs from uniform ones",
-    "vectors": "Classes of news titles by nearest neighbors",
+    "vectors": "Vectors of words: classes and clusters of news titles, and pairs",
     "communities": "Communities of sentences",
     "segmenter": "Segmenting gsdsimp_dev with the words of Wikipedia text",
+    "weibo": "Segmenting weibo with words discovered from weibo, by a segmenter that has not seen it",
+    "formats": "Vectors in gensim",
+    "many": "100,000 sentences",
+    "size": "A gigabyte of text",
 }
+EPOCHS = 5
+"""of JoSE"""
+TRAINED = 8000
+"""sentences of each corpus that the segmenter without weibo is trained on"""
+DISCOVERED = ("min_count=5", "min_count=20")
+GIGABYTE, CHANGED, SENTENCES = 10**9, 0.02, 100_000
 OURS = """
 import sys, time
 from pathlib import Path
@@ -200,6 +210,87 @@ def segmenter(folder: Path, work: Path) -> Iterable[str]:
             yield f"| {', '.join(settings)} | {len(result[0]):,} | {multiplier} | {100 * f1:.2f} |"
 
 
+def weibo(folder: Path, work: Path) -> Iterable[str]:
+    """F1 on the last fifth of the weibo file with the words of the other sentences, without their annotation."""
+    import nlptasks
+    from nlptasks.metrics.segmentation import score_segmentation
+    from nlptasks.text.segmented import read_segmented
+
+    files = []
+    for corpus in ("cnc", "sxu"):
+        lines = (folder / "segmentation" / CORPORA[corpus]).read_text(encoding="utf-8").splitlines(keepends=True)
+        files.append(work / f"{corpus}.txt")
+        files[-1].write_text("".join(lines[:TRAINED]), encoding="utf-8")
+    options = "--standard cnc sxu --hold-out-every 20 20 --channels 48 48 48 --pair-size 32 --epochs 3"
+    command = [sys.executable, "-m", "nlptasks", "segmentation", "train", "--train", *files, *options.split(" ")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = time.time()
+    subprocess.run([*command, "--output", work / "segmenter"], env=environment, check=True, capture_output=True)
+    yield (
+        f"Trained {time.time() - start:.0f} s on the first {TRAINED:,} sentences each of cnc and sxu "
+        f"(`{options}`, a twentieth of them held out), without a teacher."
+    )
+    gold = read_segmented(folder / "segmentation" / CORPORA["weibo"])
+    first = len(gold) * 4 // 5
+    path = work / "weibo_raw.txt"
+    path.write_text("".join(f"{''.join(words)}\n" for words in gold[:first]), encoding="utf-8")
+    gold, texts = gold[first:], ["".join(words) for words in gold[first:]]
+    yield f"Words of {first:,} sentences, F1 on the other {len(gold):,}."
+    yield ""
+    yield "| standard | dictionary | words | multiplier | F1 % |"
+    yield "|---|---|---|---|---|"
+    found = {settings: run(sys.executable, OURS, path, *settings.split()) for settings in DISCOVERED}
+    model = nlptasks.load(work / "segmenter")
+    for standard in ("cnc", "sxu"):
+        model.standard, model.dictionary = standard, nlptasks.UserDictionary()
+        yield f"| {standard} | none | 0 | | {100 * score_segmentation(gold, model.predict(texts))['f1']:.2f} |"
+        for settings, result in found.items():
+            assert result is not None
+            for multiplier in MULTIPLIERS:
+                model.dictionary = nlptasks.UserDictionary(dict.fromkeys(result[0], math.log(multiplier)))
+                f1 = score_segmentation(gold, model.predict(texts))["f1"]
+                yield f"| {standard} | {settings} | {len(result[0]):,} | {multiplier} | {100 * f1:.2f} |"
+
+
+OPENED = """
+import sys
+from gensim.models import KeyedVectors
+
+vectors = KeyedVectors.load_word2vec_format(sys.argv[1])
+print(len(vectors), vectors.vector_size)
+for word in vectors.index_to_key[:100]:
+    print(" ".join([word, *(near for near, _ in vectors.most_similar(word, topn=5))]))
+"""
+
+
+def formats(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
+    """Whether gensim opens what `vectors train` writes, and finds the same nearest words."""
+    import numpy as np
+
+    from nlptasks.discovery.spherical import read_word2vec
+
+    if not peers:
+        return
+    rows = (folder / "classification" / "thucnews_titles_dev.tsv").read_text(encoding="utf-8").splitlines()
+    (work / "titles.txt").write_text("".join(row.split("\t")[0] + "\n" for row in rows), encoding="utf-8")
+    command_with_memory("vectors", "train", "--input", work / "titles.txt", "--output", work / "jose", "--epochs", 2)
+    done = subprocess.run(
+        [peers, "-c", OPENED, work / "jose" / "words.txt"], capture_output=True, encoding="utf-8", check=True
+    )
+    first, *lines = done.stdout.splitlines()
+    names, vectors = read_word2vec(work / "jose" / "words.txt")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    same = 0
+    for line in lines:
+        word, *near = line.split(" ")
+        order = np.argsort(-(vectors @ vectors[names.index(word)]), kind="stable")
+        same += [names[row] for row in order[:6] if names[row] != word][:5] == near
+    yield (
+        f"gensim's `KeyedVectors.load_word2vec_format` opens `words.txt` ({first.replace(' ', ' words, size ')}); its "
+        f"five nearest words are those of `nlptasks vectors nearest` for {same} of the {len(lines)} most frequent ones."
+    )
+
+
 def surprise(folder: Path) -> Iterable[str]:
     """How far p-values of random pairs are from uniform ones, by the formula and counted."""
     import numpy as np
@@ -290,21 +381,88 @@ def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
                 yield f"| {name} | {len(texts):,} | {own_line}| {seconds:.1f} |"
         if peers:
             yield from (f"| {name} | {len(texts):,} | {line} |" for line in lines[1:])
-    pairs = read("similarity/atec.tsv")
-    many = list(dict.fromkeys(text for row in pairs for text in row[:2]))[:100_000]
-    start = time.time()
-    index = encoder.make_index(many)
-    vectors = index.vectors(np.arange(len(many)))
-    nearest = [index.nearest(vectors[at : at + 4096], 11) for at in range(0, len(many), 4096)]
-    encoded = time.time() - start
-    keys, cosines = (np.concatenate(part) for part in zip(*nearest, strict=True))
-    found = find_communities(neighbor_graph(keys, cosines, 0.3))
-    yield ""
-    searched = time.time() - start - encoded
-    yield (
-        f"{len(many):,} sentences of atec: {encoded:.0f} s for vectors and neighbors, {searched:.0f} s for "
-        f"{len(set(found.paths)):,} communities."
-    )
+
+
+def gigabyte(folder: Path, path: Path) -> None:
+    """Writes a gigabyte: the text again and again, a fiftieth of its characters replaced by others of the same text."""
+    import numpy as np
+
+    documents = []
+    for source in sorted((folder / "text").glob("*.jsonl.gz")):
+        with gzip.open(source, "rt", encoding="utf-8") as lines:
+            documents += [json.loads(line)["text"] for line in lines]
+    text = "\n".join(documents)
+    points = np.frombuffer(text.encode("utf-32-le"), "<u4")
+    draw = np.random.default_rng(0)
+    with open(path, "wb") as file:
+        while file.tell() < GIGABYTE:
+            changed = points.copy()
+            places = draw.integers(0, len(points), int(CHANGED * len(points)))
+            places = places[points[places] != ord("\n")]
+            changed[places] = points[draw.permutation(places)]
+            file.write(changed.tobytes().decode("utf-32-le").encode("utf-8") + b"\n")
+
+
+def command_with_memory(*words: object) -> tuple[float, float, str]:
+    """Runs `nlptasks WORDS`: seconds, the most MiB that it and its processes held together, and the last line."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start, most = time.time(), 0
+    arguments = [sys.executable, "-m", "nlptasks", *map(str, words)]
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        while process.poll() is None:
+            most = max(most, _held(process.pid))
+            time.sleep(0.2)
+        said.seek(0)
+        lines = said.read().splitlines()
+    assert process.returncode == 0, lines[-5:]
+    return time.time() - start, most / 1024, lines[-1]
+
+
+def _held(root: int) -> int:
+    """KiB that a process and those that it started hold, what they share counted once (Linux)."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    family = {root}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    total = 0
+    for each in family:
+        try:
+            rows = Path(f"/proc/{each}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            continue
+        total += sum(int(row.split()[1]) for row in rows if row.startswith("Pss:"))
+    return total
+
+
+def many(folder: Path, work: Path) -> Iterable[str]:
+    """`cluster` on many sentences: seconds and memory of the whole command."""
+    pairs = (folder / "similarity" / "atec.tsv").read_text(encoding="utf-8").splitlines()
+    texts = list(dict.fromkeys(text for line in pairs for text in line.split("\t")[:2]))[:SENTENCES]
+    (work / "many.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    yield "| command | input | cores | seconds | MiB at most | says |"
+    yield "|---|---|---|---|---|---|"
+    seconds, most, said = command_with_memory("cluster", "--input", work / "many.txt", "--output", work / "communities")
+    said, cores = said.rpartition(": ")[2], len(os.sched_getaffinity(0))
+    yield f"| `cluster` | {len(texts):,} sentences of atec | {cores} | {seconds:.0f} | {most:.0f} | {said} |"
+
+
+def size(folder: Path, work: Path) -> Iterable[str]:
+    """`discover` on a gigabyte: seconds and memory of the whole command."""
+    gigabyte(folder, work / "large.txt")
+    megabytes, cores = (work / "large.txt").stat().st_size / 1e6, len(os.sched_getaffinity(0))
+    yield "| command | input | cores | seconds | MiB at most | says |"
+    yield "|---|---|---|---|---|---|"
+    for limit in (256, 32):
+        options = ("--megabytes", limit, "--output", work / "words.tsv")
+        seconds, most, said = command_with_memory("discover", "--input", work / "large.txt", *options)
+        name = f"`discover --megabytes {limit}`"
+        yield f"| {name} | {megabytes:,.0f} MB | {cores} | {seconds:.0f} | {most:.0f} | {said} |"
 
 
 SKIP_GRAM = """
@@ -320,46 +478,91 @@ np.save(sys.argv[2], np.array(means, "float32"))
 """
 
 
-def vectors(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
-    """Classes of titles by their five nearest neighbors, of the other half: JoSE, skip-gram, TF-IDF."""
+def word_vectors(texts: list[str], work: Path, peers: str | None) -> tuple[dict, str]:
+    """Vectors of texts by JoSE, TF-IDF and, with peers, skip-gram; and what was done."""
     import numpy as np
 
     import nlptasks
     from nlptasks.discovery.cutting import cut_documents
     from nlptasks.discovery.spherical import SphericalOptions, SphericalTrainer
 
-    path = folder / "classification" / "thucnews_titles_dev.tsv"
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-    labels = np.array([int(row[1]) for row in rows])
-    cut = nlptasks.load("segmenter").segment([row[0] for row in rows])
+    cut = nlptasks.load("segmenter").segment(texts)
     text = [[word for word in words if any(map(str.isalnum, word))] for words in cut]
-    options = SphericalOptions()
+    options = SphericalOptions(epochs=EPOCHS)
     tokens, names, counts = cut_documents([" ".join(words) for words in text], _split, work, options.min_count)
     start = time.process_time()
-    found = np.empty((len(rows), options.vector_size), "float32")
+    found = np.empty((len(texts), options.vector_size), "float32")
     trainer = SphericalTrainer(counts, found, options)
     trainer.train(tokens)
     seconds = time.process_time() - start
-    of = np.repeat(np.arange(len(rows)), np.diff(tokens.starts))
+    of = np.repeat(np.arange(len(texts)), np.diff(tokens.starts))
     means = np.zeros_like(found)
     np.add.at(means, of, trainer.words[tokens.ids])
-    table = np.zeros((len(rows), len(names)), "float32")
+    table = np.zeros((len(texts), len(names)), "float32")
     np.add.at(table, (of, tokens.ids), 1)
-    table *= np.log(len(rows) / (table > 0).sum(axis=0))
-    ways = {"JoSE, documents": found, "JoSE, mean of words": means, "TF-IDF": table}
+    table *= np.log(len(texts) / (table > 0).sum(axis=0))
+    ways = {"JoSE, mean of words": means, "JoSE, documents": found}
     if peers:
-        (work / "titles.txt").write_text("".join(" ".join(words) + "\n" for words in text), encoding="utf-8")
-        settings = [str(each) for each in (options.vector_size, options.window, options.epochs)]
-        command = [peers, "-c", SKIP_GRAM, work / "titles.txt", work / "means.npy", *settings]
+        (work / "texts.txt").write_text("".join(" ".join(words) + "\n" for words in text), encoding="utf-8")
+        settings = [str(each) for each in (options.vector_size, options.window, 3 * options.epochs)]
+        command = [peers, "-c", SKIP_GRAM, work / "texts.txt", work / "means.npy", *settings]
         subprocess.run(command, check=True, capture_output=True)
         ways["skip-gram (gensim), mean of words"] = np.load(work / "means.npy")
-    yield f"{len(rows):,} titles, {len(names):,} words, {options.epochs} epochs, window {options.window}."
-    yield f"JoSE: {seconds:.0f} s."
+    ways["TF-IDF of words"] = table
+    told = f"{len(texts):,} texts, {len(names):,} words, {options.epochs} epochs ({3 * options.epochs} of skip-gram)"
+    return ways, f"{told}, window {options.window}; JoSE: {seconds:.0f} s."
+
+
+def vectors(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
+    """Titles: the class by the five nearest neighbors of the other half, clusters. Pairs: Spearman of the cosine."""
+    import numpy as np
+
+    from nlptasks.metrics.similarity import score_pairs
+
+    path = folder / "classification" / "thucnews_titles_dev.tsv"
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    labels = np.array([int(row[1]) for row in rows])
+    ways, told = word_vectors([row[0] for row in rows], work, peers)
+    yield told
     yield ""
-    yield "| vectors | accuracy % |"
-    yield "|---|---|"
+    yield "| vectors | accuracy % | ARI of k-means, the true k = 10 given | AMI |"
+    yield "|---|---|---|---|"
     for name, values in ways.items():
-        yield f"| {name} | {100 * _by_neighbors(values, labels):.1f} |"
+        scores = " | "
+        if peers:
+            np.save(work / "vectors.npy", values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9))
+            np.save(work / "gold.npy", labels)
+            command = [peers, "-c", K_MEANS, work / "vectors.npy", work / "gold.npy"]
+            scores = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
+        yield f"| {name} | {100 * _by_neighbors(values, labels):.1f} | {scores} |"
+    pairs = [
+        line.split("\t") for line in (folder / "similarity" / "lcqmc_dev.tsv").read_text(encoding="utf-8").splitlines()
+    ]
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair[:2]))
+    number = {text: row for row, text in enumerate(texts)}
+    ways, told = word_vectors(texts, work, peers)
+    yield ""
+    yield f"Pairs of lcqmc_dev, the vectors of its own sentences, without the labels. {told}"
+    yield ""
+    yield "| vectors | Spearman |"
+    yield "|---|---|"
+    gold = np.array([int(pair[2]) for pair in pairs])
+    for name, values in ways.items():
+        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
+        first, second = (values[[number[pair[side]] for pair in pairs]] for side in (0, 1))
+        yield f"| {name} | {score_pairs((first * second).sum(axis=1), gold)['spearman']:.3f} |"
+
+
+K_MEANS = """
+import sys
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
+vectors, gold = np.load(sys.argv[1]), np.load(sys.argv[2])
+found = KMeans(len(np.unique(gold)), n_init=3, random_state=0).fit_predict(vectors)
+print(f"{adjusted_rand_score(gold, found):.3f} | {adjusted_mutual_info_score(gold, found):.3f}")
+"""
 
 
 def _split(texts: list[str]) -> list[list[str]]:
@@ -398,6 +601,10 @@ def main() -> None:
             "vectors": lambda: vectors(folder, work, options.peers),
             "communities": lambda: communities(folder, work, options.peers),
             "segmenter": lambda: segmenter(folder, work),
+            "weibo": lambda: weibo(folder, work),
+            "formats": lambda: formats(folder, work, options.peers),
+            "many": lambda: many(folder, work),
+            "size": lambda: size(folder, work),
         }
         for name in options.part:
             lines += [f"## {PARTS[name]}", ""]
