@@ -101,7 +101,7 @@ def exact(temperature=1.0):
     return weights / weights.sum()
 
 
-def chi_square(moves=MOVES, chains=1500, steps=100, seed=7, toy=None):
+def chi_square(moves=MOVES, chains=1200, steps=80, seed=7, toy=None):
     """Of the end states of independent chains that all start from the empty list."""
     uniforms = np.random.default_rng(seed).random((steps, chains, DRAWS))
     toy = toy or Toy()
@@ -125,7 +125,7 @@ def test_end_states_of_independent_chains_have_the_exact_frequencies():
 )
 def test_an_error_in_the_proposals_probability_shows_in_the_frequencies(monkeypatch, name, wrong):
     monkeypatch.setattr(sampler_module, "word_ratio", wrong)
-    assert chi_square(chains=800) > 2 * CHI_SQUARE_999, name
+    assert chi_square(chains=600) > 2 * CHI_SQUARE_999, name
 
 
 def test_a_place_of_l_instead_of_l_plus_one_shows_in_the_frequencies(monkeypatch):
@@ -133,7 +133,7 @@ def test_a_place_of_l_instead_of_l_plus_one_shows_in_the_frequencies(monkeypatch
         return 0.0  # as if there were as many places for the way back, and it as likely
 
     monkeypatch.setattr(Moves, "log_ratio", log_ratio)
-    assert chi_square(chains=800) > 2 * CHI_SQUARE_999
+    assert chi_square(chains=600) > 2 * CHI_SQUARE_999
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
