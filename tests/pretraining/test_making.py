@@ -236,7 +236,7 @@ def test_another_dictionary_over_a_folder_is_refused(texts, tmp_path):
     ShardMaker([tmp_path / "b.txt"], small_tokenizer(), tmp_path / "b", ShardOptions(encoding="gb18030")).start()
     with pytest.raises(ValueError, match=r"\(encoding gb18030 instead of None\)"):
         ShardMaker([tmp_path / "b.txt"], small_tokenizer(), tmp_path / "b", ShardOptions()).start()
-    with pytest.raises(ValueError, match="user_dict goes with segmenter fcn. Received: jieba."):
+    with pytest.raises(ValueError, match=r"user_dict goes with segmenter fcn\. Received: jieba\."):
         ShardOptions(user_dict="words.txt")
 
 
