@@ -31,8 +31,8 @@ class Weights:
     """
 
     fluency: float = 1.0
-    closeness: float = 4.0
-    violation: float = 5.0
+    closeness: float = 8.0
+    violation: float = 2.0
 
 
 class Value(NamedTuple):

@@ -28,9 +28,9 @@ class SearchOptions(Options):
     """the fewest characters that must differ from the source: inserted, deleted or replaced; 0: it may stay as it is"""
     fluency: float = 1.0
     """weight of fluency: the mean log probability of a token"""
-    closeness: float = 4.0
+    closeness: float = 8.0
     """weight of closeness: the logarithm of the cosine with the source; 0: the meaning does not matter"""
-    violation: float = 5.0
+    violation: float = 2.0
     """what each violation of a constraint costs, in nats"""
     steps: int = 100
     """number of moves that each chain tries"""

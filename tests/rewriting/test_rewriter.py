@@ -105,7 +105,7 @@ def test_what_is_found_satisfies_the_constraints_and_does_not_depend_on_the_text
         assert one.edits >= 2
         assert one.candidates[0] == one.text
         longer = max(1, len(one.text) / len(text))
-        assert one.log_p == pytest.approx(longer * one.fluency + 4 * np.log(max(one.closeness, 0.01)))
+        assert one.log_p == pytest.approx(longer * one.fluency + 8 * np.log(max(one.closeness, 0.01)))
     options = SearchOptions(steps=30, chains=2, closeness=0)
     assert table.rewrite(texts[1:], options, [1])[0] == table.rewrite(texts, options)[1]
     sentence = table.rewrite([["公园", "天气"]], SearchOptions(steps=80, chains=2, min_length=8, closeness=0))[0]
