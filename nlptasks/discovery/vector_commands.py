@@ -121,11 +121,15 @@ class TrainVectors(SphericalOptions, TextFiles):
                 "{folder}: is of a training with other files or options; give the same ones, or remove it.",
                 folder=folder,
             )
+        new = not self.output.exists()
         write_text(path, json.dumps(settings))
         try:
             yield folder
-        except UserError:
-            _empty(folder)  # what cannot be trained cannot be resumed
+        except (ValueError, OSError):
+            if not (folder / TRAINING).is_file():  # what could not begin cannot be resumed
+                _empty(folder)
+                if new:
+                    self.output.rmdir()
             raise
         _empty(folder)
 

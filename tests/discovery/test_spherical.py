@@ -118,6 +118,12 @@ def test_vectors_are_trained_written_and_compared(tmp_path):
     assert call(command, *nearest).out.splitlines()[0] == f"{found[0]['score']:.4f}\t{found[0]['word']}"
     assert_refused(call(command, *nearest[:-4], "--word", "山"), "has no vector for 山.")
     assert_refused(call(command, *shared, "--min-count", 10_000), "two words that occur --min-count times. Received: 0")
+    assert not (tmp_path / "out" / "interrupted").exists()
+    other = (*shared[:-1], tmp_path / "other", "--segmenter", "spaces")
+    assert_refused(call(command, *other, "--min-count", 10_000), "two words that occur --min-count times. Received: 0")
+    (tmp_path / "lines.txt").write_bytes(b"ab cd\n\xff\n")
+    assert_refused(call(command, *other), "lines.txt:2: expected UTF-8. Received: byte 0xff")
+    assert not (tmp_path / "other").exists()
     assert_refused(call(command, *shared, "--margin", 0), "--margin must be positive. Received: 0.0.")
     (tmp_path / "bad.txt").write_text("2 3\n天气 1 2 3\n下雨 1 2\n", encoding="utf-8")
     bad = call(command, "vectors", "nearest", "--vectors", tmp_path / "bad.txt", "--word", "山")
