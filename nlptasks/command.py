@@ -31,6 +31,7 @@ APPLICATIONS = {
         "words and sentences of raw text, templates and communities of sentences",
     ),
     "rewrite": ("nlptasks.rewriting.commands", "texts found by search: paraphrases, sentences of keywords"),
+    "batch": ("nlptasks.batch.commands", "any application over files of any size, by Apache Beam"),
     "serve": ("nlptasks.serve.commands", "models over HTTP, with a page to try them"),
 }
 """first word of the command line -> the module of its commands, and a description"""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from nlptasks.backend.packages import naming_packages
+from nlptasks.backend.packages import KERAS, naming_packages, require_packages
 from nlptasks.bundled import bundled_models
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
@@ -68,8 +68,7 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
             f"{path}: no such directory; give the one that a training run has written, or the name of a model that "
             f"comes with the package ({', '.join(BUNDLED)})."
         )
-    settings = read_json_object(_config_file(path)).get("nlptasks", {})
-    task = settings.get("task") if isinstance(settings, dict) else None
+    task = task_of(path)
     if task not in _APPLICATIONS:
         raise UserError(
             "{path}: holds no application of this library (task {task!r}; known: {known}). Load a bare network with "
@@ -91,6 +90,35 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
         )
     with naming_packages():
         return getattr(importlib.import_module(module), name).from_directory(path)
+
+
+def load_any(directory: str | Path) -> Any:
+    """Opens an application as `load` does, and a pretrained Transformer as a `MaskFiller`.
+
+        load_any("segmenter").segment("今天天气很好")
+
+    Args:
+        directory: as for `load`, or a directory with a pretrained Transformer, or the name of one.
+
+    Raises:
+        UserError, FileNotFoundError, MissingPackageError: as `load` and `MaskFiller.open`.
+    """
+    path = BUNDLED.get(str(directory), Path(directory))
+    if not path.is_dir() or "nlptasks" in read_json_object(_config_file(path)):
+        return load(directory)
+    require_packages(*KERAS)
+    with naming_packages():
+        return importlib.import_module("nlptasks.applications.filling.filler").MaskFiller.open(path)
+
+
+def task_of(directory: Path) -> str | None:
+    """The task of the application in a directory, as its config names it; None: there is none.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no config, or it cannot be read.
+    """
+    settings = read_json_object(_config_file(directory)).get("nlptasks", {})
+    return settings.get("task") if isinstance(settings, dict) else None
 
 
 def distillable(application: str) -> Callable[[Any], Distillable]:

@@ -119,6 +119,16 @@ ARROWS = {
         "nlptasks.core",
         "nlptasks.text",
     ),
+    "batch": (
+        "apache_beam",
+        "nlptasks.console",
+        "nlptasks.opening",
+        "nlptasks.bundled",
+        "nlptasks.train.options",
+        "nlptasks.train.record",
+        "nlptasks.backend.packages",
+        "nlptasks.backend.startup",
+    ),
     "serve": (
         "numpy",
         "fastapi",

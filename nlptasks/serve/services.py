@@ -4,14 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nlptasks.backend.packages import KERAS, require_packages
 from nlptasks.bundled import bundled_models
-from nlptasks.files import read_json_object
-from nlptasks.opening import load
+from nlptasks.opening import load_any
 from nlptasks.serve.contracts import Service
 from nlptasks.serve.settings import ServeOptions, require_model
-
-_CONFIGS = ("config.json", "bert_config.json")
 
 
 def open_services(options: ServeOptions) -> dict[str, Service]:
@@ -28,13 +24,7 @@ def open_services(options: ServeOptions) -> dict[str, Service]:
 
 def open_service(path: Path, options: ServeOptions) -> Service:
     """The service of the model in a directory; one without an application's head fills masks."""
-    configs = [path / name for name in _CONFIGS if (path / name).is_file()]
-    if not configs or "nlptasks" in read_json_object(configs[0]):
-        return service_of(load(path), options)
-    require_packages(*KERAS)
-    from nlptasks.applications.filling.filler import MaskFiller
-
-    return service_of(MaskFiller.open(path), options)
+    return service_of(load_any(path), options)
 
 
 def service_of(application: Any, options: ServeOptions) -> Service:
