@@ -13,12 +13,13 @@ from nlptasks.text.batches import length_sorted_batches, pad, round_up
 WIDTH = 16
 """widths of arrays are multiples of this"""
 
-_width: contextvars.ContextVar[int] = contextvars.ContextVar("width", default=WIDTH)
+_width: contextvars.ContextVar[int | None] = contextvars.ContextVar("width", default=None)
 
 
 @contextlib.contextmanager
 def padded_to(multiple: int) -> Iterator[None]:
-    """Inside this block classifiers, labelers and conditional generators read and train on fewer widths of arrays.
+    """Inside this block classifiers, labelers and conditional generators read and train on other widths of arrays, and
+    readers by spans answer on them.
 
     Each width is a program of its own, which XLA compiles for half a minute on a GPU, while padding costs little there.
 
@@ -39,7 +40,12 @@ def padded_to(multiple: int) -> Iterator[None]:
 
 def padded_width(longest: int, limit: int) -> int:
     """The width of the arrays of a batch: that of its longest example rounded up, at most `limit`."""
-    return round_up(longest, _width.get(), limit)
+    return round_up(longest, width_multiple(), limit)
+
+
+def width_multiple(usual: int = WIDTH) -> int:
+    """What widths are a multiple of: that of the innermost `padded_to`, or what is usual."""
+    return _width.get() or usual
 
 
 class ShuffledBatches:

@@ -126,13 +126,27 @@ def begin(job: Job) -> bool:
         if not places.is_remote(job.output):
             require_new_folder(job.output)
         _write(places.joined(job.output, WORK, PLAN), plan, job)
-    elif differing := [name for name, value in plan.items() if former.get(name) != value]:
+    elif differing := _differing(job, former, plan):
         raise UserError(
             "{output}: holds results of another job (other {differing}); give another {field:output}.",
             output=job.output,
             differing=", ".join(differing),
         )
-    return not places.exists(places.joined(job.output, SUMMARY))
+    ended = places.exists(places.joined(job.output, SUMMARY))
+    if not ended and former not in (None, plan):
+        _write(places.joined(job.output, WORK, PLAN), plan, job)
+    return not ended
+
+
+def _differing(job: Job, former: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    """The settings that differ; a file whose results are not there yet may be another one, because it was damaged."""
+    found = [name for name, value in plan.items() if name != "files" and former.get(name) != value]
+    ended = places.exists(places.joined(job.output, SUMMARY))
+    done = range(len(job.files)) if ended else finished(job)
+    names = [[name for name, _ in one["files"]] for one in (former, plan)]
+    if names[0] != names[1] or any(former["files"][number] != plan["files"][number] for number in done):
+        found.append("input")
+    return found
 
 
 def missing(job: Job) -> list[int]:

@@ -37,13 +37,16 @@ def pipeline(job: Job, numbers: Sequence[int], words: Sequence[str]) -> Any:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     made = beam.Pipeline(options=PipelineOptions(list(words)))
-    _ = (
-        made
-        | "Shards" >> beam.Create(list(numbers))
-        | "Spread" >> beam.Reshuffle()
-        | "Compute" >> beam.Map(Shards(job))
-    )
+    steps(made, job, numbers)
     return made
+
+
+def steps(made: Any, job: Job, numbers: Sequence[int]) -> None:
+    """Puts the steps into a pipeline: every shard is an element of its own, which goes to any worker."""
+    import apache_beam as beam
+
+    shards = made | "Shards" >> beam.Create(list(numbers)) | "Spread" >> beam.Reshuffle()
+    _ = shards | "Compute" >> beam.Map(Shards(job))
 
 
 def run(job: Job, numbers: Sequence[int], words: Sequence[str]) -> None:

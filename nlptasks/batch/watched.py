@@ -15,8 +15,8 @@ from nlptasks.batch.pipeline import run
 
 _WORKER = b"sdk_worker"
 """stands in the command line of Beam's workers"""
-_GRACE = 5.0
-"""seconds between the end of a worker and that of the job, where all went well"""
+_GRACE = 10.0
+"""seconds for which the runner may go on without one of its workers: it ends them before it says that all is done"""
 
 
 def run_watched(
@@ -56,7 +56,7 @@ def _watch(job: Job, numbers: Sequence[int], runner: int, pipe: Connection) -> I
         done = [number for number in finished(job) if number in numbers and number not in told]
         told |= set(done)
         yield from done
-        if end == "":
+        if end == "" or told == set(numbers):  # what Beam tidies up then is its own business
             return
         if end is not None:
             log = job.note(LOG, "")

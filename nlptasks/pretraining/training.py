@@ -2,11 +2,14 @@
 
 import functools
 import json
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
+import numpy as np
+from jax.experimental import multihost_utils
 
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.core.config import TransformerConfig
@@ -21,6 +24,7 @@ from nlptasks.pretraining.loader import held_out_batches, read_ahead, unigram_ba
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.pretraining.run import Progress, RunSettings, everywhere, run_steps, seek
 from nlptasks.pretraining.step import State, make_step, state_of
+from nlptasks.pretraining.together import Place, Together, accepted, ending_together, joined, listening
 from nlptasks.train.progress import say
 from nlptasks.train.record import OPTIONS, SCORES, jsonable, read_options, require_same, write_options
 
@@ -32,6 +36,8 @@ DESCRIPTION = (
     "{mesh} ({device}); {flops:.3f} TFLOP a step, peak {peak:.2f} TFLOP/s"
 )
 BASELINE = "unigram baseline on the held-out rows: perplexity {perplexity:.2f}, accuracy {accuracy:.2%}"
+_LONGEST_PLACE = 512
+"""bytes of the address that the first process sends to the others"""
 MOST_HELD_OUT = 0.2
 """share of the rows that may be held out without a word"""
 MANY_HELD_OUT = (
@@ -79,7 +85,11 @@ def pretrain(options: "Pretrain") -> dict[str, Any] | None:
         DivergedError: a bad step too many.
     """
     require_jax()
-    join_processes(options)
+    with ending_together(join_processes(options)):
+        return _pretrain(options)
+
+
+def _pretrain(options: "Pretrain") -> dict[str, Any] | None:
     run = assemble(options)
     state = state_of(run.model, run.optimizer)
     with Checkpoints(options.checkpoint_folder.absolute(), options.keep) as checkpoints:
@@ -111,12 +121,22 @@ def require_jax() -> None:
         )
 
 
-def join_processes(options: "Pretrain") -> None:
-    """Connects this process to the others, before any device is used."""
+def join_processes(options: "Pretrain") -> Together | None:
+    """Connects this process to the others, before any device is used; None: it is alone."""
     if options.coordinator is not None:
         jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
     elif options.distributed:
         jax.distributed.initialize()
+    index, count = jax.process_index(), jax.process_count()
+    if count == 1:
+        return None
+    server, place = None, Place("", 0, "")
+    if is_first():
+        given = None if options.coordinator is None else options.coordinator.rpartition(":")[0].strip("[]")
+        server, place = listening(given or socket.gethostbyname(socket.gethostname()))
+    sent = np.frombuffer(json.dumps(place).encode().ljust(_LONGEST_PLACE), "uint8")
+    place = Place(*json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes()))
+    return joined(place, index, count) if server is None else accepted(server, place, count)
 
 
 def is_first() -> bool:

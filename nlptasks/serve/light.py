@@ -62,8 +62,11 @@ def similarity(encoder: SentenceEncoder, options: ServeOptions) -> Service:
 
         return Asked("encode", [wanted.query, *wanted.texts], encoder.encode, ranked)
 
+    # some encoders run a network, which has a program for each power of two of texts
+    counts = [1 << power for power in range(options.max_batch.bit_length()) if 1 << power <= options.max_items]
+    warm = [{"texts": ["好" * length] * count} for length in (10, 26, 58) for count in counts]
     verbs = {
-        "encode": Verb("The vector of each text, of length 1.", encode_request, vectors, ask_vectors),
+        "encode": Verb("The vector of each text, of length 1.", encode_request, vectors, ask_vectors, warm=warm),
         "rank": Verb("The texts most similar to a query, with their cosines.", rank_request, matches, ask_rank),
     }
     return Service(encoder.task, verbs, {"vector_size": encoder.vector_size}, encoder.encode)

@@ -7,46 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
-from nlptasks.applications.examples import padded_to
 from nlptasks.serve.contracts import Asked, Service, Strict, Types, Verb, answer, body, listed, one_of
 from nlptasks.serve.settings import ServeOptions
-
-WIDTH = 32
-"""widths of arrays are multiples of this many tokens, so that few programs are compiled"""
-_FILLER, _QUESTION = "好", "谁？"
-"""what fills up a batch, and what warm-up texts are made of"""
-
-
-def few_sizes(compute: Callable[[list[Any]], Sequence[Any]], filler: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """`compute` with few shapes of arrays: the items are filled up to a power of two, and widths are rounded up."""
-
-    def run(items: Sequence[Any]) -> Sequence[Any]:
-        count = 1 << (len(items) - 1).bit_length()
-        with padded_to(WIDTH):
-            return compute([*items, *[filler] * (count - len(items))])[: len(items)]
-
-    return run
-
-
-def few_windows(reader: Any, compute: Callable[[list[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """`compute` with few shapes of arrays: a question is added whose passages fill the windows up to a power of two."""
-
-    def run(items: Sequence[Any]) -> Sequence[Any]:
-        windows = sum(reader.lengths.most_windows(passage) for _, passages in items for passage in passages)
-        missing = (1 << (windows - 1).bit_length()) - windows
-        return compute([*items, *([(_QUESTION, [_FILLER] * missing)] if missing else [])])[: len(items)]
-
-    return run
-
-
-def _lengths(most: int) -> list[int]:
-    """A length of text for each width that arrays may have."""
-    return [min(width, most) - 4 for width in range(WIDTH, most + WIDTH, WIDTH) if min(width, most) > 4]
-
-
-def _counts(most: int) -> list[int]:
-    """The sizes that batches of at most so many items are filled up to."""
-    return [1 << power for power in range(most.bit_length())]
+from nlptasks.serve.shapes import FILLER, QUESTION, SIZES, few_sizes, few_windows, lengths
 
 
 def classification(classifier: Any, options: ServeOptions) -> Service:
@@ -56,8 +19,8 @@ def classification(classifier: Any, options: ServeOptions) -> Service:
     request = body("ClassifyRequest", texts=(types.some(item), ...))
     label = one_of(classifier.labels)
     one = answer("Classified", label=label | None, labels=listed(label), scores=dict[str, float])
-    filler = [_FILLER, _FILLER] if classifier.pair else _FILLER
-    compute = few_sizes(classifier.predict, filler)
+    filler = [FILLER, FILLER] if classifier.pair else FILLER
+    compute = few_sizes(classifier.predict, filler, classifier.seq_length)
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -66,13 +29,14 @@ def classification(classifier: Any, options: ServeOptions) -> Service:
         return Asked("classify", wanted.texts, compute, shown)
 
     def sized(length: int, count: int) -> dict[str, Any]:
-        text = _FILLER * length
-        return {"texts": [[text, _FILLER] if classifier.pair else text] * count}
+        text = FILLER * length
+        return {"texts": [[text, FILLER] if classifier.pair else text] * count}
 
     warm = [
         sized(length, count)
-        for length in _lengths(classifier.seq_length)
-        for count in _counts(min(options.max_batch, options.max_items))
+        for length in lengths(classifier.seq_length)
+        for count in SIZES
+        if count <= options.max_items
     ]
     response = answer("ClassifyAnswer", results=list[one])  # type: ignore[valid-type]
     about = "The label of each text (or pair of texts), and the score of every label."
@@ -86,7 +50,7 @@ def labeling(labeler: Any, options: ServeOptions) -> Service:
     request = body("LabelRequest", texts=(types.texts, ...))
     entity = answer("Entity", start=int, end=int, type=one_of(labeler.types), text=str)
     one = answer("Labeled", entities=list[entity])  # type: ignore[valid-type]
-    compute = few_sizes(labeler.predict, _FILLER)
+    compute = few_sizes(labeler.predict, FILLER, labeler.seq_length, windows=True)
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -94,11 +58,11 @@ def labeling(labeler: Any, options: ServeOptions) -> Service:
 
         return Asked("label", wanted.texts, compute, shown)
 
-    lengths = _lengths(labeler.seq_length)
     warm = [
-        {"texts": [_FILLER * length] * count}
-        for length in lengths
-        for count in _counts(min(options.max_batch, options.max_items))
+        {"texts": [FILLER * length] * count}
+        for length in lengths(labeler.seq_length)
+        for count in SIZES
+        if count <= options.max_items
     ]
     about = "The entities of each text; offsets count characters (code points)."
     response = answer("LabelAnswer", results=list[one])  # type: ignore[valid-type]
@@ -144,8 +108,11 @@ def reading(reader: Any, options: ServeOptions) -> Service:
 
         return Asked("attention", [(wanted.question, wanted.passages)], compute, shown)
 
-    lengths, counts = ((15, 45, 78), _counts(options.max_items)) if span else ((20, 200), [1, 2, 4, 8])
-    warm = [{"question": _QUESTION, "passages": [_FILLER * n] * count} for n in lengths for count in counts]
+    if span:  # the passage of each width, beside a question of two characters
+        sizes = [max(1, length - 5) for length in lengths(reader.lengths.window_length)]
+        warm = [{"question": QUESTION, "passages": [FILLER * n] * count} for n in sizes for count in SIZES]
+    else:
+        warm = [{"question": QUESTION, "passages": [FILLER * n] * count} for n in (20, 200) for count in (1, 2, 4, 8)]
     warm = [one for one in warm if len(one["passages"]) <= options.max_items]
     verbs = {
         "answer": Verb(
@@ -236,8 +203,9 @@ def filling(filler: Any, options: ServeOptions) -> Service:
     request = body("FillRequest", texts=(types.texts, ...), top=(Annotated[int, Field(ge=1, le=most)], 5))
     mask = answer("Mask", start=int, end=int, candidates=list[answer("Candidate", token=str, probability=float)])  # type: ignore[misc]
     one = answer("Filled", masks=list[mask])  # type: ignore[valid-type]
+    reach = filler.model.config.position_reach
     spelled = filler.tokenizer.id_to_token(filler.mask_id)
-    compute = few_sizes(functools.partial(filler.predict, top=most), spelled)
+    compute = few_sizes(functools.partial(filler.predict, top=most), spelled, reach)
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -248,7 +216,7 @@ def filling(filler: Any, options: ServeOptions) -> Service:
 
         return Asked("fill", wanted.texts, compute, shown)
 
-    warm = [{"texts": [_FILLER * n + spelled] * count} for n in _lengths(64) for count in (1, 2, 4, 8)]
+    warm = [{"texts": [FILLER * n + spelled] * count} for n in lengths(64) for count in SIZES[:4]]
     about = f"The most probable tokens for each {spelled} of a text."
     verb = Verb(about, request, answer("FillAnswer", results=list[one]), ask, warm=warm)  # type: ignore[valid-type]
     return Service("filling", {"fill": verb}, {"mask": spelled})

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import random
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ pytest.importorskip("fastapi", reason="the server needs the extra `serve`")
 import nlptasks
 from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.texts import GeneratedText, PartialText
-from nlptasks.applications.reading.windows import ReadingLengths
+from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
 from nlptasks.serve.app import make_app
-from nlptasks.serve.networks import few_sizes, few_windows
 from nlptasks.serve.services import open_services, service_of
+from nlptasks.serve.shapes import SIZES, few_sizes, few_windows, groups, lengths, rounded
 from tests.applications.labeling.label_cases import classifier
 from tests.applications.reading.test_span import TEXT, reader
 from tests.serve.cases import ask, echo_service, log_lines, message_of, options, records, running
@@ -123,20 +124,54 @@ def test_a_network_gives_what_it_gives_directly_alone_and_joined():
 def test_batches_are_filled_up_to_few_sizes_and_give_what_was_asked():
     seen = []
 
-    def compute(items):
-        seen.append([len(item[1]) if isinstance(item, tuple) else item for item in items])
+    def compute(items, batch_size=64):
+        seen.append((len(items), max(map(len, items)), batch_size))
+        return [item.upper() for item in items]
+
+    texts = few_sizes(compute, "好", most=24, windows=True)
+    asked = ["a", "b" * 20, "c", "d", "e" * 99, "f", "g", "h" * 22]
+    assert texts(asked) == [text.upper() for text in asked]
+    # one text and four of one width, two longer ones, and the one that gives windows by itself
+    assert seen == [(1, 1, 64), (4, 1, 64), (2, 22, 64), (1, 99, 2)]
+    assert texts([]) == []
+
+
+def test_texts_are_grouped_so_that_little_is_padded():
+    draw = random.Random(3)
+    for count in (1, 2, 3, 5, 8, 13, 64):
+        widths = [draw.choice((5, 16, 17, 40, 90, 128)) for _ in range(count)]
+        made = groups(widths)
+        assert sorted(i for some, _ in made for i in some) == list(range(count))
+        assert all(len(some) <= size and size in SIZES for some, size in made)
+        padded = sum(size * rounded(max(widths[i] for i in some)) for some, size in made)
+        assert padded <= 1.4 * sum(map(rounded, widths)) + 16
+    assert groups([16] * 8) == [(list(range(8)), 8)]
+
+
+@pytest.mark.parametrize("most", [20, 64, 128, 512])
+def test_warm_texts_have_every_width_that_requests_can_have(most):
+    """The width of a text is known within two tokens only."""
+    warm = {min(rounded(length + 2), most) for length in lengths(most)}
+    assert warm == {min(rounded(width), most) for width in range(3, most + 1)}
+
+
+def test_windows_of_readers_have_few_numbers():
+    seen = []
+
+    def compute(items, rows=64):
+        seen.append((rows, [len(passages) for _, passages in items]))
         return list(items)
 
-    texts = few_sizes(compute, "好")
-    assert texts(["a", "b", "c", "d", "e"]) == ["a", "b", "c", "d", "e"]
-    assert texts(["a"]) == ["a"]
-    assert seen == [["a", "b", "c", "d", "e", "好", "好", "好"], ["a"]]
-    seen.clear()
     asked = [("谁？", ["a", "b"]), ("谁？", ["c"])]
-    some = type("Reader", (), {"lengths": ReadingLengths()})
+    some = type("Reader", (), {"lengths": ReadingLengths(), "method": "seq2seq"})
     assert few_windows(some, compute)(asked) == asked
     assert few_windows(some, compute)(asked[:1]) == asked[:1]
-    assert seen == [[2, 1, 1], [2]]
+    assert seen == [(64, [2, 1, 1]), (64, [2])]
+    seen.clear()
+    some = type("Reader", (), {"lengths": SpanLengths(), "method": "span"})
+    assert few_windows(some, compute)(asked) == asked
+    assert few_windows(some, compute)(asked * 4) == asked * 4
+    assert seen == [(4, [2, 1, 1]), (4, [2, 1] * 4)]
 
 
 class Writer:

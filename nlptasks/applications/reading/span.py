@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.applications.encoder_head import EncoderWithHead
+from nlptasks.applications.examples import width_multiple
 from nlptasks.applications.reading.voting import DecodedAnswer
 from nlptasks.applications.reading.windows import Row, SpanLengths
 from nlptasks.backend import Tensor, compile_function
@@ -56,7 +57,8 @@ def row_arrays(
     rows: Sequence[Row], count: int, lengths: SpanLengths, tokenizer: TextTokenizer
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Token ids, segment ids and which tokens are the passage's, `(count, T)`; T is rounded up as `lengths` say."""
-    width = round_up(max(len(row.source) for row in rows), lengths.width_multiple, lengths.window_length)
+    multiple = width_multiple(lengths.width_multiple)
+    width = round_up(max(len(row.source) for row in rows), multiple, lengths.window_length)
     token_ids = pad([row.source for row in rows], width, count, tokenizer.pad_id)
     segment_ids, inside = np.zeros((count, width), "int32"), np.zeros((count, width), bool)
     for r, row in enumerate(rows):

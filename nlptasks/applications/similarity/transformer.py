@@ -79,9 +79,10 @@ class TransformerModel:
         """Vectors (N, D) of length 1, float32."""
         token_ids = self.token_ids(texts)
         vectors = np.zeros((len(token_ids), self.vector_size), "float32")
-        for rows in length_sorted_batches([len(ids) for ids in token_ids], BATCH):
+        size = min(BATCH, 1 << max(0, len(token_ids) - 1).bit_length())  # a query is not padded to a whole batch
+        for rows in length_sorted_batches([len(ids) for ids in token_ids], size):
             width = round_up(max(len(token_ids[i]) for i in rows), WIDTH, self.seq_length)
-            batch = pad([token_ids[i] for i in rows], width, BATCH, self.tokenizer.pad_id)
+            batch = pad([token_ids[i] for i in rows], width, size, self.tokenizer.pad_id)
             batch[len(rows) :, 0] = self.tokenizer.cls_id
             vectors[rows] = ops.convert_to_numpy(self._run(batch))[: len(rows)]
         return vectors
