@@ -2,8 +2,8 @@
 
     python benchmarks/serving.py --classifier runs/classifier --reader runs/demo/reader --seconds 15 --write
 
-The client is wrk (Debian's package), on the same machine. A record goes to benchmarks/serving.md. `--soak MINUTES`
-compares every answer with the direct call for that long and watches the memory.
+The client is wrk (Debian's package), on the same machine. A record goes to benchmarks/serving.md. `--soak MINUTES` asks
+all models at once for that long instead, compares every answer with the direct call and watches the memory.
 """
 
 import argparse
@@ -136,20 +136,35 @@ def load(port: int, path: str, bodies: list[dict], clients: int, seconds: int) -
     return found | {"clients": clients, "rate": found["requests"] / found["seconds"]}
 
 
-def compare(port: int, path: str, bodies: list[dict], direct: list, shown: Callable, minutes: float = 0.0) -> dict:
-    """Asks from 8 threads, once or for some minutes, and compares every answer with the direct call."""
-    counts, lock, until = Counter(), threading.Lock(), time.monotonic() + 60 * minutes
+def compare(port: int, case: "Case", direct: list, stop: Callable[[int], bool], seconds: float = 0.0) -> dict:
+    """Asks from 8 threads and compares every answer with the direct call.
+
+    Args:
+        direct: the results of the direct calls.
+        stop: whether so many rounds of all requests are enough.
+        seconds: between two requests of a thread.
+    """
+    counts, lock = Counter(asked=0, wrong=0, lost=0), threading.Lock()
 
     def client(number: int) -> None:
-        while True:
-            for i in range(number, len(bodies), 8):
-                status, answer = ask(port, path, bodies[i])
+        rounds = 0
+        while not stop(rounds):
+            for i in range(number, len(case.bodies), 8):
+                started = time.monotonic()
+                try:
+                    status, answer = ask(port, case.path, case.bodies[i])
+                except (OSError, http.client.HTTPException):
+                    status, answer = 0, {}
                 with lock:
                     counts["asked"] += 1
-                    counts["wrong"] += status == 200 and shown(answer) != direct[i]
-                    counts["other status"] += status != 200
-            if time.monotonic() >= until:
-                return
+                    counts["lost"] += status not in (200, 429)
+                    counts["refused"] += status == 429
+                    counts["wrong"] += status == 200 and case.shown(answer) != direct[i]
+                if seconds:
+                    time.sleep(max(0.0, seconds - (time.monotonic() - started)))
+                    if stop(rounds):
+                        break
+            rounds += 1
 
     threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
     for thread in threads:
@@ -157,6 +172,40 @@ def compare(port: int, path: str, bodies: list[dict], direct: list, shown: Calla
     for thread in threads:
         thread.join()
     return dict(counts)
+
+
+def soak(port: int, process: int, todo: list["Case"], minutes: float, rate: float) -> Iterator[str]:
+    """Lines of the record on all cases at once for some minutes; the memory is taken every 10 s."""
+    until, found, kept = time.monotonic() + 60 * minutes, {}, [memory(process)]
+
+    def one(case: Case) -> None:
+        pause = 8 * len(todo) / rate
+        found[case.title] = compare(port, case, directs[case.title], lambda _: time.monotonic() >= until, pause)
+
+    directs = {case.title: case.direct() for case in todo}
+    threads = [threading.Thread(target=one, args=(case,)) for case in todo]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(10)
+        kept.append(memory(process))
+    sixth = kept[len(kept) // 6]
+    yield f"{minutes:g} minutes, all models at once, about {rate:g} requests a second from {8 * len(todo)} clients:"
+    yield ""
+    for title, counts in found.items():
+        yield f"- {title.split(',')[0]}: {told(counts)}."
+    yield (
+        f"- Memory of the server: {sixth:.0f} MB after {minutes / 6:.1f} minutes, {max(kept):.0f} MB at most, "
+        f"{kept[-1]:.0f} MB at the end: {kept[-1] / sixth:.3f} times."
+    )
+
+
+def told(counts: dict) -> str:
+    """Counts in words."""
+    return (
+        f"{counts['asked']} requests, {counts['wrong']} answers unlike the direct call's, {counts['lost']} lost, "
+        f"{counts.get('refused', 0)} with status 429"
+    )
 
 
 def memory(process: int) -> float:
@@ -269,15 +318,9 @@ def measured(port: int, case: Case, seconds: int) -> Iterator[str]:
     yield from [f"8 clients: {rate:.2f} times the requests a second of one, and {slow:.2f} times its p99.", ""]
 
 
-def checked(port: int, process: int, case: Case, minutes: float) -> Iterator[str]:
-    """Lines of the record on its answers."""
-    first = memory(process)
-    counts = compare(port, case.path, case.bodies, case.direct(), case.shown, minutes)
-    yield (
-        f"- {case.title.split(',')[0]}: {counts['asked']} requests, {counts['wrong']} answers unlike the direct "
-        f"call's, {counts['other status']} of another status; memory {first:.0f} MB before, "
-        f"{memory(process):.0f} MB after."
-    )
+def checked(port: int, case: Case) -> str:
+    """A line of the record on its answers, each asked for once from 8 clients."""
+    return f"- {case.title.split(',')[0]}: {told(compare(port, case, case.direct(), lambda rounds: rounds == 1))}."
 
 
 def main() -> None:
@@ -286,7 +329,9 @@ def main() -> None:
     parser.add_argument("--classifier", type=Path, help="a classifier of texts")
     parser.add_argument("--reader", type=Path, help="a reader")
     parser.add_argument("--seconds", type=int, default=15, help="of each load")
-    parser.add_argument("--soak", type=float, default=0.0, help="minutes for which every answer is compared")
+    parser.add_argument("--soak", type=float, default=0.0, help="minutes of all models at once; no loads then")
+    parser.add_argument("--rate", type=float, default=20.0, help="requests a second of the soak")
+    parser.add_argument("--record", type=Path, default=RECORD, help="file of the record")
     parser.add_argument("--note", default="", help="what else the machine did, for the record")
     parser.add_argument("--write", action="store_true", help="write the record")
     given = parser.parse_args()
@@ -305,17 +350,20 @@ def main() -> None:
         lines.extend(more)
         print("\n".join(more), flush=True)
         if given.write:
-            RECORD.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+            given.record.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
     todo = cases(given.classifier, given.reader)
     started = time.monotonic()
     with server([case.model for case in todo]) as (port, process):
         add(f"From the command to ready, {len(todo)} models loaded and warm: {time.monotonic() - started:.1f} s.", "")
+        if given.soak:
+            add("## Soak", "", *soak(port, process.pid, todo, given.soak, given.rate))
+            return
         for case in todo:
             add(*measured(port, case, given.seconds))
         add("## Answers beside the direct calls, from 8 clients", "")
         for case in todo:
-            add(*checked(port, process.pid, case, given.soak))
+            add(checked(port, case))
     killed = killed_worker()
     add("", "## A killed worker", "")
     add(

@@ -52,7 +52,9 @@ def _watch(job: Job, numbers: Sequence[int], runner: int, pipe: Connection) -> I
         try:
             end = pipe.recv() if pipe.poll(0.5) else None
         except EOFError:
-            raise _died("the runner's process") from None
+            raise ChildProcessError(
+                "the process of the runner died (killed?); the same command goes on with what is missing."
+            ) from None
         done = [number for number in finished(job) if number in numbers and number not in told]
         told |= set(done)
         yield from done
@@ -67,17 +69,19 @@ def _watch(job: Job, numbers: Sequence[int], runner: int, pipe: Connection) -> I
         if lost is None and (gone := workers - now):
             lost = (min(gone, key=lambda pid: not os.path.exists(job.note(str(pid), AT))), time.monotonic())
         elif lost is not None and time.monotonic() > lost[1] + _GRACE:
-            raise _died("a worker", job.note(str(lost[0]), AT))
+            raise _died(job.note(str(lost[0]), AT))
         workers |= now
 
 
-def _died(what: str, note: str | None = None) -> ChildProcessError:
-    place = ""
-    if note is not None and os.path.exists(note):
-        place = f" at {Path(note).read_text(encoding='utf-8')}"
+def _died(note: str) -> ChildProcessError:
+    if not os.path.exists(note):
+        return ChildProcessError(
+            "a worker died (killed, perhaps because memory ran out); the same command goes on with what is missing."
+        )
+    name = Path(note).read_text(encoding="utf-8")
     return ChildProcessError(
-        f"{what} died{place} (killed, perhaps because memory ran out); the same command goes on with what is missing, "
-        f"with fewer workers or a smaller batch if memory was the reason."
+        f"a worker died at {name} (killed, perhaps because memory ran out: then take fewer workers or a smaller "
+        f"batch); the same command goes on with what is missing."
     )
 
 
