@@ -197,7 +197,7 @@ def finish(job: Job) -> dict[str, Any]:
             left=len(left),
             count=len(job.files),
             name=name,
-            reason=read_json(note)["reason"] if places.exists(note) else "it was not begun",
+            reason=read_json(note)["reason"].rstrip(".") if places.exists(note) else "it was not begun",
         )
     shards = [read_json(job.note(job.name(number), DONE)) for number in range(len(job.files))]
     totals = {name: sum(shard[name] for shard in shards) for name in _COUNTS}

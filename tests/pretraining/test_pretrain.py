@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -312,19 +313,43 @@ def test_shards_that_do_not_fit_the_model_are_refused(script, inputs, finished, 
     assert "meta.json: no such file, so the shards are missing or unfinished" in result.err
 
 
-def test_two_processes_of_two_devices_make_the_curve_of_one(inputs, finished, tmp_path):
+def two_processes(inputs, output, devices, *more):
+    """The command as two processes that are connected."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    output, root = tmp_path / "run", Path(__file__).parents[2]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": str(root), "KERAS_BACKEND": "jax"}
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(root), "KERAS_BACKEND": "jax"}
     base = [sys.executable, str(root / "pretraining" / "pretrain.py")]
-    base += [str(value) for value in arguments(inputs, output, "--mesh", "data=4")]
+    base += [str(value) for value in arguments(inputs, output, "--mesh", f"data={2 * devices}", *more)]
     base += ["--coordinator", f"localhost:{port}", "--num-processes", "2", "--process-id"]
-    processes = [
+    return [
         subprocess.Popen([*base, str(i)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for i in range(2)
     ]
+
+
+def test_a_process_that_is_killed_ends_the_other_with_its_reason(inputs, tmp_path):
+    first, second = two_processes(inputs, tmp_path / "run", 1, "--num-steps", 1_000_000, "--valid-rows", 0)
+    try:
+        for line in first.stderr:
+            if "step 8/" in line:
+                break
+        os.kill(second.pid, signal.SIGKILL)
+        started = time.monotonic()
+        said = first.communicate(timeout=60)[1]
+        assert time.monotonic() - started < 60
+    finally:
+        first.kill()
+        second.kill()
+        second.communicate()
+    assert first.returncode == 2, said
+    assert "error: process 1 of 2 failed: it ended without a word (killed, or its machine was lost)" in said
+
+
+def test_two_processes_of_two_devices_make_the_curve_of_one(inputs, finished, tmp_path):
+    output = tmp_path / "run"
+    processes = two_processes(inputs, output, 2)
     ends = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     for mine, theirs in zip(logged(output, "loss"), logged(finished[0], "loss"), strict=True):
