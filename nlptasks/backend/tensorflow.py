@@ -1,7 +1,9 @@
 """The programs on TensorFlow."""
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -36,14 +38,39 @@ def compile_function(function: Callable, model: keras.Model | None, jit: bool | 
         model: whose weights the function may use.
         jit: compile with XLA; None: only where a GPU is present.
     """
-    compiled = tf.function(function, jit_compile=_use_xla(jit), autograph=False)
+    xla = _use_xla(jit)
+    compiled = tf.function(function, jit_compile=xla, autograph=False)
 
     def run(*arrays: Batch) -> Batch:
+        free = _one_program.get() and not xla
+
+        def shape_of(array: Tensor) -> tf.TensorSpec:
+            return tf.TensorSpec([None] * array.ndim if free else array.shape, array.dtype)
+
         # asked for by shape, so that TensorFlow does not warn of the programs that new shapes need
-        shapes = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), arrays)
+        shapes = tf.nest.map_structure(shape_of, arrays)
         return compiled.get_concrete_function(*shapes)(*arrays)
 
     return run
+
+
+_one_program: contextvars.ContextVar[bool] = contextvars.ContextVar("one_program", default=False)
+
+
+@contextlib.contextmanager
+def one_program() -> Iterator[bool]:
+    """Inside, a function of `compile_function` is compiled once for arrays of any size, where XLA does not compile it.
+
+    It must take its sizes from its arrays as tensors. Such a program is as fast as one for fixed sizes.
+
+    Yields:
+        Whether it is so here; otherwise every set of shapes has a program of its own, as outside.
+    """
+    token = _one_program.set(True)
+    try:
+        yield not _use_xla(None)
+    finally:
+        _one_program.reset(token)
 
 
 def compile_train_step(

@@ -50,7 +50,9 @@ class Batcher:
         await batcher.stop()
 
     Requests with an equal key are computed together, in their order, up to `max_batch` items (a larger request is
-    computed alone). If a batch fails, each of its requests is computed alone, so that none suffers for another one.
+    computed alone). Where `compute` has a method `with_first`, it says which single items of a batch go with the first
+    one, and the others come next. If a batch fails, each of its requests is computed alone, so that none suffers for
+    another one.
 
     Args:
         max_batch: the most items of a batch.
@@ -165,7 +167,8 @@ class Batcher:
                 room -= len(job.items)
             else:
                 others.append(job)
-        self._jobs = collections.deque(others)
+        batch, later = _grouped(batch)
+        self._jobs = collections.deque(sorted([*later, *others], key=lambda job: job.arrived))
         self.waiting -= sum(len(job.items) for job in batch)
         return batch
 
@@ -189,6 +192,15 @@ class Batcher:
                 found = results[at : at + len(job.items)]
                 job.future.set_result(Done(found, len(items), started - job.arrived, seconds))
             at += len(job.items)
+
+
+def _grouped(batch: list[_Job]) -> tuple[list[_Job], list[_Job]]:
+    """Those of a batch that are best computed with the first one, and those that had better wait, if it can tell."""
+    with_first = getattr(batch[0].compute, "with_first", None) if batch else None
+    if with_first is None or any(len(job.items) > 1 for job in batch):
+        return batch, []
+    chosen = set(with_first([job.items[0] for job in batch]))
+    return [job for i, job in enumerate(batch) if i in chosen], [job for i, job in enumerate(batch) if i not in chosen]
 
 
 def _among(jobs: Sequence[_Job], job: _Job) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 
 from nlptasks.serve.contracts import Asked, Service, Strict, Types, Verb, answer, body, listed, one_of
 from nlptasks.serve.settings import ServeOptions
-from nlptasks.serve.shapes import FILLER, QUESTION, SIZES, few_sizes, few_windows, lengths
+from nlptasks.serve.shapes import FILLER, QUESTION, FewSizes, few_windows, shapes_to_warm
 
 
 def classification(classifier: Any, options: ServeOptions) -> Service:
@@ -20,7 +20,7 @@ def classification(classifier: Any, options: ServeOptions) -> Service:
     label = one_of(classifier.labels)
     one = answer("Classified", label=label | None, labels=listed(label), scores=dict[str, float])
     filler = [FILLER, FILLER] if classifier.pair else FILLER
-    compute = few_sizes(classifier.predict, filler, classifier.seq_length)
+    compute = FewSizes(classifier.predict, filler, classifier.seq_length)
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -32,12 +32,7 @@ def classification(classifier: Any, options: ServeOptions) -> Service:
         text = FILLER * length
         return {"texts": [[text, FILLER] if classifier.pair else text] * count}
 
-    warm = [
-        sized(length, count)
-        for length in lengths(classifier.seq_length)
-        for count in SIZES
-        if count <= options.max_items
-    ]
+    warm = [sized(length, count) for length, count in shapes_to_warm(classifier.seq_length, options.max_items)]
     response = answer("ClassifyAnswer", results=list[one])  # type: ignore[valid-type]
     about = "The label of each text (or pair of texts), and the score of every label."
     settings = {"labels": classifier.labels, "pair": classifier.pair, "multi_label": classifier.multi_label}
@@ -50,7 +45,7 @@ def labeling(labeler: Any, options: ServeOptions) -> Service:
     request = body("LabelRequest", texts=(types.texts, ...))
     entity = answer("Entity", start=int, end=int, type=one_of(labeler.types), text=str)
     one = answer("Labeled", entities=list[entity])  # type: ignore[valid-type]
-    compute = few_sizes(labeler.predict, FILLER, labeler.seq_length, windows=True)
+    compute = FewSizes(labeler.predict, FILLER, labeler.seq_length, windows=True)
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -59,10 +54,7 @@ def labeling(labeler: Any, options: ServeOptions) -> Service:
         return Asked("label", wanted.texts, compute, shown)
 
     warm = [
-        {"texts": [FILLER * length] * count}
-        for length in lengths(labeler.seq_length)
-        for count in SIZES
-        if count <= options.max_items
+        {"texts": [FILLER * length] * count} for length, count in shapes_to_warm(labeler.seq_length, options.max_items)
     ]
     about = "The entities of each text; offsets count characters (code points)."
     response = answer("LabelAnswer", results=list[one])  # type: ignore[valid-type]
@@ -109,8 +101,8 @@ def reading(reader: Any, options: ServeOptions) -> Service:
         return Asked("attention", [(wanted.question, wanted.passages)], compute, shown)
 
     if span:  # the passage of each width, beside a question of two characters
-        sizes = [max(1, length - 5) for length in lengths(reader.lengths.window_length)]
-        warm = [{"question": QUESTION, "passages": [FILLER * n] * count} for n in sizes for count in SIZES]
+        sizes = shapes_to_warm(reader.lengths.window_length, options.max_items)
+        warm = [{"question": QUESTION, "passages": [FILLER * max(1, n - 5)] * count} for n, count in sizes]
     else:
         warm = [{"question": QUESTION, "passages": [FILLER * n] * count} for n in (20, 200) for count in (1, 2, 4, 8)]
     warm = [one for one in warm if len(one["passages"]) <= options.max_items]
@@ -205,7 +197,7 @@ def filling(filler: Any, options: ServeOptions) -> Service:
     one = answer("Filled", masks=list[mask])  # type: ignore[valid-type]
     reach = filler.model.config.position_reach
     spelled = filler.tokenizer.id_to_token(filler.mask_id)
-    compute = few_sizes(functools.partial(filler.predict, top=most), spelled, reach)
+    compute = FewSizes(functools.partial(filler.predict, top=most), spelled, reach)
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -216,7 +208,7 @@ def filling(filler: Any, options: ServeOptions) -> Service:
 
         return Asked("fill", wanted.texts, compute, shown)
 
-    warm = [{"texts": [FILLER * n + spelled] * count} for n in lengths(64) for count in SIZES[:4]]
+    warm = [{"texts": [FILLER * n + spelled] * count} for n, count in shapes_to_warm(64, 8)]
     about = f"The most probable tokens for each {spelled} of a text."
     verb = Verb(about, request, answer("FillAnswer", results=list[one]), ask, warm=warm)  # type: ignore[valid-type]
     return Service("filling", {"fill": verb}, {"mask": spelled})

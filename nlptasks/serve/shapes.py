@@ -4,43 +4,60 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nlptasks.applications.examples import padded_to
+from nlptasks.backend import one_program
 
 SIZES = (1, 2, 4, 8, 16)
 """numbers of rows that are computed together"""
+FREE = tuple(range(1, SIZES[-1] + 1))
+"""the same where one program is compiled for all shapes"""
 CALL = 12
 """tokens that take as long as what every call of a network takes besides (measured on CPUs: 6 layers of 384)"""
 FILLER, QUESTION = "好", "谁？"
 """what fills up a batch, and what warm-up texts are made of"""
 
 
-def multiple_of(width: int) -> int:
-    """What widths of about this many tokens are rounded up to a multiple of."""
-    return 16 if width <= 64 else 32 if width <= 128 else 64
+def multiple_of(width: int, free: bool = False) -> int:
+    """What widths of about this many tokens are rounded up to a multiple of.
+
+    Args:
+        free: one program is compiled for all shapes.
+    """
+    return 8 if free else 16 if width <= 64 else 32 if width <= 128 else 64
 
 
-def rounded(width: int) -> int:
-    """A width, rounded up to one of the few that arrays have."""
-    return -(-width // multiple_of(width)) * multiple_of(width)
+def rounded(width: int, free: bool = False) -> int:
+    """A width, rounded up to one that arrays have."""
+    return -(-width // multiple_of(width, free)) * multiple_of(width, free)
 
 
-def lengths(most: int) -> list[int]:
-    """A length of text, in characters, for each width of at most `most` tokens."""
+def shapes_to_warm(most: int, largest: int) -> list[tuple[int, int]]:
+    """Lengths of a text in characters and numbers of texts, for all programs there are.
+
+    Args:
+        most: tokens of the longest array.
+        largest: the most texts of a request.
+    """
+    with one_program() as free:
+        if free:
+            return [(max(1, min(most, 16) - 4), 1)]
     widths = sorted({min(rounded(width), most) for width in range(8, most + 1, 8)} | {most})
-    return [width - 4 for width in widths if width > 4]
+    return [(width - 4, size) for width in widths if width > 4 for size in SIZES if size <= largest]
 
 
-def groups(widths: Sequence[int], sizes: Sequence[int] = SIZES) -> list[tuple[list[int], int]]:
-    """Indices of items that are best computed together, and for each group the number of rows, one of `sizes`.
+def groups(widths: Sequence[int], free: bool = False) -> list[tuple[list[int], int]]:
+    """Indices of items that are best computed together, and for each group the number of rows, one of `SIZES`.
 
     groups([16, 64, 16, 16, 16])  # [([0, 2, 3, 4], 4), ([1], 1)]
 
     Args:
         widths: tokens of each item. A group costs as many tokens as its rows times its longest item, and `CALL`.
+        free: one program is compiled for all shapes, so that any number of rows will do.
     """
+    sizes = FREE if free else SIZES
     order = sorted(range(len(widths)), key=lambda i: widths[i])
     costs, steps = [0], [(0, 0)]
     for end in range(1, len(order) + 1):
-        width = rounded(widths[order[end - 1]])
+        width = rounded(widths[order[end - 1]], free)
         found = [(costs[max(0, end - size)] + CALL + size * width, max(0, end - size), size) for size in sizes]
         cost, start, size = min(found)
         costs.append(cost)
@@ -53,9 +70,7 @@ def groups(widths: Sequence[int], sizes: Sequence[int] = SIZES) -> list[tuple[li
     return made[::-1]
 
 
-def few_sizes(
-    compute: Callable[..., Sequence[Any]], filler: Any, most: int, windows: bool = False
-) -> Callable[[Sequence[Any]], Sequence[Any]]:
+class FewSizes:
     """`compute` with few shapes of arrays: items of like lengths together, filled up to one of `SIZES`.
 
     Args:
@@ -65,22 +80,40 @@ def few_sizes(
         windows: whether a longer text is read in windows, so that it gives many rows.
     """
 
-    def run(items: Sequence[Any]) -> Sequence[Any]:
-        long = [i for i, item in enumerate(items) if windows and _width(item) > most]
-        short = [i for i, item in enumerate(items) if not windows or _width(item) <= most]
+    def __init__(self, compute: Callable[..., Sequence[Any]], filler: Any, most: int, windows: bool = False) -> None:
+        self.compute, self.filler, self.most, self.windows = compute, filler, most, windows
+
+    def __call__(self, items: Sequence[Any]) -> Sequence[Any]:
+        """A result for each item."""
         results: list[Any] = [None] * len(items)
-        for some, size in groups([min(_width(items[i]), most) for i in short]):
-            chosen = [short[i] for i in some]
-            with padded_to(multiple_of(min(max(_width(items[i]) for i in chosen), most))):
-                found = compute([*(items[i] for i in chosen), *[filler] * (size - len(chosen))])
-            for i, result in zip(chosen, found, strict=False):
-                results[i] = result
-        for i in long:  # rows of two, however many windows
-            with padded_to(multiple_of(most)):
-                [results[i]] = compute([items[i]], batch_size=2)
+        with one_program() as free:
+            short, long = self._by_length(items)
+            for chosen, size in self._groups(items, short, free):
+                longest = min(max(_width(items[i]) for i in chosen), self.most)
+                with padded_to(multiple_of(longest, free)):
+                    found = self.compute([*(items[i] for i in chosen), *[self.filler] * (size - len(chosen))])
+                for i, result in zip(chosen, found, strict=False):
+                    results[i] = result
+            for i in long:  # rows of two, however many windows
+                with padded_to(multiple_of(self.most, free)):
+                    [results[i]] = self.compute([items[i]], batch_size=2)
         return results
 
-    return run
+    def with_first(self, items: Sequence[Any]) -> list[int]:
+        """Indices of the items that are best computed together with the first one, that one among them."""
+        short, _ = self._by_length(items)
+        with one_program() as free:
+            found = (chosen for chosen, _ in self._groups(items, short, free) if 0 in chosen)
+            return next(found, [0])
+
+    def _by_length(self, items: Sequence[Any]) -> tuple[list[int], list[int]]:
+        """Indices of the items that fit into an array, and of those that give windows."""
+        long = [i for i, item in enumerate(items) if self.windows and _width(item) > self.most]
+        return [i for i in range(len(items)) if i not in long], long
+
+    def _groups(self, items: Sequence[Any], short: Sequence[int], free: bool) -> list[tuple[list[int], int]]:
+        made = groups([min(_width(items[i]), self.most) for i in short], free)
+        return [([short[i] for i in some], size) for some, size in made]
 
 
 def _width(item: Any) -> int:
@@ -98,11 +131,12 @@ def few_windows(reader: Any, compute: Callable[..., Sequence[Any]]) -> Callable[
     def of_spans(items: Sequence[Any]) -> Sequence[Any]:
         windows = sum(reader.lengths.most_windows(passage) for _, passages in items for passage in passages)
         longest = max(len(question) + max(map(len, passages)) + 3 for question, passages in items)
-        width = rounded(min(longest, reader.lengths.window_length))
-        rows = min(SIZES, key=lambda size: -(-windows // size) * (CALL + size * width))
-        filled = [*items, *([(QUESTION, [FILLER] * (rows - windows))] if windows < rows else [])]
-        with padded_to(multiple_of(width)):
-            return compute(filled, rows=rows)[: len(items)]
+        with one_program() as free:
+            width = rounded(min(longest, reader.lengths.window_length), free)
+            rows = min(FREE if free else SIZES, key=lambda size: -(-windows // size) * (CALL + size * width))
+            filled = [*items, *([(QUESTION, [FILLER] * (rows - windows))] if windows < rows else [])]
+            with padded_to(multiple_of(width, free)):
+                return compute(filled, rows=rows)[: len(items)]
 
     def run(items: Sequence[Any]) -> Sequence[Any]:
         windows = sum(reader.lengths.most_windows(passage) for _, passages in items for passage in passages)

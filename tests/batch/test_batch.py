@@ -150,6 +150,7 @@ def test_a_damaged_file_fails_alone_and_the_same_command_goes_on(tmp_path, lengt
     assert not [*(tmp_path / "out" / ".batch" / "half").iterdir()]
     with pytest.raises(UserError, match=r"2 of 3 shards are missing, the first is b.jsonl.gz: .* damaged or"):
         jobs.finish(job)
+    (tmp_path / "out" / "c.jsonl.gz").write_bytes(b"of a process that was killed before it said that it was done")
     assert jobs.missing(job) == [1, 2]
     lengths.calls.clear()
     half = tmp_path / "out" / ".batch" / "half" / "b.jsonl.gz.77.ab"  # of a process that was killed

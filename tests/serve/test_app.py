@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import random
 
@@ -14,9 +15,10 @@ import nlptasks
 from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.texts import GeneratedText, PartialText
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
+from nlptasks.serve import shapes
 from nlptasks.serve.app import make_app
 from nlptasks.serve.services import open_services, service_of
-from nlptasks.serve.shapes import SIZES, few_sizes, few_windows, groups, lengths, rounded
+from nlptasks.serve.shapes import FREE, SIZES, FewSizes, few_windows, groups, rounded
 from tests.applications.labeling.label_cases import classifier
 from tests.applications.reading.test_span import TEXT, reader
 from tests.serve.cases import ask, echo_service, log_lines, message_of, options, records, running
@@ -121,41 +123,50 @@ def test_a_network_gives_what_it_gives_directly_alone_and_joined():
         assert [e["passage"] for e in result["evidence"]] == [e.passage for e in direct.evidence]
 
 
-def test_batches_are_filled_up_to_few_sizes_and_give_what_was_asked():
+@pytest.fixture(params=[False, True])
+def free(request, monkeypatch):
+    """Whether one program is compiled for all shapes."""
+    monkeypatch.setattr(shapes, "one_program", lambda: contextlib.nullcontext(request.param))
+    return request.param
+
+
+def test_batches_are_filled_up_to_FewSizes_and_give_what_was_asked(free):
     seen = []
 
     def compute(items, batch_size=64):
         seen.append((len(items), max(map(len, items)), batch_size))
         return [item.upper() for item in items]
 
-    texts = few_sizes(compute, "好", most=24, windows=True)
+    texts = FewSizes(compute, "好", most=24, windows=True)
     asked = ["a", "b" * 20, "c", "d", "e" * 99, "f", "g", "h" * 22]
     assert texts(asked) == [text.upper() for text in asked]
     # one text and four of one width, two longer ones, and the one that gives windows by itself
-    assert seen == [(1, 1, 64), (4, 1, 64), (2, 22, 64), (1, 99, 2)]
+    assert seen == [*([(5, 1, 64)] if free else [(1, 1, 64), (4, 1, 64)]), (2, 22, 64), (1, 99, 2)]
     assert texts([]) == []
+    assert texts.with_first(asked[1:]) == [0, 6]  # the other longer one
+    assert texts.with_first(asked[4:]) == [0]
 
 
-def test_texts_are_grouped_so_that_little_is_padded():
+def test_texts_are_grouped_so_that_little_is_padded(free):
     draw = random.Random(3)
     for count in (1, 2, 3, 5, 8, 13, 64):
         widths = [draw.choice((5, 16, 17, 40, 90, 128)) for _ in range(count)]
-        made = groups(widths)
+        made = groups(widths, free)
         assert sorted(i for some, _ in made for i in some) == list(range(count))
-        assert all(len(some) <= size and size in SIZES for some, size in made)
-        padded = sum(size * rounded(max(widths[i] for i in some)) for some, size in made)
-        assert padded <= 1.4 * sum(map(rounded, widths)) + 16
-    assert groups([16] * 8) == [(list(range(8)), 8)]
+        assert all(len(some) <= size and size in (FREE if free else SIZES) for some, size in made)
+        padded = sum(size * rounded(max(widths[i] for i in some), free) for some, size in made)
+        assert padded <= 1.4 * sum(rounded(width, free) for width in widths) + 16
+    assert groups([16] * 8, free) == [(list(range(8)), 8)]
 
 
 @pytest.mark.parametrize("most", [20, 64, 128, 512])
-def test_warm_texts_have_every_width_that_requests_can_have(most):
-    """The width of a text is known within two tokens only."""
-    warm = {min(rounded(length + 2), most) for length in lengths(most)}
-    assert warm == {min(rounded(width), most) for width in range(3, most + 1)}
+def test_warm_texts_have_every_shape_that_requests_can_have(most, free):
+    warm = {(min(rounded(length + 2), most), size) for length, size in shapes.shapes_to_warm(most, 8)}
+    widths = {min(rounded(width), most) for width in range(3, most + 1)}
+    assert warm == ({(16, 1)} if free else {(width, size) for width in widths for size in (1, 2, 4, 8)})
 
 
-def test_windows_of_readers_have_few_numbers():
+def test_windows_of_readers_have_few_numbers(free):
     seen = []
 
     def compute(items, rows=64):
@@ -171,7 +182,7 @@ def test_windows_of_readers_have_few_numbers():
     some = type("Reader", (), {"lengths": SpanLengths(), "method": "span"})
     assert few_windows(some, compute)(asked) == asked
     assert few_windows(some, compute)(asked * 4) == asked * 4
-    assert seen == [(4, [2, 1, 1]), (4, [2, 1] * 4)]
+    assert seen == ([(3, [2, 1]), (12, [2, 1] * 4)] if free else [(4, [2, 1, 1]), (4, [2, 1] * 4)])
 
 
 class Writer:

@@ -72,6 +72,28 @@ def test_other_options_are_another_batch_and_nobody_is_overtaken_by_an_equal():
     assert batches == [[1], [2, 5], [3, 3, 3], [4]]
 
 
+def test_what_goes_badly_with_the_first_comes_next_and_nobody_is_left():
+    class Alike:
+        def __init__(self):
+            self.batches = []
+
+        def __call__(self, items):
+            self.batches.append(list(items))
+            return list(items)
+
+        def with_first(self, items):
+            return [i for i, item in enumerate(items) if item % 2 == items[0] % 2]
+
+    compute = Alike()
+
+    async def body(batcher):
+        return await asyncio.gather(*(batcher.submit("a", [i], compute) for i in (1, 2, 3, 4, 6)))
+
+    found = run(body, wait=0.05)
+    assert [done.results for done in found] == [[1], [2], [3], [4], [6]]
+    assert compute.batches == [[1, 3], [2, 4, 6]]
+
+
 def test_a_lone_request_waits_no_longer_than_it_is_told():
     _, double = recorder()
 

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ import uvicorn
 import nlptasks
 from nlptasks.applications.classification.classifier import Classification
 from nlptasks.applications.filling.filler import Candidate, FilledMask
+from nlptasks.applications.reading import picture
 from nlptasks.applications.reading.reader import Answer, Evidence
 from nlptasks.applications.reading.windows import ReadingLengths
 from nlptasks.serve.app import make_app
@@ -51,6 +53,7 @@ class Answers:
 
 class Masks:
     mask_id = 4
+    model = SimpleNamespace(config=SimpleNamespace(position_reach=32))
 
     class tokenizer:
         id_to_token = staticmethod(lambda token_id: "<mask>")
@@ -80,7 +83,11 @@ def served(services, key=None):
 def address():
     models = {"words": nlptasks.load("segmenter"), "similar": nlptasks.load("similarity"), "opinions": Opinions()}
     models |= {"names": Names(), "answers": Answers(), "writer": Writer(), "masks": Masks()}
-    with served({name: service_of(model, options()) for name, model in models.items()}) as url:
+    with pytest.MonkeyPatch.context() as patch:
+        shades = [[0.25] * len("沈月白生于1921年。")]
+        patch.setattr(picture, "answer_attention", lambda *_: shades)
+        services = {name: service_of(model, options()) for name, model in models.items()}
+    with served(services) as url:
         yield url
 
 
@@ -114,6 +121,16 @@ def test_every_card_is_used_in_both_languages_with_nothing_from_outside(address,
         assert result(page, "names").locator(".entity").inner_text().replace("\n", "") == "沈月name"
         assert result(page, "answers").locator("mark").inner_text() == "1921年"
         assert result(page, "answers").locator(".silent").count() == 1
+        page.locator("#card-answers input[name=shade]").check()
+        page.locator("#card-answers button.main").click()
+        shaded = result(page, "answers").locator("span[title='0.2500']")
+        shaded.first.wait_for()
+        assert "".join(shaded.all_inner_texts()) == "沈月白生于1921年。"
+        assert result(page, "answers").locator("mark").inner_text() == "1921年"
+        page.locator("#card-answers summary").click()
+        page.locator("#card-answers svg.mask").wait_for()
+        # UNILM, 8 positions of a source and 4 of a target: the source sees itself, the target what is before it, too
+        assert page.locator("#card-answers svg.mask rect.sees").count() == 8 * 8 + sum(range(9, 13))
         page.locator("#card-writer .result .took span").first.wait_for()
         assert result(page, "writer").locator(".written").inner_text() == "None1"
         assert result(page, "masks").locator("mark").inner_text() == "真"
