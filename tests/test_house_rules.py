@@ -142,7 +142,7 @@ ARROWS = {
         "nlptasks.opening",
         "nlptasks.bundled",
         "nlptasks.train.options",
-        "nlptasks.backend.packages",
+        "nlptasks.backend",
     ),
     "pretraining": (
         "numpy",

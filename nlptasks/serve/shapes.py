@@ -1,10 +1,10 @@
 """Few shapes of arrays, so that all programs are compiled before the first request, and little padding in them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from nlptasks.applications.examples import padded_to
-from nlptasks.backend import one_program
 
 SIZES = (1, 2, 4, 8, 16)
 """numbers of rows that are computed together"""
@@ -14,6 +14,13 @@ CALL = 12
 """tokens that take as long as what every call of a network takes besides (measured on CPUs: 6 layers of 384)"""
 FILLER, QUESTION = "好", "谁？"
 """what fills up a batch, and what warm-up texts are made of"""
+
+
+def one_program() -> AbstractContextManager[bool]:
+    """The backend's `one_program`, which is imported here only: some models run without Keras."""
+    from nlptasks import backend
+
+    return backend.one_program()
 
 
 def multiple_of(width: int, free: bool = False) -> int:
