@@ -2,7 +2,6 @@
 
 import functools
 import json
-import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,15 @@ from nlptasks.pretraining.loader import held_out_batches, read_ahead, unigram_ba
 from nlptasks.pretraining.monitor import Monitor
 from nlptasks.pretraining.run import Progress, RunSettings, everywhere, run_steps, seek
 from nlptasks.pretraining.step import State, make_step, state_of
-from nlptasks.pretraining.together import Place, Together, accepted, ending_together, joined, listening
+from nlptasks.pretraining.together import (
+    Place,
+    Together,
+    accepted,
+    ending_together,
+    joined,
+    listening,
+    own_address,
+)
 from nlptasks.train.progress import say
 from nlptasks.train.record import OPTIONS, SCORES, jsonable, read_options, require_same, write_options
 
@@ -133,7 +140,7 @@ def join_processes(options: "Pretrain") -> Together | None:
     server, place = None, Place("", 0, "")
     if is_first():
         given = None if options.coordinator is None else options.coordinator.rpartition(":")[0].strip("[]")
-        server, place = listening(given or socket.gethostbyname(socket.gethostname()))
+        server, place = listening(given or own_address())
     sent = np.frombuffer(json.dumps(place).encode().ljust(_LONGEST_PLACE), "uint8")
     place = Place(*json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes()))
     return joined(place, index, count) if server is None else accepted(server, place, count)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nlptasks.errors import UserError
 from nlptasks.pretraining import together
-from nlptasks.pretraining.together import accepted, joined, listening
+from nlptasks.pretraining.together import accepted, joined, listening, own_address
 
 pytestmark = pytest.mark.once
 SCRIPT = """
@@ -98,13 +97,17 @@ def test_processes_that_are_done_end_nobody(tmp_path):
     assert (statuses, errors) == ([0, 0, 0], ["", "", ""])
 
 
-def test_a_stranger_is_not_listened_to_and_a_process_that_does_not_come_is_named(monkeypatch):
+def test_a_stranger_is_not_listened_to_and_a_process_that_does_not_come_is_named(monkeypatch, capfd):
     monkeypatch.setattr(together, "_SECONDS", 0.05)
     server, place = listening("localhost")
     with socket.create_connection((place.host, place.port)) as stranger:
         stranger.sendall(b"0123 1\n")
-        with pytest.raises(UserError, match="processes 1 did not reach localhost:"):
-            accepted(server, place, 2)
+        assert accepted(server, place, 2).links == {}
+    assert f"processes 1 did not reach localhost:{place.port}: a failure of theirs" in capfd.readouterr().err
+
+
+def test_the_address_of_this_machine_is_one():
+    assert socket.inet_aton(own_address())
 
 
 def test_a_process_that_cannot_reach_the_first_says_so_and_goes_on(capfd):
