@@ -17,12 +17,19 @@ if TYPE_CHECKING:
     from nlptasks.backend.tensorflow import (
         compile_function,
         compile_train_step,
+        dense,
         draw_shorts,
         fused_attention,
+        gradient_rows,
         one_program,
+        put_rows,
+        read,
         recomputed,
         run_one,
         set_seed,
+        take_rows,
+        update_if,
+        value_and_gradient,
     )
 
 __all__ = [
@@ -31,14 +38,21 @@ __all__ = [
     "apply_adam",
     "compile_function",
     "compile_train_step",
+    "dense",
     "draw_shorts",
     "fused_attention",
+    "gradient_rows",
     "one_program",
     "over_devices",
+    "put_rows",
+    "read",
     "recomputed",
     "run_one",
     "set_seed",
+    "take_rows",
+    "update_if",
     "use_mesh",
+    "value_and_gradient",
 ]
 _SHARED = {"Tensor": "programs", "TrainStep": "programs", "over_devices": "mesh", "use_mesh": "mesh"}
 _BACKENDS = ("tensorflow", "jax")

@@ -211,6 +211,58 @@ def run_one(
     return result
 
 
+def value_and_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """The value of a function, a scalar, and its gradient at `x`; both can be differentiated again.
+
+    Args:
+        function: a pure one: it changes no variable.
+    """
+    return jax.value_and_grad(function)(ops.convert_to_tensor(x))
+
+
+def update_if(predicate: Tensor, function: Callable[[], None], variables: Sequence[keras.Variable]) -> None:
+    """Calls `function()` where `predicate` is true, in a compiled program, too.
+
+    Args:
+        predicate: bool, a scalar.
+        function: changes variables.
+        variables: all that it reads or changes.
+    """
+    before = _values(variables)
+
+    def run() -> Values:
+        with keras.StatelessScope(state_mapping=list(zip(variables, before, strict=True))) as scope:
+            function()
+        return list(current_values(scope, variables, before))
+
+    assign_all(variables, jax.lax.cond(predicate, run, lambda: before))
+
+
+def gradient_rows(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
+    """None: gradients have all of their rows."""
+    return None
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """The gradient itself, which has all of its rows."""
+    return gradient
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """The value of a variable as it is now; later changes leave it as it is."""
+    return variable.value
+
+
+def take_rows(variable: keras.Variable, rows: Tensor) -> Tensor:
+    """Some rows of a variable."""
+    return ops.take(variable.value, rows, axis=0)
+
+
+def put_rows(variable: keras.Variable, rows: Tensor, values: Tensor) -> None:
+    """Sets some rows of a variable."""
+    variable.assign(variable.value.at[rows].set(values))
+
+
 def draw_shorts(shape: Sequence[int], seed_generator: keras.random.SeedGenerator) -> Tensor:
     """Random whole numbers from 0 to 65535, uint16 of a shape, all equally probable."""
     return jax.random.bits(seed_generator.next(), shape, "uint16")

@@ -93,7 +93,10 @@ def compile_train_step(
     variables = model.trainable_variables
     optimizer.build(variables)
 
-    def gradients(batch: Batch, share: Tensor | float) -> tuple[Tensor, list[Tensor | None]]:
+    takes_rows = getattr(optimizer, "takes_rows", lambda variable: False)
+    jit = _use_xla(jit)
+
+    def gradients(batch: Batch, share: Tensor | float, dense: bool = True) -> tuple[Tensor, list[Tensor | None]]:
         former = None if perturbed is None else _move(perturbed, perturbation, loss_function, batch)
         with tf.GradientTape() as tape:
             loss = share * loss_function(batch)
@@ -102,14 +105,15 @@ def compile_train_step(
         if perturbed is not None:
             perturbed.assign(former)
         # Embedding gradients come as slices with repeated rows; Adam must square their sum, not sum their squares.
-        return loss, [None if g is None else tf.convert_to_tensor(g) for g in found]
+        kept = [not dense and takes_rows(v) for v in variables]
+        pairs = zip(found, kept, strict=True)
+        return loss, [g if g is None or as_rows else tf.convert_to_tensor(g) for g, as_rows in pairs]
 
     def update(batch: Batch) -> Tensor:
-        loss, found = gradients(batch, 1.0)
+        loss, found = gradients(batch, 1.0, dense=jit)  # XLA has no rows of unknown number
         optimizer.apply(found)
         return loss
 
-    jit = _use_xla(jit)
     # other names than those of the functions: `update` calls the plain `gradients`, not a program inside its own
     programs = (tf.function(f, jit_compile=jit, autograph=False) for f in (update, gradients, optimizer.apply))
     updating, differentiating, applying = programs
@@ -183,6 +187,66 @@ def apply_adam(
         lr=rate,
         epsilon=epsilon,
         grad=gradient,
+    )
+
+
+def value_and_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """The value of a function, a scalar, and its gradient at `x`; both can be differentiated again.
+
+    Args:
+        function: a pure one: it changes no variable.
+    """
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(x)
+    found = tape.gradient(value, x)
+    return value, tf.zeros_like(x) if found is None else tf.convert_to_tensor(found)
+
+
+def update_if(predicate: Tensor, function: Callable[[], None], variables: Sequence[keras.Variable]) -> None:
+    """Calls `function()` where `predicate` is true, in a compiled program, too.
+
+    Args:
+        predicate: bool, a scalar.
+        function: changes variables.
+        variables: all that it reads or changes.
+    """
+
+    def run() -> Tensor:
+        function()
+        return tf.constant(0)
+
+    tf.cond(predicate, run, lambda: tf.constant(0))
+
+
+def gradient_rows(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The rows that a gradient has, each once, and their gradients; None where it has all of them."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return None
+    rows, places = tf.unique(gradient.indices)
+    return rows, tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient with all of its rows."""
+    return tf.convert_to_tensor(gradient)
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """The value of a variable as it is now; later changes leave it as it is."""
+    return tf.convert_to_tensor(variable.value if isinstance(variable, keras.Variable) else variable)
+
+
+def take_rows(variable: keras.Variable, rows: Tensor) -> Tensor:
+    """Some rows of a variable, without reading the others."""
+    return (variable.value if isinstance(variable, keras.Variable) else variable).sparse_read(rows)
+
+
+def put_rows(variable: keras.Variable, rows: Tensor, values: Tensor) -> None:
+    """Sets some rows of a variable; the others are not touched."""
+    (variable.value if isinstance(variable, keras.Variable) else variable).scatter_update(
+        tf.IndexedSlices(values, rows)
     )
 
 

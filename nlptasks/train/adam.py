@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from nlptasks.backend import Tensor, apply_adam
+from nlptasks.train.toolbox.rows import Rows
 
 
 class _Common:
@@ -37,12 +38,16 @@ class Adam(keras.optimizers.Adam):
     Keras passes over weight, gradient and both moments 13 times, which is limited by memory speed.
     """
 
-    def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+    def start_update(self) -> None:
+        """Comes before the steps of the weights; `extend` calls it, too."""
         self._common = _Common(self)
+
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+        self.start_update()
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
-        if apply_adam is None or self.amsgrad:
+        if apply_adam is None or self.amsgrad or isinstance(variable, Rows):
             super().update_step(gradient, variable, learning_rate)
             return
         index = self._get_variable_index(variable)

@@ -26,9 +26,10 @@ from nlptasks.train.continuing import first_epoch
 from nlptasks.train.contracts import Examples, Trainable, Validate
 from nlptasks.train.curve import NO_SCORES
 from nlptasks.train.loop import run_epochs
-from nlptasks.train.optimizers import make_adam
+from nlptasks.train.optimizers import make_rate
 from nlptasks.train.options import TrainingOptions
 from nlptasks.train.record import SCORES, write_record
+from nlptasks.train.toolbox.chosen import optimizer_of
 
 PLAN = "epochs: {epochs}, learning rate {rate:g}, {schedule}"
 PLAN_LEFT_OUT = "epochs: {epochs}, learning rate {rate:g}, {schedule} (left out, and chosen for {start}: {left_out})"
@@ -71,15 +72,14 @@ def make_optimizer(
     `learning_rate` overrides theirs.
     """
     before = num_updates(options, examples, first_epoch(options.parts), size)
-    return make_adam(
+    rate = make_rate(
         learning_rate or options.learning_rate,
         num_updates(options, examples, epochs, size) - before,
         options.warmup_share,
         options.decay,
-        options.clip_norm,
-        options.ema,
         before,
     )
+    return optimizer_of(options, rate)
 
 
 @dataclass

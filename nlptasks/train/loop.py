@@ -20,6 +20,7 @@ from nlptasks.train.curve import draw_curve
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted
 from nlptasks.train.perturbation import token_embedding
 from nlptasks.train.state import Progress, load_state, save_state
+from nlptasks.train.toolbox.adversarial import changed_loss
 
 if TYPE_CHECKING:
     from nlptasks.train.experiment import Experiment
@@ -82,9 +83,8 @@ def _step(run: Experiment) -> Callable[[Any], Any]:
     """The compiled step of a run; it takes what `_grouped` gives, as arrays."""
     fgm = getattr(run.options, "fgm", None)
     perturbed = None if fgm is None else token_embedding(run.trained.model)
-    step = compile_train_step(
-        run.trained.model, run.optimizer, run.trained.loss, perturbed=perturbed, perturbation=fgm or 0.0
-    )
+    loss = changed_loss(run.trained, run.options, token_embedding)
+    step = compile_train_step(run.trained.model, run.optimizer, loss, perturbed=perturbed, perturbation=fgm or 0.0)
     if run.options.accumulate > 1:
         step = _accumulating(step, run.examples.weight)
     return step if run.around_step is None else run.around_step(step)

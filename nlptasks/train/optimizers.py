@@ -61,18 +61,30 @@ def make_adam(
     Raises:
         ValueError: a rate or bound that is not positive, or a share outside [0, 1], or a warm-up without decay.
     """
-    for name, value in (("learning_rate", learning_rate), ("clip_norm", clip_norm)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive. Received: {name}={value}.")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm must be positive. Received: {clip_norm=}.")
+    averages = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
+    rate = make_rate(learning_rate, total_steps, warmup_share, decay, first_step)
+    return Adam(rate, global_clipnorm=clip_norm, **averages)
+
+
+def make_rate(
+    learning_rate: float, total_steps: int, warmup_share: float = 0.0, decay: bool = True, first_step: int = 0
+) -> float | WarmupLinearDecay:
+    """A learning rate, constant or with warm-up and linear decay; arguments as in `make_adam`.
+
+    Raises:
+        ValueError: a rate that is not positive, or a share outside [0, 1], or a warm-up without decay.
+    """
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be positive. Received: {learning_rate=}.")
     if not 0 <= warmup_share <= 1:
         raise ValueError(f"warmup_share must lie in [0, 1]. Received: warmup_share={warmup_share}.")
     if warmup_share and not decay:
         raise ValueError(f"a warm-up goes with decay. Received: warmup_share={warmup_share}, decay=False.")
-    schedule = learning_rate
-    if decay:
-        schedule = WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps, first_step)
-    averages = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
-    return Adam(schedule, global_clipnorm=clip_norm, **averages)
+    if not decay:
+        return learning_rate
+    return WarmupLinearDecay(learning_rate, int(total_steps * warmup_share), total_steps, first_step)
 
 
 @keras.saving.register_keras_serializable("nlptasks")

@@ -10,9 +10,15 @@ from typing import Any, ClassVar
 from nlptasks.backend.packages import KERAS
 from nlptasks.encodings import UTF_8
 from nlptasks.errors import UserError
+from nlptasks.train.toolbox.patterns import parsed_factors
 
 PRECISIONS = ("float32", "bfloat16")
 RANDOM = "random weights"
+ONE_OF = ("fgm", "pgd", "freelb", "vat", "gradient_penalty", "r_drop")
+"""options that change the loss; a run has one of them at most"""
+OPTIMIZERS = ("adam", "lion", "tiger", "adafactor")
+TOGETHER = (("lookahead", "ema"), ("lazy_embeddings", "layer_adaptation"), ("piecewise_rate", "decay"))
+"""pairs of options of which one is to be left out"""
 
 _parsing: contextvars.ContextVar[bool] = contextvars.ContextVar("parsing", default=False)
 
@@ -57,9 +63,9 @@ def require_at_least(options: object, least: int, *names: str) -> None:
 
 
 def require_positive(options: object, *names: str) -> None:
-    """Refuses fields that are not above 0; None (left out) passes."""
+    """Refuses fields that are not above 0; None (left out) passes, and a field that there is not."""
     for name in names:
-        value = getattr(options, name)
+        value = getattr(options, name, None)
         if value is not None and not value > 0:
             raise UserError("{field:{name}} must be positive. Received: {value}.", name=name, value=value)
 
@@ -83,6 +89,32 @@ def require_one_of(options: object, **choices: tuple[str, ...]) -> None:
                 allowed=", ".join(allowed),
                 value=value,
             )
+
+
+def check_optimizer(options: "TrainingOptions") -> None:
+    """Refuses settings of the optimizer that are out of range or make no sense together."""
+    require_one_of(options, optimizer=OPTIMIZERS)
+    require_at_least(options, 1, "lookahead")
+    require_positive(options, "weight_decay", "layer_decay")
+    if not 0 < options.lookahead_rate <= 1:
+        raise UserError("{field:lookahead_rate} must lie in (0, 1]. Received: {value}.", value=options.lookahead_rate)
+    if options.ema_bias_correction and options.ema is None:
+        raise UserError("{field:ema_bias_correction} goes with {field:ema}.")
+    for name in ("piecewise_rate", "learning_rate_of"):
+        if (text := getattr(options, name)) is not None:
+            parsed_factors(text, name, whole=name == "piecewise_rate")
+    for one, other in TOGETHER:
+        if getattr(options, one, None) and getattr(options, other, None):
+            raise UserError(
+                "{field:{one}} and {field:{other}} do not go together; leave one of them out.", one=one, other=other
+            )
+    if options.optimizer == "adafactor" and (options.layer_adaptation or options.lazy_embeddings):
+        name = "layer_adaptation" if options.layer_adaptation else "lazy_embeddings"
+        raise UserError(
+            "{field:optimizer} adafactor makes steps as long as the weights from means over rows and columns; leave "
+            "{field:{name}} out.",
+            name=name,
+        )
 
 
 @dataclass(kw_only=True)
@@ -122,6 +154,24 @@ class TrainingOptions(Options, OnKeras):
     """number of batches per update; N batches give the update of one batch that is N times as large"""
     ema: float | None = None
     """momentum of an exponential average of the weights, for example 0.999; the average is validated and saved"""
+    ema_bias_correction: bool = False
+    """the average weighs the first updates as all others; without it, it begins with the whole first weights"""
+    optimizer: str = "adam"
+    """adam, lion, tiger or adafactor; lion and tiger want a rate about ten times as small as adam's"""
+    weight_decay: float | None = None
+    """share of a weight, times the rate, that it loses in an update, for example 0.01; biases and norms lose nothing"""
+    layer_adaptation: bool = False
+    """each weight makes a step as long as itself (LAMB), biases and norms excepted"""
+    piecewise_rate: str | None = None
+    """multiplier of the learning rate, linear between updates: 1000=1,5000=0.1 rises from 0 to 1, then falls to 0.1"""
+    learning_rate_of: str | None = None
+    """factors of the learning rate for weights by name: "embeddings*=0.1,block_0/*=0.5"; all that fit are multiplied"""
+    lookahead: int | None = None
+    """after this many updates slow weights move towards the weights and replace them; the slow ones are saved"""
+    lookahead_rate: float = 0.5
+    """how far the slow weights move, 1 is all the way"""
+    lazy_embeddings: bool = False
+    """of the token embedding only the rows of a batch's tokens move: faster with a large vocabulary on TensorFlow"""
     patience: int | None = None
     """stop after this many epochs without a better score; default: never"""
     precision: str = "float32"
@@ -173,6 +223,7 @@ class TrainingOptions(Options, OnKeras):
             )
         if self.ema is not None and not 0 < self.ema < 1:
             raise UserError("{field:ema} must lie between 0 and 1. Received: {value}.", value=self.ema)
+        check_optimizer(self)
 
 
 @dataclass(kw_only=True)
@@ -183,8 +234,22 @@ class TransformerTraining(TrainingOptions):
     """number of passes over the training data"""
     batch_size: int = 32
     """number of examples per batch"""
+    layer_decay: float | None = None
+    """rate of a layer over that of the one above it, for example 0.95; the embeddings have the lowest rate"""
     fgm: float | None = None
     """adversarial training (fast gradient method): move the token embedding this far, for example 0.5"""
+    pgd: float | None = None
+    """adversarial training in several steps: move the token embedding up to this far, for example 0.5"""
+    freelb: float | None = None
+    """adversarial training with the mean loss of all steps (FreeLB): move the token embedding up to this far"""
+    adversarial_steps: int = 3
+    """number of steps of pgd and freelb"""
+    vat: float | None = None
+    """virtual adversarial training of a classifier: answers this far away shall be the same"""
+    gradient_penalty: float | None = None
+    """share of the squared gradient by the token embedding in the loss, for example 0.1"""
+    r_drop: float | None = None
+    """weight of the difference between two passes of a classifier with different dropout, for example 1"""
     recompute: bool = False
     """compute activations inside the layers again for the gradient instead of keeping them: less memory, more time"""
     mesh: str | None = None
@@ -194,4 +259,12 @@ class TransformerTraining(TrainingOptions):
         """Refuses values that are out of range or contradict each other."""
         super().check()
         require_at_least(self, 1, "epochs", "batch_size")
-        require_positive(self, "fgm")
+        require_at_least(self, 1, "adversarial_steps")
+        require_positive(self, *ONE_OF)
+        given = [name for name in ONE_OF if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UserError(
+                "{field:{one}} and {field:{other}} do not go together; leave one of them out.",
+                one=given[0],
+                other=given[1],
+            )

@@ -103,6 +103,28 @@ def test_accumulation_averages_moved_embeddings_and_recomputation_train_too(file
     assert (wrong.status, wrong.err) == (2, "error: --ema must lie between 0 and 1. Received: 1.0.\n")
 
 
+def test_an_extended_optimizer_and_two_passes_train_and_are_recorded(files, tmp_path):
+    rates = (
+        "--learning-rate-of",
+        "embeddings*=0.5,classifier/*=2",
+        "--layer-decay",
+        0.9,
+        "--piecewise-rate",
+        "2=1,9=0.1",
+    )
+    extras = ("--optimizer", "tiger", "--weight-decay", 0.01, "--lookahead", 2, "--lazy-embeddings", "--r-drop", 1)
+    given = (*rates, *extras, "--learning-rate", 1e-3, "--epochs", 1)
+    result = call(script, *train_arguments(files, tmp_path / "run", *given))
+    assert result.status == 0, result.err
+    options = json.loads((tmp_path / "run" / "options.json").read_text(encoding="utf-8"))
+    assert (options["optimizer"], options["lookahead"], options["r_drop"]) == ("tiger", 2, 1.0)
+    other = call(script, *train_arguments(files, tmp_path / "run", *given, "--lookahead", 3, "--resume"))
+    assert (other.status, "lookahead=2, now lookahead=3" in other.err) == (2, True)
+    wrong = call(script, *train_arguments(files, tmp_path / "b", "--learning-rate-of", "nothing*=2"))
+    assert wrong.status == 2
+    assert wrong.err.splitlines()[-1].startswith("error: nothing*: fits no weight; the weights are ")
+
+
 def test_evaluate_scores_the_predictions_it_writes(run, files, tmp_path):
     output = tmp_path / "predictions.jsonl"
     given = ("--model", run, "--data", files / "train.jsonl", "--predictions", output, "--json")

@@ -260,3 +260,32 @@ def test_a_new_schedule_begins_behind_the_last_epoch_of_the_former(tmp_path):
     with pytest.raises(UserError, match="1 of 5 epochs are done; resume with epochs 5 first"):
         open_run(TransformerTraining(output=tmp_path, resume=True, epochs=6, learning_rate=0.02))
     open_run(TransformerTraining(output=tmp_path, resume=True, epochs=6, learning_rate=0.01))
+
+
+EXTENDED = {
+    "decay": False,
+    "warmup_share": 0.0,
+    "optimizer": "lion",
+    "weight_decay": 0.1,
+    "piecewise_rate": "0=1,6=0.5",
+    "learning_rate_of": "embeddings/*=0.5",
+    "layer_decay": 0.9,
+    "lookahead": 2,
+    "accumulate": 2,
+    "pgd": 0.1,
+    "adversarial_steps": 2,
+}
+
+
+def test_a_run_with_an_extended_optimizer_resumes_to_the_same_weights(tmp_path):
+    whole = Run(tmp_path / "whole", epochs=2, **EXTENDED)
+    whole()
+    with pytest.raises(TrainingInterrupted):
+        Run(tmp_path / "parts", 6, epochs=2, **EXTENDED)()
+    resumed = Run(tmp_path / "parts", epochs=2, **EXTENDED)
+    resumed(resume=True)
+    assert resumed.steps < whole.steps
+    for value, reference in zip(resumed.weights(), whole.weights(), strict=True):
+        np.testing.assert_array_equal(value, reference)
+    options = json.loads((tmp_path / "parts" / OPTIONS).read_text())
+    assert {name: options[name] for name in EXTENDED} == EXTENDED

@@ -26,6 +26,7 @@ from nlptasks.core.transformer import Transformer
 from nlptasks.text import Encoding, TextTokenizer
 from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import multilabel_categorical_crossentropy
+from nlptasks.train.toolbox.adversarial import Answers
 
 TextOrPair = str | Sequence[str]
 
@@ -128,12 +129,20 @@ class Classifier:
         Args:
             encode: replaces the `encode` of the transformer (see applications/compression/theseus.py).
         """
+        return self._answers(batch, training, encode).loss
+
+    def answers(self, batch: ClassificationBatch) -> Answers:
+        """Loss and logits of one pass in training."""
+        return self._answers(batch, True, None)
+
+    def _answers(self, batch: ClassificationBatch, training: bool, encode: Callable | None) -> Answers:
         logits_BC = self.logits(batch["token_ids"], batch["segment_ids"], training=training, encode=encode)
         if self.multi_label:
             loss_B = multilabel_categorical_crossentropy(batch["targets"], logits_BC)
         else:
             loss_B = ops.categorical_crossentropy(batch["targets"], logits_BC, from_logits=True)
-        return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
+        loss = ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
+        return Answers(loss, logits_BC, batch["weights"], self.multi_label)
 
     def encode(self, texts: Sequence[TextOrPair]) -> tuple[list[Encoding], int]:
         """Tokenizes texts or pairs; returns the encodings and how many of them were cut.

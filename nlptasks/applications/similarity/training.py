@@ -20,7 +20,7 @@ from nlptasks.text.characters import CharacterVocab
 from nlptasks.text.groups import Groups
 from nlptasks.train import progress
 from nlptasks.train.contracts import Examples
-from nlptasks.train.options import RANDOM, require_at_least, require_one_of, require_share
+from nlptasks.train.options import ONE_OF, RANDOM, require_at_least, require_one_of, require_share
 from nlptasks.train.record import open_run
 
 if TYPE_CHECKING:
@@ -147,10 +147,13 @@ class SimilarityOptions(FromCheckpoint):
         if self.encoder == "gru":
             if self.checkpoint not in (None, SCRATCH):
                 raise UserError("{field:checkpoint} is a Transformer's; it goes with {field:encoder} transformer.")
-            if self.fgm is not None:
-                raise UserError(
-                    "{field:fgm} moves the token embedding of a Transformer; it goes with {field:encoder} transformer."
-                )
+            for name in ONE_OF:
+                if getattr(self, name) is not None:
+                    raise UserError(
+                        "{field:{name}} moves the token embedding of a Transformer; it goes with {field:encoder} "
+                        "transformer.",
+                        name=name,
+                    )
             if self.recompute:
                 raise UserError(
                     "{field:recompute} works inside the layers of a Transformer; it goes with {field:encoder} "
@@ -184,6 +187,12 @@ class SimilarityOptions(FromCheckpoint):
                 "{field:accumulate} does not go with {field:sampled_classes}: each batch is compared with groups of "
                 "its own."
             )
+        for name in ("lookahead", "ema_bias_correction"):
+            if getattr(self, name):
+                raise UserError(
+                    "{field:{name}} does not go with {field:sampled_classes}: it keeps numbers of all groups at once.",
+                    name=name,
+                )
         if self.mesh is not None:
             raise UserError(
                 "{field:mesh} does not go with {field:sampled_classes}: the table of groups stands in the memory of "
