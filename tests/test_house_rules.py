@@ -129,6 +129,17 @@ ARROWS = {
         "nlptasks.backend.packages",
         "nlptasks.backend.startup",
     ),
+    "explain": (
+        "numpy",
+        "keras",
+        "nlptasks.console",
+        "nlptasks.applications",
+        "nlptasks.opening",
+        "nlptasks.train",
+        "nlptasks.core",
+        "nlptasks.backend",
+        "nlptasks.text",
+    ),
     "serve": (
         "numpy",
         "fastapi",

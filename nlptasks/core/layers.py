@@ -253,8 +253,9 @@ class Embeddings(keras.layers.Layer):
         position_ids_BT: Tensor | None = None,
         affine: Affine | None = None,
         training: bool | None = None,
+        token_vectors_BTE: Tensor | None = None,
     ) -> Tensor:
-        x_BTE = self.token(token_ids_BT)
+        x_BTE = self.token(token_ids_BT) if token_vectors_BTE is None else token_vectors_BTE
         if self.position is not None:
             if position_ids_BT is None:
                 position_ids_BT = ops.arange(ops.shape(token_ids_BT)[1])[None, :]

@@ -164,16 +164,25 @@ class Transformer(keras.Model):
         with_cache: bool = False,
         with_maps: bool = False,
         document_ids_BT: Tensor | None = None,
+        token_vectors_BTE: Tensor | None = None,
     ) -> Any:
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
         (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
         `affines` are those of a condition. With `document_ids_BT`, int, a position sees its own document only.
+        `token_vectors_BTE` stand in the place of the tokens' rows of the embedding table.
         """
         segment_ids_BT, position_ids_BT, mask_BTS, position = self.layer_inputs(
             token_ids_BT, segment_ids_BT, document_ids_BT
         )
         embedding_affine, layer_affines = self._affines_in_order(affines)
-        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_BT, embedding_affine, training=training)
+        hidden_BTD = self.embeddings(
+            token_ids_BT,
+            segment_ids_BT,
+            position_ids_BT,
+            embedding_affine,
+            training=training,
+            token_vectors_BTE=token_vectors_BTE,
+        )
         states: list[Any] = []
         added: Tensor | None = None
         residual = self.config.residual_attention_scores

@@ -1,0 +1,1 @@
+"""Why a model answers as it does: how much each token of the input counts."""
