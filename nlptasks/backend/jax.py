@@ -211,13 +211,14 @@ def run_one(
     return result
 
 
-def value_and_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(function: Callable[[Batch], Tensor], x: Batch) -> tuple[Tensor, Batch]:
     """The value of a function, a scalar, and its gradient at `x`; both can be differentiated again.
 
     Args:
         function: a pure one: it changes no variable.
+        x: a tensor, or a list of them, which the function takes as it is.
     """
-    return jax.value_and_grad(function)(ops.convert_to_tensor(x))
+    return jax.value_and_grad(function)(jax.tree.map(ops.convert_to_tensor, x))
 
 
 def update_if(predicate: Tensor, function: Callable[[], None], variables: Sequence[keras.Variable]) -> None:

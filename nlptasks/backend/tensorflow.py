@@ -190,18 +190,20 @@ def apply_adam(
     )
 
 
-def value_and_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(function: Callable[[Batch], Tensor], x: Batch) -> tuple[Tensor, Batch]:
     """The value of a function, a scalar, and its gradient at `x`; both can be differentiated again.
 
     Args:
         function: a pure one: it changes no variable.
+        x: a tensor, or a list of them, which the function takes as it is.
     """
-    x = tf.convert_to_tensor(x)
+    x = tf.nest.map_structure(tf.convert_to_tensor, x)
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = function(x)
-    found = tape.gradient(value, x)
-    return value, tf.zeros_like(x) if found is None else tf.convert_to_tensor(found)
+    pairs = zip(tape.gradient(value, tf.nest.flatten(x)), tf.nest.flatten(x), strict=True)
+    found = [tf.zeros_like(part) if g is None else tf.convert_to_tensor(g) for g, part in pairs]
+    return value, tf.nest.pack_sequence_as(x, found)
 
 
 def update_if(predicate: Tensor, function: Callable[[], None], variables: Sequence[keras.Variable]) -> None:

@@ -46,6 +46,12 @@ def extended(options: TrainingOptions, former: Mapping[str, Any], rate_given: bo
             "are done; start anew in another {field:output}.",
             output=options.output,
         )
+    if getattr(options, "sample_pairing", False):
+        raise UserError(
+            "{output}: {field:sample_pairing} rests in the last of all epochs, so more {field:epochs} would change "
+            "those that are done; start anew in another {field:output}.",
+            output=options.output,
+        )
     same = all(former.get(name) == getattr(options, name) for name in SCHEDULE[1:])
     if same and not options.decay:
         return True

@@ -271,7 +271,6 @@ EXTENDED = {
     "learning_rate_of": "embeddings/*=0.5",
     "layer_decay": 0.9,
     "lookahead": 2,
-    "accumulate": 2,
     "pgd": 0.1,
     "adversarial_steps": 2,
 }

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from nlptasks.applications.classification.mixing import mixed_logits
 from nlptasks.applications.classification.training import (
     POOLINGS,
     ClassifierOptions,
@@ -116,12 +117,15 @@ class Classifier:
         encode: Callable[..., Tensor] | None = None,
     ) -> Tensor:
         """Logits of the labels `(B, C)`, float32; `encode` as in `loss`."""
+        pooled_BD = self.pooled(token_ids_BT, segment_ids_BT, training, encode)
+        return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
+
+    def pooled(self, token_ids_BT: Tensor, segment_ids_BT: Tensor, training: Any = None, encode: Any = None) -> Tensor:
+        """The vectors of texts that the head reads, `(B, D)`; arguments as in `logits`."""
         hidden_BTD = self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)
         if self.pooling == "first":
-            pooled_BD = hidden_BTD[:, 0]
-        else:
-            pooled_BD = mean_state(hidden_BTD, token_ids_BT, self.tokenizer.pad_id)
-        return ops.cast(self.model.head_layers["classifier"](pooled_BD), "float32")
+            return hidden_BTD[:, 0]
+        return mean_state(hidden_BTD, token_ids_BT, self.tokenizer.pad_id)
 
     def loss(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None) -> Tensor:
         """Mean cross-entropy of the batch's texts, in nats.
@@ -129,14 +133,14 @@ class Classifier:
         Args:
             encode: replaces the `encode` of the transformer (see applications/compression/theseus.py).
         """
-        return self._answers(batch, training, encode).loss
+        return self.answers(batch, training, encode).loss
 
-    def answers(self, batch: ClassificationBatch) -> Answers:
-        """Loss and logits of one pass in training."""
-        return self._answers(batch, True, None)
-
-    def _answers(self, batch: ClassificationBatch, training: bool, encode: Callable | None) -> Answers:
-        logits_BC = self.logits(batch["token_ids"], batch["segment_ids"], training=training, encode=encode)
+    def answers(self, batch: ClassificationBatch, training: bool = True, encode: Callable | None = None) -> Answers:
+        """Loss and logits of one pass; arguments as in `loss`."""
+        if training and "partners" in batch:
+            logits_BC = mixed_logits(self, batch, training)
+        else:
+            logits_BC = self.logits(batch["token_ids"], batch["segment_ids"], training=training, encode=encode)
         if self.multi_label:
             loss_B = multilabel_categorical_crossentropy(batch["targets"], logits_BC)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlptasks.applications.options import EncoderTraining
 from nlptasks.applications.unread import tell_cut
@@ -13,13 +13,14 @@ from nlptasks.errors import UserError
 from nlptasks.metrics.classification import score_labels
 from nlptasks.text.labeled import LabeledText, require_known, sort_labels
 from nlptasks.train import progress
-from nlptasks.train.options import require_at_least, require_one_of
+from nlptasks.train.options import require_at_least, require_one_of, require_positive
 from nlptasks.train.record import open_run
 
 if TYPE_CHECKING:
     from nlptasks.applications.classification.classifier import Classifier
 
 POOLINGS = ("first", "mean")
+MIXED = ("embeddings", "vector")
 SHOWN = ("accuracy", "macro_f1", "micro_f1")
 
 
@@ -35,10 +36,32 @@ class ClassifierOptions(EncoderTraining):
     """the most tokens of [CLS] text [SEP] or [CLS] text [SEP] text [SEP]; longer texts are cut"""
     pooling: str = "first"
     """first: the state of [CLS], as in bert4keras; mean: the mean of all positions, for small models from scratch"""
+    mixup: float | None = None
+    """train on mixtures of two texts and their labels, with shares of a beta distribution, for example 0.2"""
+    mixup_at: str = "embeddings"
+    """what mixup mixes: embeddings, those of the tokens, or vector, what the output layer reads"""
+    sample_pairing: bool = False
+    """train on means of the embeddings of two texts with the label of the first; not in the last fifth of the epochs"""
+    label_smoothing: float = 0.0
+    """share of a label that all labels get in equal parts, for example 0.1"""
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
         super().check()
+        require_positive(self, "mixup")
+        require_one_of(self, mixup_at=MIXED)
+        if self.mixup is not None and self.sample_pairing:
+            raise UserError(
+                "{field:{one}} and {field:{other}} do not go together; leave one of them out.",
+                one="mixup",
+                other="sample_pairing",
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(
+                "{field:label_smoothing} must lie in [0, 1). Received: {value}.", value=self.label_smoothing
+            )
+        if self.label_smoothing and self.multi_label:
+            raise UserError("{field:label_smoothing} is for one label of each text; leave {field:multi_label} out.")
         require_at_least(self, 4, "seq_length")
         require_one_of(self, pooling=POOLINGS)
 
@@ -64,6 +87,7 @@ def train_classifier(
         Classifier,
         classification_model,
     )
+    from nlptasks.applications.classification.mixing import MixedExamples
     from nlptasks.applications.encoder import make_tokenizer, make_transformer
     from nlptasks.train.experiment import Experiment
     from nlptasks.train.run import start_run
@@ -74,9 +98,11 @@ def train_classifier(
     model = classification_model(encoder, len(labels), options.dropout)
     pair = training[0].second_text is not None
     classifier = Classifier(model, tokenizer, labels, options.seq_length, options.multi_label, pair, options.pooling)
-    examples = ClassificationExamples(
+    examples: Any = ClassificationExamples(
         classifier, [text.text_or_pair for text in training], [text.labels for text in training], options.seed
     )
+    if options.mixup is not None or options.sample_pairing or options.label_smoothing:
+        examples = MixedExamples(examples, options)
     progress.say(
         f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}, {len(labels)} labels; "
         f"{len(examples)} texts"
