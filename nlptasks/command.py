@@ -33,6 +33,7 @@ APPLICATIONS = {
     "rewrite": ("nlptasks.rewriting.commands", "texts found by search: paraphrases, sentences of keywords"),
     "batch": ("nlptasks.batch.commands", "any application over files of any size, by Apache Beam"),
     "explain": ("nlptasks.explain.commands", "which characters of a text an answer comes from"),
+    "export": ("nlptasks.export.commands", "graphs of models that start at once and run without Keras"),
     "serve": ("nlptasks.serve.commands", "models over HTTP, with a page to try them"),
 }
 """first word of the command line -> the module of its commands, and a description"""

@@ -3,13 +3,13 @@
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 from nlptasks.backend.packages import KERAS, naming_packages, require_packages
 from nlptasks.bundled import bundled_models
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
-from nlptasks.train.contracts import Application, Distillable
+from nlptasks.train.contracts import Distillable
 
 BUNDLED = bundled_models()
 """the models that come with the package"""
@@ -21,6 +21,14 @@ _APPLICATIONS = {
     "conditional_generation": ("nlptasks.applications.conditional.generator", "ConditionalGenerator"),
     "sequence_labeling": ("nlptasks.applications.labeling.labeler", "Labeler"),
 }
+_EXPORTED = {
+    "reading_comprehension": ("nlptasks.runtime.reading", "ExportedReader"),
+    "sentence_similarity": ("nlptasks.runtime.similarity", "ExportedEncoder"),
+    "text_classification": ("nlptasks.runtime.classification", "ExportedClassifier"),
+    "conditional_generation": ("nlptasks.runtime.conditional", "ExportedGenerator"),
+    "sequence_labeling": ("nlptasks.runtime.labeling", "ExportedLabeler"),
+}
+"""what opens the graphs that `nlptasks export` has written"""
 _DISTILLABLES = {
     "classification": ("nlptasks.applications.classification.distilling", "DistillableClassifier"),
     "labeling": ("nlptasks.applications.labeling.distilling", "DistillableLabeler"),
@@ -31,7 +39,13 @@ DISTILLABLE = tuple(_DISTILLABLES)
 _CONFIGS = ("config.json", "bert_config.json")
 
 
-_Expected = TypeVar("_Expected", bound=Application)
+class _Tasked(Protocol):
+    """An application, on Keras or exported, or what both have in common."""
+
+    task: ClassVar[str]
+
+
+_Expected = TypeVar("_Expected", bound=_Tasked)
 
 
 @overload
@@ -48,7 +62,8 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
 
     Args:
         directory: a directory that a training run or `save` has written, or the name of a model that comes with the
-            package: "segmenter" or "similarity".
+            package: "segmenter" or "similarity"; or graphs that `nlptasks export` has written, which run on onnxruntime
+            without Keras.
         expect: the class that the application must have, for example `nlptasks.Reader`; None: any.
 
     Returns:
@@ -68,7 +83,8 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
             f"{path}: no such directory; give the one that a training run has written, or the name of a model that "
             f"comes with the package ({', '.join(BUNDLED)})."
         )
-    task = task_of(path)
+    settings = _settings(path)
+    task = settings.get("task")
     if task not in _APPLICATIONS:
         raise UserError(
             "{path}: holds no application of this library (task {task!r}; known: {known}). Load a bare network with "
@@ -88,6 +104,15 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
             wanted=wanted_name,
             application=wanted.split(".")[2],
         )
+    if (exported := settings.get("export")) is not None:
+        if exported.get("format") != "onnx" or task not in _EXPORTED:
+            raise UserError(
+                "{path}: was exported for another program (format {format!r}); nlptasks runs what `nlptasks export` "
+                "writes with {field:format} onnx.",
+                path=path,
+                format=exported.get("format"),
+            )
+        module, name = _EXPORTED[task]
     with naming_packages():
         return getattr(importlib.import_module(module), name).from_directory(path)
 
@@ -117,8 +142,21 @@ def task_of(directory: Path) -> str | None:
     Raises:
         FileNotFoundError, ValueError: there is no config, or it cannot be read.
     """
-    settings = read_json_object(_config_file(directory)).get("nlptasks", {})
-    return settings.get("task") if isinstance(settings, dict) else None
+    return _settings(directory).get("task")
+
+
+def is_exported(directory: str | Path) -> bool:
+    """Whether `nlptasks export` has written a folder; of one that is missing or damaged, not."""
+    try:
+        return "export" in _settings(BUNDLED.get(str(directory), Path(directory)))
+    except (OSError, ValueError):
+        return False
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What the config of a folder says about its application."""
+    settings = read_json_object(_config_file(path)).get("nlptasks", {})
+    return settings if isinstance(settings, dict) else {}
 
 
 def distillable(application: str) -> Callable[[Any], Distillable]:

@@ -12,8 +12,9 @@ from nlptasks.bundled import MINI
 from nlptasks.checkpoints.layout import hidden_size_of
 from nlptasks.errors import UserError
 from nlptasks.files import require_writable
+from nlptasks.opening import is_exported
 from nlptasks.text.labeled import Columns
-from nlptasks.train.options import RANDOM, Options, TransformerTraining, require_at_least
+from nlptasks.train.options import RANDOM, OnKeras, Options, TransformerTraining, require_at_least
 
 SMALL, LARGE = "small pretrained weights", "pretrained weights"
 LARGE_SIZE = 768
@@ -208,6 +209,16 @@ class FileColumns(Options):
             names=self.columns or None,
             separator=self.label_separator if multi_label else None,
         )
+
+
+class OnModel(OnKeras):
+    """Part of a command that uses a model: it runs on Keras, or on onnxruntime if it was exported."""
+
+    model: Path
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return ("onnxruntime",) if is_exported(self.model) else super().packages()
 
 
 COLUMNS_RENAMED = {"text": "text_column", "second_text": "second_text_column", "label": "label_column"}

@@ -34,6 +34,8 @@ PACKAGES = {
     "fastapi": "fastapi>=0.115,<1",
     "uvicorn": "uvicorn>=0.37,<1",
     "prometheus_client": "prometheus-client>=0.21,<1",
+    "onnx": "onnx>=1.17,<2",
+    "onnxruntime": "onnxruntime>=1.20,<2",
 }
 """module -> what pip installs; pyproject.toml has the same bounds"""
 KERAS = ("keras", "h5py", "matplotlib")

@@ -3,16 +3,16 @@
 Legend: B batch, T position, D hidden, C label.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 import keras
 import numpy as np
 from keras import ops
 
 from nlptasks.applications.classification.mixing import mixed_logits
+from nlptasks.applications.classification.predicting import TextClassifier, TextOrPair
 from nlptasks.applications.classification.training import (
     POOLINGS,
     ClassifierOptions,
@@ -20,35 +20,14 @@ from nlptasks.applications.classification.training import (
     train_classifier,
 )
 from nlptasks.applications.encoder_head import EncoderWithHead, check_fit, mean_state
-from nlptasks.applications.examples import ShuffledBatches, padded_inputs, prediction_batches
+from nlptasks.applications.examples import ShuffledBatches, padded_inputs
 from nlptasks.applications.storage import load_application, read_settings, save_application
 from nlptasks.backend import Tensor, compile_function
 from nlptasks.core.transformer import Transformer
-from nlptasks.text import Encoding, TextTokenizer
+from nlptasks.text import TextTokenizer
 from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import multilabel_categorical_crossentropy
 from nlptasks.train.toolbox.adversarial import Answers
-
-TextOrPair = str | Sequence[str]
-
-
-@dataclass(frozen=True)
-class Classification:
-    """The result for one text.
-
-    Attributes:
-        labels: the label; if a text may have several, all labels whose score is above 0.5, the best one first.
-        scores: the score of every label: probabilities that sum to 1; if a text may have several labels, the sigmoid
-            of each label's logit, which ranks labels but is not calibrated.
-    """
-
-    labels: tuple[str, ...]
-    scores: dict[str, float]
-
-    @property
-    def label(self) -> str | None:
-        """The first of `labels`; None if there is none."""
-        return self.labels[0] if self.labels else None
 
 
 class ClassificationBatch(TypedDict):
@@ -60,7 +39,7 @@ class ClassificationBatch(TypedDict):
     weights: np.ndarray  # float32 (B,): 0 for rows that fill the batch
 
 
-class Classifier:
+class Classifier(TextClassifier):
     """Assigns labels to texts or to pairs of texts.
 
         classifier = nlptasks.load("runs/classifier")
@@ -82,8 +61,6 @@ class Classifier:
         ValueError: the parts do not fit together.
     """
 
-    task: ClassVar[str] = "text_classification"
-
     def __init__(
         self,
         model: EncoderWithHead,
@@ -97,14 +74,8 @@ class Classifier:
         check_fit(model.transformer, tokenizer, seq_length)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {POOLINGS}. Received: pooling={pooling!r}.")
-        labels = tuple(labels)
-        if len(labels) != len(set(labels)) or len(labels) < (1 if multi_label else 2):
-            raise ValueError(
-                f"labels must be distinct and at least {1 if multi_label else 2}. Received: {len(labels)} labels, "
-                f"{', '.join(labels[:3])}."
-            )
-        self.model, self.tokenizer, self.labels = model, tokenizer, labels
-        self.seq_length, self.multi_label, self.pair, self.pooling = seq_length, multi_label, pair, pooling
+        super().__init__(tokenizer, labels, seq_length, multi_label, pair)
+        self.model, self.pooling = model, pooling
         self._score = compile_function(
             lambda token_ids, segment_ids: self.logits(token_ids, segment_ids, training=False), model
         )
@@ -148,91 +119,9 @@ class Classifier:
         loss = ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
         return Answers(loss, logits_BC, batch["weights"], self.multi_label)
 
-    def encode(self, texts: Sequence[TextOrPair]) -> tuple[list[Encoding], int]:
-        """Tokenizes texts or pairs; returns the encodings and how many of them were cut.
-
-        Raises:
-            ValueError, TypeError: an empty text, a pair for a classifier of texts, or a text for one of pairs.
-        """
-        for index, text in enumerate(texts):
-            self._check(text, index)
-        first: list[Any] = [text[0] for text in texts] if self.pair else list(texts)
-        second = [text[1] for text in texts] if self.pair else None
-        encodings = self.tokenizer.encode_batch(first, second, with_offsets=False)
-        long = [i for i, encoding in enumerate(encodings) if len(encoding) > self.seq_length]
-        if long:
-            again = None if second is None else [second[i] for i in long]
-            cut = self.tokenizer.encode_batch([first[i] for i in long], again, self.seq_length, with_offsets=False)
-            for i, encoding in zip(long, cut, strict=True):
-                encodings[i] = encoding
-        return encodings, len(long)
-
-    def _check(self, text: TextOrPair, index: int) -> None:
-        parts = [text] if isinstance(text, str) else list(text)
-        if len(parts) != (2 if self.pair else 1) or isinstance(text, str) == self.pair:
-            wanted = "pairs of texts (a, b)" if self.pair else "texts"
-            raise ValueError(f"item {index}: this classifier reads {wanted}. Received: {text!r:.60}.")
-        for part in parts:
-            if not isinstance(part, str):
-                raise TypeError(f"item {index}: expected str. Received: {type(part).__name__}.")
-            if not part.strip():
-                raise ValueError(f"item {index}: the text is empty; there is nothing to classify.")
-
-    def classify(self, text: TextOrPair) -> Classification:
-        """Classifies one text or pair.
-
-            classifier.classify("房间很干净").label
-
-        Returns:
-            A `Classification`: `label`, `labels` and `scores`.
-
-        Raises:
-            ValueError, TypeError: an empty text, a pair for a classifier of texts, or a text for one of pairs.
-        """
-        return self.predict([text])[0]
-
-    def predict(
-        self, texts: Sequence[TextOrPair], batch_size: int = 64, progress: Callable[[Iterable], Iterable] = iter
-    ) -> list[Classification]:
-        """Classifies each text or pair of a list.
-
-        Args:
-            texts: strings, or pairs of strings.
-            batch_size: number of texts that are read together; it changes the speed, not the result.
-            progress: wraps the iteration over batches, for example `tqdm`.
-
-        Returns:
-            A `Classification` for each.
-
-        Raises:
-            ValueError, TypeError: as `classify`.
-        """
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list; for one text call classify.")
-        texts = list(texts)
-        if not texts:
-            return []
-        encodings, _ = self.encode(texts)
-        found: dict[int, Classification] = {}
-        size, pad_id = min(batch_size, len(texts)), self.tokenizer.pad_id
-        batches = list(prediction_batches(encodings, size, self.seq_length, pad_id))
-        for indices, inputs in progress(batches):
-            logits = ops.convert_to_numpy(self._score(*inputs))[: len(indices)]
-            for index, row in zip(indices, logits.astype("float64"), strict=True):
-                found[index] = self._classification(row)
-        return [found[index] for index in range(len(texts))]
-
-    def _classification(self, logits_C: np.ndarray) -> Classification:
-        order = np.argsort(-logits_C, kind="stable")
-        if self.multi_label:
-            scores = 0.5 + 0.5 * np.tanh(logits_C / 2)
-            chosen = [i for i in order if logits_C[i] > 0]
-        else:
-            shifted = np.exp(logits_C - logits_C.max())
-            scores, chosen = shifted / shifted.sum(), list(order[:1])
-        return Classification(
-            tuple(self.labels[i] for i in chosen), dict(zip(self.labels, scores.tolist(), strict=True))
-        )
+    def label_logits(self, token_ids_BT: np.ndarray, segment_ids_BT: np.ndarray) -> np.ndarray:
+        """Logits of the labels `(B, C)` as NumPy holds them."""
+        return ops.convert_to_numpy(self._score(token_ids_BT, segment_ids_BT))
 
     def on_transformer(self, transformer: Transformer) -> "Classifier":
         """Returns this classifier on another transformer of the same hidden size; the head is copied."""

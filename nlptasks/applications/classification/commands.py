@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from nlptasks.applications.classification.predicting import Classification, TextClassifier
 from nlptasks.applications.classification.training import SHOWN, ClassifierOptions, train_classifier
-from nlptasks.applications.options import COLUMNS_RENAMED, FileColumns, require_input, require_output
+from nlptasks.applications.options import COLUMNS_RENAMED, FileColumns, OnModel, require_input, require_output
 from nlptasks.applications.results import f1_table, say_ready, write_rows
 from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import padded, progress_bar, say
@@ -24,10 +25,7 @@ from nlptasks.errors import UserError, told
 from nlptasks.metrics.classification import score_labels
 from nlptasks.opening import load
 from nlptasks.text.labeled import LabeledText, read_labeled, require_known
-from nlptasks.train.options import OnKeras, TextFiles
-
-if TYPE_CHECKING:
-    from nlptasks.applications.classification.classifier import Classification, Classifier
+from nlptasks.train.options import TextFiles
 
 
 @dataclass(kw_only=True)
@@ -50,7 +48,7 @@ class Train(FileColumns, ClassifierOptions, TextFiles):
 
 
 @dataclass(kw_only=True)
-class Evaluate(FileColumns, OnKeras, TextFiles):
+class Evaluate(FileColumns, OnModel, TextFiles):
     """Score a classifier on a file."""
 
     model: Path
@@ -84,7 +82,7 @@ class Evaluate(FileColumns, OnKeras, TextFiles):
 
 
 @dataclass(kw_only=True)
-class Predict(FileColumns, OnKeras, TextFiles):
+class Predict(FileColumns, OnModel, TextFiles):
     """Classify texts from the command line or from a file."""
 
     model: Path
@@ -129,14 +127,12 @@ class Predict(FileColumns, OnKeras, TextFiles):
         return [LabeledText(text, None, (), "") for text in self.texts]
 
 
-def load_classifier(path: Path) -> "Classifier":
-    """The classifier of a run directory; Keras is imported only here."""
-    from nlptasks.applications.classification.classifier import Classifier
-
-    return load(path, Classifier)
+def load_classifier(path: Path) -> TextClassifier:
+    """The classifier of a directory: of a run, for which Keras is imported only here, or exported."""
+    return load(path, TextClassifier)
 
 
-def _load(path: Path, columns: FileColumns) -> "Classifier":
+def _load(path: Path, columns: FileColumns) -> TextClassifier:
     classifier = load_classifier(path)
     if classifier.pair != (columns.second_text_column is not None):
         hint = "name the second column with" if classifier.pair else "leave out"
@@ -149,7 +145,7 @@ def _load(path: Path, columns: FileColumns) -> "Classifier":
     return classifier
 
 
-def _predict(classifier: "Classifier", texts: Sequence[LabeledText]) -> list["Classification"]:
+def _predict(classifier: TextClassifier, texts: Sequence[LabeledText]) -> list[Classification]:
     given = [text.text_or_pair for text in texts]
     encodings, cut = classifier.encode(given)
     tell_cut(cut, len(texts), "texts", classifier.seq_length)
@@ -161,7 +157,7 @@ def _predict(classifier: "Classifier", texts: Sequence[LabeledText]) -> list["Cl
     return classifier.predict(given, progress=bar)
 
 
-def _row(text: LabeledText, result: "Classification") -> dict:
+def _row(text: LabeledText, result: Classification) -> dict:
     row = {"text": text.text, "labels": list(result.labels)}
     if text.second_text is not None:
         row["second_text"] = text.second_text

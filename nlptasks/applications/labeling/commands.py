@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nlptasks.applications.labeling.predicting import EntityFinder
 from nlptasks.applications.labeling.training import LabelerOptions, span_keys, train_labeler
-from nlptasks.applications.options import require_input, require_output
+from nlptasks.applications.options import OnModel, require_input, require_output
 from nlptasks.applications.results import f1_table, say_ready, write_rows
 from nlptasks.applications.unread import tell_unknown
 from nlptasks.console import progress_bar, say
@@ -26,10 +27,7 @@ from nlptasks.metrics.entities import score_entities
 from nlptasks.opening import load
 from nlptasks.text.entities import Entity, read_entities, read_unlabeled
 from nlptasks.text.labeled import require_known
-from nlptasks.train.options import OnKeras, TextFiles
-
-if TYPE_CHECKING:
-    from nlptasks.applications.labeling.labeler import Labeler
+from nlptasks.train.options import TextFiles
 
 
 @dataclass(kw_only=True)
@@ -49,7 +47,7 @@ class Train(LabelerOptions, TextFiles):
 
 
 @dataclass(kw_only=True)
-class Evaluate(OnKeras, TextFiles):
+class Evaluate(OnModel, TextFiles):
     """Score a labeler on a file; an entity is right if its start, its end and its type are right."""
 
     model: Path
@@ -86,7 +84,7 @@ class Evaluate(OnKeras, TextFiles):
 
 
 @dataclass(kw_only=True)
-class Predict(OnKeras, TextFiles):
+class Predict(OnModel, TextFiles):
     """Find the entities in texts from the command line or from a file."""
 
     model: Path
@@ -129,14 +127,12 @@ class Predict(OnKeras, TextFiles):
                 print(f"  {place}\t{entity['type']}\t{sure}\t{entity['text']}")
 
 
-def load_labeler(path: Path) -> "Labeler":
-    """The labeler of a run directory; Keras is imported only here."""
-    from nlptasks.applications.labeling.labeler import Labeler
-
-    return load(path, Labeler)
+def load_labeler(path: Path) -> EntityFinder:
+    """The labeler of a directory: of a run, for which Keras is imported only here, or exported."""
+    return load(path, EntityFinder)
 
 
-def _predict(labeler: "Labeler", texts: Sequence[str]) -> list[list[Entity]]:
+def _predict(labeler: EntityFinder, texts: Sequence[str]) -> list[list[Entity]]:
     if long := sum(count > 1 for count in labeler.num_windows(texts)):
         say(
             f"{long} of {len(texts)} texts are longer than {labeler.seq_length} tokens and are read in several windows."

@@ -3,29 +3,19 @@
 Legend: B batch, T position after [CLS], D hidden, K tag, N entity type.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
-from nlptasks.applications.examples import prediction_batches
 from nlptasks.applications.labeling.crf import LinearChainCRF
 from nlptasks.applications.labeling.pointer import EfficientGlobalPointer, GlobalPointer
-from nlptasks.applications.labeling.probabilities import PathSums, sigmoid
-from nlptasks.applications.labeling.samples import (
-    LabelingBatch,
-    Span,
-    allowed_tags,
-    cut_windows,
-    entities_of,
-    tags_to_spans,
-    text_mask,
-)
+from nlptasks.applications.labeling.predicting import EntityFinder
+from nlptasks.applications.labeling.samples import LabelingBatch
 from nlptasks.applications.labeling.training import (
     HEADS,
     EntityLike,
@@ -37,12 +27,11 @@ from nlptasks.applications.storage import load_application, read_settings, save_
 from nlptasks.backend import compile_function
 from nlptasks.core.transformer import Transformer
 from nlptasks.text import TextTokenizer
-from nlptasks.text.entities import Entity
 from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import sparse_multilabel_categorical_crossentropy
 
 
-class Labeler:
+class Labeler(EntityFinder):
     """Finds the entities of texts.
 
         labeler = nlptasks.load("runs/ner")
@@ -61,29 +50,26 @@ class Labeler:
         ValueError: the parts do not fit together.
     """
 
-    task: ClassVar[str] = "sequence_labeling"
-
     def __init__(
         self, model: EncoderWithHead, tokenizer: TextTokenizer, types: Sequence[str], head: str, seq_length: int = 128
     ):
         check_fit(model.transformer, tokenizer, seq_length)
         _check_head(head, types)
-        self.model, self.tokenizer, self.types = model, tokenizer, tuple(types)
-        self.head, self.seq_length = head, seq_length
-        self._allowed = allowed_tags(len(self.types))
-        self._find = compile_function(self._best_tags if head == "crf" else self._span_scores, model)
+        super().__init__(tokenizer, types, head, seq_length)
+        self.model = model
+        self._find = compile_function(self._best_tags if head == "crf" else self._spans_of, model)
 
     def _hidden(self, token_ids_BT: Any, segment_ids_BT: Any, training: bool, encode: Callable | None = None) -> Any:
         return self.model.encode(token_ids_BT, segment_ids_BT, training=training, encode=encode)[:, 1:]
 
-    def _tag_scores(self, hidden_BTD: Any) -> Any:
+    def _tags_of(self, hidden_BTD: Any) -> Any:
         return self.model.head_layers["tags"](hidden_BTD)
 
     def _best_tags(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> Any:
-        scores_BTK = ops.cast(self._tag_scores(self._hidden(token_ids_BT, segment_ids_BT, False)), "float32")
+        scores_BTK = ops.cast(self._tags_of(self._hidden(token_ids_BT, segment_ids_BT, False)), "float32")
         return self.model.head_layers["crf"].viterbi(scores_BTK, mask_BT, *self._allowed)[0], scores_BTK
 
-    def _span_scores(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> Any:
+    def _spans_of(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> Any:
         return self.model.head_layers["pointer"](self._hidden(token_ids_BT, segment_ids_BT, False), mask_BT)
 
     def loss(self, batch: LabelingBatch, training: bool = True, encode: Callable | None = None) -> Any:
@@ -94,7 +80,7 @@ class Labeler:
         """
         hidden_BTD = self._hidden(batch["token_ids"], batch["segment_ids"], training, encode)
         if self.head == "crf":
-            loss_B = self.model.head_layers["crf"].loss(self._tag_scores(hidden_BTD), batch["tags"], batch["mask"])
+            loss_B = self.model.head_layers["crf"].loss(self._tags_of(hidden_BTD), batch["tags"], batch["mask"])
         else:
             score_BNTS = self.model.head_layers["pointer"](hidden_BTD, batch["mask"])
             length = ops.shape(score_BNTS)[2]
@@ -102,79 +88,21 @@ class Labeler:
             loss_B = ops.mean(sparse_multilabel_categorical_crossentropy(batch["spans"], flat), axis=1)
         return ops.sum(loss_B * batch["weights"]) / ops.maximum(ops.sum(batch["weights"]), 1.0)
 
-    def num_windows(self, texts: Sequence[str]) -> list[int]:
-        """Number of windows in which each text is read: 1 for a text of at most `seq_length` tokens."""
-        counts = Counter(window.text for window in cut_windows(self.tokenizer, texts, self.seq_length))
-        return [counts[number] for number in range(len(texts))]
+    def tag_scores(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The best tags `(B, T)`, and the scores of all `(B, T, K)`."""
+        tags_BT, scores_BTK = map(ops.convert_to_numpy, self._find(token_ids_BT, segment_ids_BT, mask_BT))
+        return tags_BT, scores_BTK
 
-    def label(self, text: str) -> list[Entity]:
-        """Finds the entities of one text.
+    def span_scores(self, token_ids_BT: Any, segment_ids_BT: Any, mask_BT: Any) -> np.ndarray:
+        """The scores of all spans `(B, N, T, T)`."""
+        return ops.convert_to_numpy(self._find(token_ids_BT, segment_ids_BT, mask_BT))
 
-            labeler.label("沈月昨天去了南山图书馆。")
-
-        Returns:
-            A list of `Entity` in their order: `start`, `end`, `type`, `text`, with `entity.text ==
-            text[entity.start : entity.end]`, and `probability`: of the entity as a whole under the CRF, or the sigmoid
-            of a pointer's score, which ranks entities but is not calibrated.
-
-        Raises:
-            ValueError, TypeError: the text is empty, or not a string.
-        """
-        return self.predict([text])[0]
-
-    def predict(
-        self, texts: Sequence[str], batch_size: int = 64, progress: Callable[[Iterable], Iterable] = iter
-    ) -> list[list[Entity]]:
-        """Finds the entities of each text of a list.
-
-        Args:
-            texts: strings of any length.
-            batch_size: number of windows that are read together; it changes the speed, not the result.
-            progress: wraps the iteration over batches, for example `tqdm`.
-
-        Returns:
-            For each text its entities, as `label` gives them.
-
-        Raises:
-            ValueError, TypeError: an empty text, or something other than a list of strings.
-        """
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list; for one text call label.")
-        texts = list(texts)
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"item {index}: expected str. Received: {type(text).__name__}.")
-            if not text.strip():
-                raise ValueError(f"item {index}: the text is empty; there is nothing to label.")
-        windows = cut_windows(self.tokenizer, texts, self.seq_length)
-        found: list[list[Entity]] = [[] for _ in texts]
-        encodings = [window.encoding for window in windows]
-        size, pad_id = min(batch_size, max(1, len(windows))), self.tokenizer.pad_id
-        batches = list(prediction_batches(encodings, size, self.seq_length, pad_id))
-        for indices, (token_ids, segment_ids) in progress(batches):
-            mask = text_mask([encodings[i] for i in indices], len(token_ids), token_ids.shape[1] - 1)
-            lengths = [len(windows[index].offsets) for index in indices]
-            for index, (spans, sure) in zip(indices, self._spans(token_ids, segment_ids, mask, lengths), strict=True):
-                window = windows[index]
-                found[window.text] += entities_of(texts[window.text], window, spans, self.types, sure)
-        return [sorted(entities) for entities in found]
-
-    def _spans(self, token_ids: Any, segment_ids: Any, mask: Any, lengths: Sequence[int]) -> Iterator[Any]:
-        """For each row that is not there to fill the batch: the spans, and how sure each is."""
-        if self.head == "crf":
-            tags_BT, scores_BTK = map(ops.convert_to_numpy, self._find(token_ids, segment_ids, mask))
-            crf = self.model.head_layers["crf"]
-            weights = (crf.first_weights, crf.transition_weights, crf.last_weights)
-            first, transitions, last = (ops.convert_to_numpy(w) * crf.lr_multiplier for w in weights)
-            sums = PathSums.of(scores_BTK, mask, (first, transitions, last), self._allowed)
-            for row, length in enumerate(lengths):
-                spans = tags_to_spans(tags_BT[row, :length])
-                yield spans, [sums.probability(row, span, length) for span in spans]
-            return
-        score_BNTS = ops.convert_to_numpy(self._find(token_ids, segment_ids, mask))
-        for row, _ in enumerate(lengths):
-            spans = [Span(int(first), int(last), int(kind)) for kind, first, last in np.argwhere(score_BNTS[row] > 0)]
-            yield spans, [float(sigmoid(score_BNTS[row, kind, first, last])) for first, last, kind in spans]
+    def path_weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The scores of first tags `(K,)`, transitions `(K, K)` and last tags `(K,)`."""
+        crf = self.model.head_layers["crf"]
+        weights = (crf.first_weights, crf.transition_weights, crf.last_weights)
+        first_K, transitions_KK, last_K = (ops.convert_to_numpy(w) * crf.lr_multiplier for w in weights)
+        return first_K, transitions_KK, last_K
 
     def _head_settings(self) -> dict[str, Any]:
         if self.head == "crf":

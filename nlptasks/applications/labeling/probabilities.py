@@ -77,6 +77,28 @@ class PathSums:
         return float(np.exp(min(0.0, total - whole)))
 
 
+def best_paths(
+    scores_BTK: np.ndarray,
+    mask_BT: np.ndarray,
+    weights: tuple[np.ndarray, np.ndarray, np.ndarray],
+    allowed: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """The path of highest score of each row: tags `(B, T)`, int32, 0 beyond the mask; arguments as `PathSums.of`."""
+    count, length, _ = scores_BTK.shape
+    first_K, transitions_KK = (np.where(a, w, np.float32(_NEVER)) for a, w in zip(allowed, weights, strict=False))
+    state_BK, origins = first_K + scores_BTK[:, 0], []
+    for t in range(1, length):
+        through_BKK = state_BK[:, :, None] + transitions_KK
+        real_B1 = mask_BT[:, t, None]
+        origins.append(np.where(real_B1, through_BKK.argmax(axis=1), np.arange(len(first_K))))
+        state_BK = np.where(real_B1, through_BKK.max(axis=1) + scores_BTK[:, t], state_BK)
+    tags_BT = np.zeros((count, length), "int32")
+    tags_BT[:, -1] = (state_BK + weights[2]).argmax(axis=1)
+    for t in range(length - 2, -1, -1):
+        tags_BT[:, t] = origins[t][np.arange(count), tags_BT[:, t + 1]]
+    return np.where(mask_BT, tags_BT, 0).astype("int32")
+
+
 def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
     most = values.max(axis, keepdims=True)
     return np.squeeze(most, axis) + np.log(np.exp(values - most).sum(axis))

@@ -1,0 +1,1 @@
+"""Runs exported models on onnxruntime: no Keras and no backend is imported."""
