@@ -160,13 +160,25 @@ def results_in(source: str) -> Iterator[str]:
                     yield part.value
 
 
+def constant_named(name: str, tree: ast.Module) -> ast.expr:
+    """What a module assigns to a name at its top."""
+    return next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and [each.id for each in node.targets if isinstance(each, ast.Name)] == [name]
+    )
+
+
 def warnings_in(source: str) -> Iterator[str]:
     """Templates of what a source warns of in its log, which commands show."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "logger.warning" and len(node.args) > 1:
             if any(each.arg == "exc_info" for each in node.keywords):
                 continue  # of a server, whose log is English
             text, *values = node.args
+            if isinstance(text, ast.Name):
+                text = constant_named(text.id, tree)
             assert isinstance(text, ast.Constant)
             names = iter(re.findall(r"\w+", ast.unparse(value))[0] for value in values)
             yield re.sub("%[srd]", lambda _, names=names: "{" + next(names) + "}", str(text.value))

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[1]
 
 
-def tests_named(text: str) -> list[tuple[str, str]]:
+def named_tests(text: str) -> list[tuple[str, str]]:
     """File and name of each test that a text names; `::name` is in the file before it."""
     found, file = [], ""
     for named, test in re.findall(r"`(tests/[\w/]+\.py)?::(test_\w+)`", text):
@@ -22,8 +22,8 @@ def test_every_fault_names_a_test_that_is_there():
     text = (ROOT / "docs" / "first_hour.md").read_text(encoding="utf-8")
     faults = re.findall(r"^\| (?!fault|---).*", text.split("## Three first hours")[0], re.MULTILINE)
     assert len(faults) > 35
-    assert [fault for fault in faults if not tests_named(fault)] == []
-    named = tests_named(text)
+    assert [fault for fault in faults if not named_tests(fault)] == []
+    named = named_tests(text)
     sources = {file: (ROOT / file).read_text(encoding="utf-8") for file, _ in named}
     assert [f"{file}::{test}" for file, test in named if f"\ndef {test}(" not in sources[file]] == []
 

@@ -96,7 +96,10 @@ def compile_train_step(
     takes_rows = getattr(optimizer, "takes_rows", lambda variable: False)
     jit = _use_xla(jit)
 
-    def gradients(batch: Batch, share: Tensor | float, dense: bool = True) -> tuple[Tensor, list[Tensor | None]]:
+    def gradients(batch: Batch, share: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        return found_gradients(batch, share, dense=True)  # those of several batches are added up
+
+    def found_gradients(batch: Batch, share: Tensor | float, dense: bool) -> tuple[Tensor, list[Tensor | None]]:
         former = None if perturbed is None else _move(perturbed, perturbation, loss_function, batch)
         with tf.GradientTape() as tape:
             loss = share * loss_function(batch)
@@ -110,7 +113,7 @@ def compile_train_step(
         return loss, [g if g is None or as_rows else tf.convert_to_tensor(g) for g, as_rows in pairs]
 
     def update(batch: Batch) -> Tensor:
-        loss, found = gradients(batch, 1.0, dense=jit)  # XLA has no rows of unknown number
+        loss, found = found_gradients(batch, 1.0, dense=jit)  # XLA has no rows of unknown number
         optimizer.apply(found)
         return loss
 
