@@ -62,11 +62,16 @@ def current_encoding() -> str:
 
 
 def undecodable(
-    path: str | os.PathLike[str], line_number: int, byte: int, byte_offset: int, encoding: str, own: bool = False
+    path: str | os.PathLike[str], line_number: int, rest: bytes, byte_offset: int, encoding: str, own: bool = False
 ) -> ValueError:
-    """The error for a byte that is not in the encoding of a file; `own`: of a file whose encoding is not chosen."""
-    values = {"path": path, "line_number": line_number, "byte": f"{byte:02x}", "byte_offset": byte_offset}
-    if byte_offset == 0 and byte in (0xFF, 0xFE) and not own:
+    """The error for a byte that is not in the encoding of a file.
+
+    Args:
+        rest: of the text, from this byte on.
+        own: of a file whose encoding is not chosen.
+    """
+    values = {"path": path, "line_number": line_number, "byte": f"{rest[0]:02x}", "byte_offset": byte_offset}
+    if byte_offset == 0 and rest[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not own:
         return UserError(
             "{path}: begins with the byte order mark of UTF-16; convert it to UTF-8, for instance with "
             "`iconv -f UTF-16 -t UTF-8`.",

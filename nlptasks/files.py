@@ -66,7 +66,7 @@ def _encoding_error(path: PathLike, encoding: str, own: bool) -> ValueError | No
                     line.decode(encoding)
                 except UnicodeDecodeError as error:
                     place = byte_offset + error.start
-                    return undecodable(path, line_number, line[error.start], place, encoding, own)
+                    return undecodable(path, line_number, line[error.start :], place, encoding, own)
                 byte_offset += len(line)
     except _DAMAGED as error:
         return _damaged(path, error)
@@ -172,7 +172,7 @@ def read_text_blocks(name: str, encoding: str | None = None) -> Iterator[bytes]:
                 yield block[:good] if utf8 else block[:good].decode(encoding).encode()
             line_number += block.count(b"\n", 0, error.start)
             place = byte_offset + error.start
-            raise undecodable(shown, line_number, block[error.start], place, encoding) from None
+            raise undecodable(shown, line_number, block[error.start :], place, encoding) from None
         yield block if utf8 else text.encode()
         line_number += block.count(b"\n")
         byte_offset += len(block)

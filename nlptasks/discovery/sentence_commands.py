@@ -49,7 +49,7 @@ def _text_of(path: Path) -> str:
     read = decoded(data, asked)
     if read is None:
         place = _first_wrong(data, asked)
-        raise undecodable(path, data.count(b"\n", 0, place) + 1, data[place], place, asked)
+        raise undecodable(path, data.count(b"\n", 0, place) + 1, data[place:], place, asked)
     text, name = read
     if name not in (asked, "utf-8-sig"):
         say(READ_AS, path=path, name=name)

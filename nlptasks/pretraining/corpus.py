@@ -210,7 +210,7 @@ def _lines(span: Span, encoding: str, past_end: bool = False) -> Iterator[tuple[
             except UnicodeDecodeError as error:
                 at = error.start + len(read) - len(text)
                 number = _line_number(span, offset)
-                raise undecodable(span.path, number, read[at], offset + at, encoding) from None
+                raise undecodable(span.path, number, read[at:], offset + at, encoding) from None
             offset += len(read)
 
 
