@@ -13,7 +13,7 @@ _PUBLIC = {
     "Transformer": "nlptasks.core",
     "TransformerConfig": "nlptasks.core",
     "Generator": "nlptasks.generate",
-    "AutoRegressiveDecoder": "nlptasks.generate",
+    "AutoRegressiveDecoder": "nlptasks.bert4keras.cached",
     "Classifier": "nlptasks.applications.classification.classifier",
     "ConditionalGenerator": "nlptasks.applications.conditional.generator",
     "Labeler": "nlptasks.applications.labeling.labeler",

@@ -116,6 +116,8 @@ ARROWS = {
         "sentencepiece",
         "nlptasks.loading",
         "nlptasks.checkpoints",
+        "nlptasks.generate",
+        "nlptasks.train",
         "nlptasks.core",
         "nlptasks.text",
     ),

@@ -18,6 +18,7 @@ from nlptasks.bert4keras.factored import AdaFactorBase, dense_gradient
 from nlptasks.bert4keras.keras.optimizers import old_arguments
 from nlptasks.bert4keras.naming import old_name
 from nlptasks.bert4keras.snippets import insert_arguments, is_one_of, is_string, string_matching
+from nlptasks.train.toolbox.extended import trust_ratio
 
 __all__ = [
     "AdaFactor",
@@ -197,10 +198,7 @@ def extend_with_layer_adaptation(BaseOptimizer: Any) -> Any:
         if string_matching(self.named(variable), self.exclude_from_layer_adaptation):
             return None
         moved = after - before
-        weight = ops.sqrt(ops.sum(ops.square(before)))
-        step = ops.sqrt(ops.sum(ops.square(moved))) / ops.maximum(rate, 1e-30)
-        usable = ops.logical_and(weight > 0, step > 0)
-        return before + moved * ops.where(usable, weight / ops.where(usable, step, 1.0), 1.0)
+        return before + moved * trust_ratio(before, moved, rate)
 
     return _changing(BaseOptimizer, {"exclude_from_layer_adaptation": []}, change)
 

@@ -1,14 +1,12 @@
 """Generation: a key/value cache, searches, sampling, constraints and streaming in one compiled loop."""
 
 from nlptasks.generate.beams import BeamSearch, Bert4kerasBeamSearch
-from nlptasks.generate.bert4keras import AutoRegressiveDecoder
 from nlptasks.generate.constraints import allow_only, extractive, forbid, min_length, repetition_penalty
 from nlptasks.generate.generator import Generator
 from nlptasks.generate.sampling import Sampling
 from nlptasks.generate.search import Greedy, Hypothesis
 
 __all__ = [
-    "AutoRegressiveDecoder",
     "BeamSearch",
     "Bert4kerasBeamSearch",
     "Generator",
