@@ -10,6 +10,9 @@ from keras import ops
 
 from nlptasks.backend import Tensor, compile_function
 from nlptasks.generate.search import Search
+from nlptasks.text.batches import round_rows
+
+__all__ = ["DecodingLoop", "round_capacity", "round_rows", "round_width"]
 
 # Array sizes are rounded up to few values, so that a process compiles few programs.
 _WIDTHS = (16, 32, 64, 96, 128, 192)
@@ -19,12 +22,6 @@ _LONG_WIDTH, _CAPACITY = 64, 16
 def round_width(length: int) -> int:
     """Prefix slots: 16, 32, 64, 96, 128, then multiples of 64."""
     return next((width for width in _WIDTHS if width >= length), -(-length // _LONG_WIDTH) * _LONG_WIDTH)
-
-
-def round_rows(count: int) -> int:
-    """Rows of a batch: 1, 2, 3, 4, 6, 8, 12, 16, 24 and so on."""
-    power = 1 << max(0, count - 1).bit_length()
-    return power * 3 // 4 if power >= 4 and count <= power * 3 // 4 else power
 
 
 def round_capacity(length: int) -> int:

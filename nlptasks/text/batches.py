@@ -46,3 +46,9 @@ def length_sorted_batches(
         part = part[np.argsort(lengths[part], kind="stable")]
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def round_rows(count: int) -> int:
+    """Rows of a batch: 1, 2, 3, 4, 6, 8, 12, 16, 24 and so on."""
+    power = 1 << max(0, count - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and count <= power * 3 // 4 else power

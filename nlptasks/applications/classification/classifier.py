@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from nlptasks.applications.classification.mixing import mixed_logits
-from nlptasks.applications.classification.predicting import TextClassifier, TextOrPair
+from nlptasks.applications.classification.predicting import Classification, TextClassifier, TextOrPair
 from nlptasks.applications.classification.training import (
     POOLINGS,
     ClassifierOptions,
@@ -28,6 +28,8 @@ from nlptasks.text import TextTokenizer
 from nlptasks.train.experiment import run_folder
 from nlptasks.train.losses import multilabel_categorical_crossentropy
 from nlptasks.train.toolbox.adversarial import Answers
+
+__all__ = ["Classification", "ClassificationBatch", "ClassificationExamples", "Classifier", "classification_model"]
 
 
 class ClassificationBatch(TypedDict):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nlptasks.applications.conditional.conditions import Condition
 from nlptasks.applications.conditional.evaluation import gaps
@@ -24,7 +24,8 @@ from nlptasks.applications.conditional.training import (
     require_known_conditions,
     train_generator,
 )
-from nlptasks.applications.options import require_input, require_output
+from nlptasks.applications.conditional.writing import TextWriter
+from nlptasks.applications.options import OnModel, require_input, require_output
 from nlptasks.applications.results import say_ready, write_rows
 from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
@@ -39,9 +40,6 @@ from nlptasks.text.conditioned import (
 )
 from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least
 from nlptasks.train.record import OPTIONS, read_options
-
-if TYPE_CHECKING:
-    from nlptasks.applications.conditional.generator import ConditionalGenerator
 
 ANOTHER = "another {name}: perplexity {other_perplexity:.2f}, {gap:+.4f} nats a token (95% {low:+.4f} to {high:+.4f})"
 
@@ -123,7 +121,7 @@ class Evaluate(OnKeras, TextFiles):
     def run(self) -> None:
         """Prints the perplexities."""
         require_input(self.data, self.vectors)
-        writer = load_generator(self.model)
+        writer: Any = load_generator(self.model)
         former = {"label_columns": list(writer.conditions.labels)} | _recorded(self.model)
         columns = columns_of(former if self.columns is None else former | {"columns": self.columns})
         texts = read_texts_and_vectors(self.data, columns, self.vectors)
@@ -148,7 +146,7 @@ class Evaluate(OnKeras, TextFiles):
 
 
 @dataclass(kw_only=True)
-class Generate(Options, OnKeras):
+class Generate(Options, OnModel):
     """Write texts under a condition."""
 
     model: Path
@@ -268,11 +266,9 @@ def parse_condition(values: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def load_generator(path: Path) -> "ConditionalGenerator":
-    """The generator of a run directory; Keras is imported only here."""
-    from nlptasks.applications.conditional.generator import ConditionalGenerator
-
-    return load(path, ConditionalGenerator)
+def load_generator(path: Path) -> TextWriter:
+    """The generator of a directory: of a run, for which Keras is imported only here, or exported."""
+    return load(path, TextWriter)
 
 
 def _bar(items: Iterable) -> Iterable:

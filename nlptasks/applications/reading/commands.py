@@ -16,11 +16,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from nlptasks.applications.options import require_input, require_output
+from nlptasks.applications.options import OnModel, require_input, require_output
+from nlptasks.applications.reading import answering
 from nlptasks.applications.reading.training import MODES, ReaderOptions, answers_of, train_reader
 from nlptasks.applications.results import say_ready
 from nlptasks.applications.unread import tell_cut, tell_unknown
@@ -29,13 +30,10 @@ from nlptasks.errors import UserError, told
 from nlptasks.files import STANDARD_INPUT, write_text
 from nlptasks.metrics.baselines import fit_baselines
 from nlptasks.metrics.reading import cmrc_question_score, score_reading
-from nlptasks.opening import load
+from nlptasks.opening import is_exported, load
 from nlptasks.text import Passage, Question, read_questions, read_texts
 from nlptasks.text.readers import write_questions
-from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least, require_one_of
-
-if TYPE_CHECKING:
-    from nlptasks.applications.reading import reader as reading
+from nlptasks.train.options import Options, TextFiles, require_at_least, require_one_of
 
 NOTHING = "(no answer)"
 CHARACTERS = "characters {start} to {end}"
@@ -99,7 +97,7 @@ class Prepare(TextFiles):
 
 
 @dataclass(kw_only=True)
-class Decoding(Options, OnKeras, TextFiles):
+class Decoding(Options, OnModel, TextFiles):
     """Options of decoding."""
 
     model: Path
@@ -180,6 +178,8 @@ class Answer(Decoding):
 
     def run(self) -> None:
         """Answers, draws and prints."""
+        if self.picture is not None and is_exported(self.model):
+            raise UserError("{field:picture} needs the run directory: an exported reader shows no attention.")
         given = None if self.passages is None or str(self.passages) == STANDARD_INPUT else self.passages
         require_input(given)
         require_output(self.picture, given)
@@ -239,14 +239,12 @@ class Predict(Decoding):
             print(json.dumps(answers, ensure_ascii=False))
 
 
-def load_reader(path: Path) -> "reading.Reader":
-    """The reader of a run directory; Keras is imported only here."""
-    from nlptasks.applications.reading.reader import Reader
-
-    return load(path, Reader)
+def load_reader(path: Path) -> answering.AnswerFinder:
+    """The reader of a directory: of a run, for which Keras is imported only here, or exported."""
+    return load(path, answering.AnswerFinder)
 
 
-def _tell_unread(reader: "reading.Reader", questions: Sequence[Question], stride: int | None) -> None:
+def _tell_unread(reader: answering.AnswerFinder, questions: Sequence[Question], stride: int | None) -> None:
     """Says what of the questions and passages is not read, or read as unknown."""
     from nlptasks.applications.reading.windows import ReadingLengths
 
@@ -296,7 +294,7 @@ def _table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _shown(answer: "reading.Answer") -> str:
+def _shown(answer: answering.Answer) -> str:
     lines = [answer.text or told(NOTHING)]
     for e in answer.evidence:
         where = told(CHARACTERS, start=e.start, end=e.end) if e.start is not None else told("not literally in it")

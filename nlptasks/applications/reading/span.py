@@ -6,7 +6,7 @@ BERT (arXiv 1810.04805) reads SQuAD. Start and end of a window without an answer
 Legend: R rows (one a window), T and S positions, K occurrences of the answer, D hidden.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import keras
@@ -14,16 +14,25 @@ import numpy as np
 from keras import ops
 
 from nlptasks.applications.encoder_head import EncoderWithHead
-from nlptasks.applications.examples import width_multiple
-from nlptasks.applications.reading.voting import DecodedAnswer
-from nlptasks.applications.reading.windows import Row, SpanLengths
+from nlptasks.applications.reading.spans import SpanDecoder, first_of_text, row_arrays
+from nlptasks.applications.reading.windows import SpanLengths
 from nlptasks.backend import Tensor, compile_function
 from nlptasks.core.attention import MASKED_SCORE
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.transformer import Transformer
-from nlptasks.errors import UserError
-from nlptasks.text import TextTokenizer
-from nlptasks.text.batches import pad, round_up
+
+__all__ = [
+    "SpanBatch",
+    "SpanDecoder",
+    "best_spans",
+    "first_of_text",
+    "row_arrays",
+    "span_finder",
+    "span_layers",
+    "span_logits",
+    "span_loss",
+    "span_model",
+]
 
 
 class SpanBatch(TypedDict):
@@ -51,26 +60,6 @@ def span_model(transformer: Transformer, dropout: float = 0.1) -> EncoderWithHea
         dropout: rate on the hidden states that the head reads.
     """
     return EncoderWithHead(transformer, span_layers(transformer.config), dropout)
-
-
-def row_arrays(
-    rows: Sequence[Row], count: int, lengths: SpanLengths, tokenizer: TextTokenizer
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Token ids, segment ids and which tokens are the passage's, `(count, T)`; T is rounded up as `lengths` say."""
-    multiple = width_multiple(lengths.width_multiple)
-    width = round_up(max(len(row.source) for row in rows), multiple, lengths.window_length)
-    token_ids = pad([row.source for row in rows], width, count, tokenizer.pad_id)
-    segment_ids, inside = np.zeros((count, width), "int32"), np.zeros((count, width), bool)
-    for r, row in enumerate(rows):
-        first = first_of_text(row, tokenizer)
-        segment_ids[r, first : len(row.source)] = tokenizer.template.second_segment
-        inside[r, first : first + len(row.text)] = True
-    return token_ids, segment_ids, inside
-
-
-def first_of_text(row: Row, tokenizer: TextTokenizer) -> int:
-    """The position in a row of the first token of its window."""
-    return len(row.source) - len(tokenizer.template.after) - len(row.text)
 
 
 def span_logits(
@@ -125,74 +114,11 @@ def best_spans(start_RT: Tensor, end_RT: Tensor, inside_RT: Tensor, most: int) -
     return best_R // length, best_R % length, top_R - start_RT[:, 0] - end_RT[:, 0], top_R - partition_R
 
 
-class SpanDecoder:
-    """Finds the answers of several questions: of each, the span with the best score in all windows of all passages.
+def span_finder(model: EncoderWithHead, lengths: SpanLengths) -> Callable[..., tuple[Tensor, ...]]:
+    """What finds the `best_spans` of token ids, segment ids and `inside`, all `(R, T)`."""
 
-    Args:
-        model: of `span_model`.
-        tokenizer: puts a [CLS] before texts.
-    """
+    def best(token_ids_RT: Any, segment_ids_RT: Any, inside_RT: Any) -> tuple[Tensor, ...]:
+        start_RT, end_RT = span_logits(model, token_ids_RT, segment_ids_RT)
+        return best_spans(start_RT, end_RT, inside_RT, lengths.answer_length)
 
-    def __init__(self, model: EncoderWithHead, tokenizer: TextTokenizer, lengths: SpanLengths):
-        self._tokenizer, self._lengths = tokenizer, lengths
-        self._run = compile_function(self._best, model)
-        self._model = model
-
-    def _best(self, token_ids_RT: Any, segment_ids_RT: Any, inside_RT: Any) -> tuple[Tensor, ...]:
-        start_RT, end_RT = span_logits(self._model, token_ids_RT, segment_ids_RT)
-        return best_spans(start_RT, end_RT, inside_RT, self._lengths.answer_length)
-
-    def decode(
-        self,
-        rows: Sequence[Row],
-        batch_size: int,
-        beam_size: int = 1,
-        extractive: bool = True,
-        threshold: float | None = None,
-    ) -> list[DecodedAnswer]:
-        """The answers.
-
-        Args:
-            rows: the rows of all questions, in the order of `encode_rows`; at least one per question.
-            batch_size: rows that are read together; a batch that has fewer is padded.
-            beam_size: must be 1, because there is no search.
-            extractive: must be true: an answer is a piece of a passage.
-            threshold: a question whose best score is not above it has no answer; None: every question has one.
-
-        Returns:
-            An answer for each question.
-
-        Raises:
-            UserError: another beam size or mode.
-        """
-        if beam_size != 1:
-            raise UserError(
-                "a reader by spans has no beams: {field:beam_size} must be 1. Received: {value}.", value=beam_size
-            )
-        if not extractive:
-            raise UserError("a reader by spans gives pieces of the passages: {field:mode} must be extractive.")
-        order = np.argsort([len(row.source) for row in rows], kind="stable")
-        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        # all are started before the first is waited for
-        found = [
-            self._run(*row_arrays([rows[i] for i in batch], batch_size, self._lengths, self._tokenizer))
-            for batch in batches
-        ]
-        firsts, lasts, scores, log_probabilities = (np.empty(len(rows)) for _ in range(4))
-        for batch, outputs in zip(batches, found, strict=True):
-            for values, output in zip((firsts, lasts, scores, log_probabilities), outputs, strict=True):
-                values[batch] = ops.convert_to_numpy(output)[: len(batch)]
-        best: dict[int, int] = {}
-        for r, row in enumerate(rows):
-            if row.question not in best or scores[r] > scores[best[row.question]]:
-                best[row.question] = r
-        answers = []
-        for r in best.values():
-            row, first = rows[r], first_of_text(rows[r], self._tokenizer)
-            if not len(row.text) or (threshold is not None and scores[r] <= threshold):
-                answers.append(DecodedAnswer([], float(scores[r]), {}))
-                continue
-            place = slice(int(firsts[r]) - first, int(lasts[r]) - first + 1)
-            tokens = [int(token) for token in row.text[place]]
-            answers.append(DecodedAnswer(tokens, float(scores[r]), {r: float(log_probabilities[r])}, {r: place}))
-        return answers
+    return compile_function(best, model)

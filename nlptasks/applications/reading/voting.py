@@ -3,13 +3,13 @@
 Legend: Q questions, R rows (one a window of a passage), P passages, K beams, S positions of a passage, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from nlptasks.applications.reading.answering import DecodedAnswer
 from nlptasks.applications.reading.windows import Row
 from nlptasks.core import Transformer
 from nlptasks.generate.beams import Bert4kerasBeamSearch
@@ -18,22 +18,6 @@ from nlptasks.generate.constraints import Substring
 from nlptasks.generate.loop import DecodingLoop, round_capacity, round_rows, round_width
 from nlptasks.generate.search import IMPOSSIBLE, Greedy, Limits, Search, take_continuations
 from nlptasks.text.batches import pad
-
-
-class DecodedAnswer(NamedTuple):
-    """An answer.
-
-    Attributes:
-        tokens: its ids, without the end token.
-        score: the score from the search or the vote.
-        log_probabilities: index of each remaining row -> log p of the answer given that row alone.
-        places: index of a row -> which tokens of its text the answer is, where it is a place and not any equal tokens.
-    """
-
-    tokens: list[int]
-    score: float
-    log_probabilities: dict[int, float]
-    places: Mapping[int, slice] = MappingProxyType({})
 
 
 def vote(probability_RKV: Any, owner_R: Any, count: int) -> Any:

@@ -69,7 +69,7 @@ def test_an_extractive_answer_is_a_piece_of_the_original_passage(some_reader):
 
 @pytest.mark.once
 def test_case_full_width_and_unknown_characters_come_back_as_they_were():
-    from nlptasks.applications.reading.reader import _find
+    from nlptasks.applications.reading.answering import _find
 
     some = reader()
     for passage, piece in (
