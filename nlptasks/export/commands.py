@@ -45,8 +45,8 @@ class Export(Options, OnKeras):
 
     def packages(self) -> tuple[str, ...]:
         """The modules without which the command does not begin."""
-        more = {"onnx": ("onnx", "onnxruntime"), "saved_model": ("tensorflow",)}
-        return (*super().packages(), *more.get(self.format, ()))
+        more = {"saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
+        return (*super().packages(), "onnx", *more.get(self.format, ()))
 
     def run(self) -> None:
         """Opens the model and writes it."""

@@ -54,11 +54,15 @@ def write_onnx(application: Any, output: Path, quantize: str | None = None) -> l
         for name, graph in made.graphs.items():
             onnx.save(graph if quantize is None else quantized(graph), folder / f"{name}.onnx")
         made.tokenizer.save(folder)
-        if made.arrays:
-            arrays = {name: np.ascontiguousarray(array, "float32") for name, array in made.arrays.items()}
-            save_file(arrays, folder / ARRAYS)
+        write_arrays(folder, made.arrays)
         write_config(folder, {"task": application.task, "export": about} | made.settings)
         return sorted(path.name for path in folder.iterdir())
+
+
+def write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes what is computed beside the network, if there is anything."""
+    if arrays:
+        save_file({name: np.ascontiguousarray(array, "float32") for name, array in arrays.items()}, folder / ARRAYS)
 
 
 def write_config(folder: Path, settings: dict[str, Any]) -> None:
