@@ -53,7 +53,7 @@ def _beside(application: Any, folder: Path, form: str) -> list[str]:
 
 
 def functional(application: Any) -> keras.Model:
-    """The network of an application from int32 `token_ids` and `segment_ids` (B, T), and a `condition` where it has one.
+    """The network of an application from int32 `token_ids` and `segment_ids` (B, T), and a `condition` if it has one.
 
     Raises:
         UserError: an application without a network.

@@ -3,21 +3,26 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from keras import ops
 
 import nlptasks
 from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.generator import ConditionalGenerator
 from nlptasks.applications.conditional.network import condition_tables
 from nlptasks.applications.encoder_head import EncoderWithHead
+from nlptasks.applications.reading.commands import Answer
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.span import span_model
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
+from nlptasks.backend import packages
 from nlptasks.core import Transformer
-from nlptasks.errors import UserError
+from nlptasks.errors import MissingPackageError, UserError, flag_of
+from nlptasks.export.commands import Export
 from nlptasks.opening import is_exported
 from tests.applications.labeling.label_cases import BAD, GOOD, classifier, entity_texts, labeler, tokenizer
 from tests.export.test_graphs import filled
@@ -66,7 +71,7 @@ def test_an_exported_classifier_gives_the_same_scores(settings, tmp_path):
 @pytest.mark.parametrize("head", ["crf", "global-pointer", "efficient-global-pointer"])
 def test_an_exported_labeler_finds_the_same_entities(head, tmp_path):
     own = labeler(head)
-    filled(own.model)
+    filled(own.model.transformer)
     for weight in own.model.head_layers["crf" if head == "crf" else "pointer"].weights:
         weight.assign(np.random.default_rng(3).normal(0.0, 1.0, weight.shape))
     other = exported(own, tmp_path / "out")
@@ -170,6 +175,23 @@ def test_an_exported_model_answers_without_keras_or_a_backend(tmp_path):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("kind", ["classifier", "labeler"])
+def test_a_keras_file_opens_again_and_computes_the_same(kind, tmp_path):
+    import keras
+
+    from nlptasks.export.keras_models import functional, write_keras
+
+    own = classifier(pooling="mean") if kind == "classifier" else labeler("efficient-global-pointer")
+    write_keras(own, tmp_path / "out")
+    again = keras.saving.load_model(tmp_path / "out" / "model.keras")
+    token_ids = np.array([[2, 5, 6, 7, 3, 0], [2, 5, 6, 3, 0, 0]], "int32")
+    inputs = {"token_ids": token_ids, "segment_ids": 0 * token_ids}
+    found, expected = (ops.convert_to_numpy(each(inputs)) for each in (again, functional(own)))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert expected.any()
+
+
+@pytest.mark.once
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path):
     from nlptasks.export.writing import write_onnx
 
@@ -196,5 +218,29 @@ def test_a_damaged_export_is_refused_in_one_line(tmp_path):
     (tmp_path / "out" / "config.json").write_text(
         '{"nlptasks": {"task": "text_classification", "export": {}}}', "utf-8"
     )
-    with pytest.raises(UserError, match="exported for another program"):
+    with pytest.raises(UserError, match=r"exported for another program \(format 'keras'\)"):
         nlptasks.load(tmp_path / "out")
+
+
+@pytest.mark.once
+def test_the_page_of_errors_has_the_mistakes_as_they_are_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text("utf-8").partition("## Export")[2]
+    exported(classifier(), Path("exported"))
+    given = [
+        lambda: Export(model="a", output=Path("new"), format="keras", quantize="int8"),
+        lambda: Export(model="exported", output=Path("new")).run(),
+        lambda: Export(model="segmenter", output=Path("new")).run(),
+        lambda: Answer(model=Path("exported"), question="a", passage=("b",), picture=Path("p.html")).run(),
+    ]
+    for mistake in given:
+        with pytest.raises(UserError) as error:
+            mistake()
+        assert f"| `{error.value.render(flag_of)}` |" in page
+    assert not Path("new").exists()
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(packages, "is_installed", lambda module: module not in ("onnx", "onnxruntime"))
+    with pytest.raises(MissingPackageError, match=r'pip install "onnx>=1.17,<2" "onnxruntime>=1.20,<2"'):
+        packages.require_packages(*Export(model="a", output=Path("new")).packages())

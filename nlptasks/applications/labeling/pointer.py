@@ -51,8 +51,8 @@ class _Pointer(keras.layers.Layer):
         visible_BTS = ops.logical_and(visible_BTS, position_T[:, None] <= position_T[None, :])
         return ops.where(visible_BTS[:, None], score_BNTS, MASKED_SCORE)
 
-    def compute_output_shape(self, hidden_shape: Any, mask_shape: Any = None) -> tuple[Any, ...]:
-        return (hidden_shape[0], self.num_types, hidden_shape[1], hidden_shape[1])
+    def compute_output_shape(self, hidden_BTD_shape: Any, mask_BT_shape: Any = None) -> tuple[Any, ...]:
+        return (hidden_BTD_shape[0], self.num_types, hidden_BTD_shape[1], hidden_BTD_shape[1])
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
@@ -86,8 +86,8 @@ class GlobalPointer(_Pointer):
         super().__init__(num_types, head_size, **kwargs)
         self.dense = self._dense(num_types * head_size * 2, "dense")
 
-    def build(self, hidden_shape: Any, mask_shape: Any = None) -> None:
-        self.dense.build(hidden_shape)
+    def build(self, hidden_BTD_shape: Any, mask_BT_shape: Any = None) -> None:
+        self.dense.build(hidden_BTD_shape)
 
     def call(self, hidden_BTD: Any, mask_BT: Any) -> Any:
         length, size, types = ops.shape(hidden_BTD)[1], self.head_size, self.num_types
@@ -109,9 +109,9 @@ class EfficientGlobalPointer(_Pointer):
         self.span_dense = self._dense(head_size * 2, "span_dense")
         self.type_dense = self._dense(num_types * 2, "type_dense")
 
-    def build(self, hidden_shape: Any, mask_shape: Any = None) -> None:
-        self.span_dense.build(hidden_shape)
-        self.type_dense.build((*hidden_shape[:-1], self.head_size * 2))
+    def build(self, hidden_BTD_shape: Any, mask_BT_shape: Any = None) -> None:
+        self.span_dense.build(hidden_BTD_shape)
+        self.type_dense.build((*hidden_BTD_shape[:-1], self.head_size * 2))
 
     def call(self, hidden_BTD: Any, mask_BT: Any) -> Any:
         both_BTH = self.span_dense(hidden_BTD)
