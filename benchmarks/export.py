@@ -56,12 +56,13 @@ def interleaved(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def bert_base(folder: Path, application: str = "encoder") -> Any:
-    """BERT-base of random weights, and its directory for transformers."""
+def bert_base(folder: Path, layers: int, application: str = "encoder") -> Any:
+    """BERT-base of random weights, with that many layers, and its directory for transformers."""
     from nlptasks import build_transformer_model
     from nlptasks.checkpoints.huggingface import save_directory
 
-    (folder / "bert_config.json").write_text(json.dumps(BERT_BASE), encoding="utf-8")
+    config = dict(BERT_BASE, num_hidden_layers=layers)
+    (folder / "bert_config.json").write_text(json.dumps(config), encoding="utf-8")
     model = build_transformer_model(folder / "bert_config.json", application=application)
     save_directory(model, folder / "theirs")
     return model
@@ -79,7 +80,7 @@ def start(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as directory:
         folder, mini = Path(directory), located("mini")
         tokenizer = open_tokenizer(mini)
-        config = dict(BERT_BASE, vocab_size=tokenizer.vocab_size)
+        config = dict(BERT_BASE, vocab_size=tokenizer.vocab_size, num_hidden_layers=options.layers)
         (folder / "bert_config.json").write_text(json.dumps(config), encoding="utf-8")
         models = {
             "mini": build_transformer_model(mini, mini, application="unilm", with_mlm="linear"),
@@ -120,7 +121,7 @@ def speed(options: argparse.Namespace) -> None:
     torch.set_grad_enabled(False)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        model = bert_base(folder)
+        model = bert_base(folder, options.layers)
         graph = encoder_graph(model)
         onnx.save(graph, folder / "float32.onnx")
         onnx.save(quantized(graph), folder / "int8.onnx")
@@ -255,7 +256,7 @@ def decode(options: argparse.Namespace) -> None:
     torch.set_grad_enabled(False)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        model = bert_base(folder, "lm")
+        model = bert_base(folder, options.layers, "lm")
         graphs = dict(zip(("prefix", "step"), decoding_graphs(model, 0), strict=True))
         for name, graph in graphs.items():
             onnx.save(graph, folder / f"{name}_float32.onnx")
@@ -344,6 +345,7 @@ def main() -> None:
     parser.add_argument("part", choices=("start", "speed", "decode", "accuracy", "worker"))
     parser.add_argument("--optimum", help="Python of an environment with optimum")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--layers", type=int, default=12, help="fewer to try the script")
     parser.add_argument("--model", type=Path, help="accuracy: a run directory")
     parser.add_argument("--file", type=Path, help="accuracy: the file to score it on")
     parser.add_argument("--columns", nargs=argparse.REMAINDER, help="accuracy: further options of evaluate")

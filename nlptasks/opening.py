@@ -24,6 +24,7 @@ _APPLICATIONS = {
 _EXPORTED = {
     "reading_comprehension": ("nlptasks.runtime.reading", "ExportedReader"),
     "sentence_similarity": ("nlptasks.runtime.similarity", "ExportedEncoder"),
+    "word_segmentation": ("nlptasks.runtime.segmentation", "ExportedSegmenter"),
     "text_classification": ("nlptasks.runtime.classification", "ExportedClassifier"),
     "conditional_generation": ("nlptasks.runtime.conditional", "ExportedGenerator"),
     "sequence_labeling": ("nlptasks.runtime.labeling", "ExportedLabeler"),

@@ -14,6 +14,7 @@ from nlptasks.core.config import TransformerConfig
 from nlptasks.errors import UserError
 from nlptasks.export.graph import Graph
 from nlptasks.export.networks import BATCH, LENGTH, decoding_graphs, reading
+from nlptasks.export.segmenter import segmenter
 from nlptasks.export.writing import Exported
 
 
@@ -138,5 +139,6 @@ EXPORTERS: dict[str, Callable[[Any], Exported]] = {
     "reading_comprehension": reader,
     "conditional_generation": generator,
     "sentence_similarity": encoder,
+    "word_segmentation": segmenter,
 }
 """task -> what makes its graphs"""

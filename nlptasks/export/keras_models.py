@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from nlptasks.errors import UserError
 from nlptasks.export.writing import exporter_of, write_arrays, write_config
 from nlptasks.files import new_folder
 
@@ -59,6 +60,12 @@ def functional(application: Any) -> keras.Model:
         UserError: an application without a network.
     """
     exporter_of(application)
+    if application.task == "word_segmentation":
+        raise UserError(
+            "{field:model}: {name} has no functional Keras network; export it with {field:format} onnx, or use it "
+            "as it is, on NumPy.",
+            name=type(application).__name__,
+        )
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "segment_ids")}
     model = application.model
     transformer = getattr(getattr(model, "network", model), "transformer", model)

@@ -23,13 +23,13 @@ class Exported(NamedTuple):
 
     Attributes:
         graphs: file name without its ending -> graph.
-        tokenizer: of the application.
+        tokenizer: of the application; None: it has none.
         settings: what the light runtime reads; "task" and "export" are added.
         arrays: what is computed on NumPy beside the graphs.
     """
 
     graphs: dict[str, onnx.ModelProto]
-    tokenizer: TextTokenizer
+    tokenizer: TextTokenizer | None
     settings: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
@@ -53,7 +53,8 @@ def write_onnx(application: Any, output: Path, quantize: str | None = None) -> l
     with new_folder(output) as folder:
         for name, graph in made.graphs.items():
             onnx.save(graph if quantize is None else quantized(graph), folder / f"{name}.onnx")
-        made.tokenizer.save(folder)
+        if made.tokenizer is not None:
+            made.tokenizer.save(folder)
         write_arrays(folder, made.arrays)
         write_config(folder, {"task": application.task, "export": about} | made.settings)
         return sorted(path.name for path in folder.iterdir())
@@ -62,7 +63,7 @@ def write_onnx(application: Any, output: Path, quantize: str | None = None) -> l
 def write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes what is computed beside the network, if there is anything."""
     if arrays:
-        save_file({name: np.ascontiguousarray(array, "float32") for name, array in arrays.items()}, folder / ARRAYS)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
 
 
 def write_config(folder: Path, settings: dict[str, Any]) -> None:
@@ -81,7 +82,7 @@ def exporter_of(application: Any) -> Callable[[Any], Exported]:
     found = exporters.EXPORTERS.get(getattr(application, "task", ""))
     if found is None:
         raise UserError(
-            "{field:model}: {name} has no network that could be exported; it runs on NumPy as it is.",
+            "{field:model}: {name} has no network that could be exported.",
             name=type(application).__name__,
         )
     return found

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from nlptasks.files import read_json_object
-from nlptasks.text import TextTokenizer, open_tokenizer
+from nlptasks.text import open_tokenizer
 
 CONFIG, ARRAYS = "config.json", "arrays.safetensors"
 
@@ -17,12 +17,15 @@ class Stored(NamedTuple):
     """An exported application that has been read, without its graphs."""
 
     settings: dict[str, Any]
-    tokenizer: TextTokenizer
+    tokenizer: Any
     arrays: dict[str, np.ndarray]
 
 
-def read_stored(directory: Path) -> Stored:
+def read_stored(directory: Path, with_tokenizer: bool = True) -> Stored:
     """Settings (without "task" and "export"), tokenizer and arrays of a folder that `nlptasks export` has written.
+
+    Args:
+        with_tokenizer: whether the application has one; else it is None.
 
     Raises:
         ValueError, FileNotFoundError: one line: what is missing or damaged.
@@ -36,7 +39,7 @@ def read_stored(directory: Path) -> Stored:
             arrays = load_file(directory / ARRAYS)
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{directory / ARRAYS}: not a readable safetensors file ({error}).") from None
-    return Stored(settings, open_tokenizer(directory), arrays)
+    return Stored(settings, open_tokenizer(directory) if with_tokenizer else None, arrays)
 
 
 def wrong_settings(directory: Path, error: Exception) -> ValueError:
