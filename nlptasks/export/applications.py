@@ -33,8 +33,8 @@ def classifier(application: Any) -> Exported:
 def labeler(application: Any) -> Exported:
     """Token ids and segment ids -> scores of the tags (B, T, K), or what a pointer's products are made of."""
     graph = Graph("labeler")
-    network, *inputs = reading(graph, application.model.transformer)
-    hidden = network.hidden(*inputs)
+    network, token_ids, segment_ids = reading(graph, application.model.transformer)
+    hidden = network.hidden(token_ids, segment_ids)
     layers, arrays = application.model.head_layers, {}
     settings = {"types": list(application.types), "head": application.head, "seq_length": application.seq_length}
     if application.head == "crf":
@@ -71,8 +71,8 @@ def reader(application: Any) -> Exported:
         settings["sizes"] = _sizes(application.model.config)
         return Exported({"prefix": first, "step": following}, application.tokenizer, settings, {})
     graph = Graph("reader")
-    network, *inputs = reading(graph, application.model.transformer)
-    hidden = network.hidden(*inputs)
+    network, token_ids, segment_ids = reading(graph, application.model.transformer)
+    hidden = network.hidden(token_ids, segment_ids)
     logits = graph.dense(hidden, "span", *_dense(application.model.head_layers["span"]))
     for name, part in zip(("starts", "ends"), graph.ops("Split", 2, logits, axis=2, num_outputs=2), strict=True):
         graph.output(name, graph.op("Squeeze", part, graph.ints(2)), "float32", [BATCH, LENGTH])

@@ -26,8 +26,8 @@ def reading(graph: Graph, transformer: Transformer) -> tuple[TransformerGraph, s
 def encoder_graph(transformer: Transformer) -> onnx.ModelProto:
     """Token ids and segment ids -> hidden states (B, T, D)."""
     graph = Graph("encoder")
-    network, *inputs = reading(graph, transformer)
-    hidden = network.hidden(*inputs)
+    network, token_ids, segment_ids = reading(graph, transformer)
+    hidden = network.hidden(token_ids, segment_ids)
     graph.output("hidden", hidden, "float32", [BATCH, LENGTH, transformer.config.hidden_size])
     return graph.model()
 

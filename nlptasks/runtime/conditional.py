@@ -14,7 +14,7 @@ from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.writing import TextWriter
 from nlptasks.errors import UserError
 from nlptasks.runtime.decoding import CachedGraphs
-from nlptasks.runtime.graphs import open_graph
+from nlptasks.runtime.graphs import open_graphs
 from nlptasks.runtime.search import Beam, Draws
 from nlptasks.runtime.stored import read_stored, wrong_settings
 from nlptasks.text.batches import pad
@@ -48,10 +48,10 @@ class ExportedGenerator(TextWriter):
                 self._tables = [stored.arrays[f"condition_{j}"] for j in range(len(labels))]
         except (TypeError, KeyError, AttributeError) as error:
             raise wrong_settings(directory, error) from None
-        graphs = (open_graph(directory / f"{name}.onnx") for name in ("prefix", "step"))
-        self._steps = CachedGraphs(*graphs, SimpleNamespace(**self._sizes))
+        first, following = open_graphs(directory, "prefix", "step")
+        self._steps = CachedGraphs(first, following, SimpleNamespace(**self._sizes))
 
-    def continued(
+    def continued(  # type: ignore[override] # names what the other takes as a mapping
         self,
         sampling: Mapping[str, Any],
         search: Any,

@@ -13,7 +13,7 @@ from nlptasks.applications.reading.answering import AnswerFinder
 from nlptasks.applications.reading.spans import SpanDecoder
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
 from nlptasks.runtime.decoding import CachedGraphs
-from nlptasks.runtime.graphs import open_graph
+from nlptasks.runtime.graphs import open_graph, open_graphs
 from nlptasks.runtime.search import log_softmax
 from nlptasks.runtime.stored import read_stored, wrong_settings
 from nlptasks.runtime.voting import VotingDecoder
@@ -53,8 +53,8 @@ class ExportedReader(AnswerFinder):
 
             self._decoder = SpanDecoder(find, tokenizer, lengths)
             return
-        graphs = (open_graph(directory / f"{name}.onnx") for name in ("prefix", "step"))
-        steps = CachedGraphs(*graphs, SimpleNamespace(**sizes))
+        first, following = open_graphs(directory, "prefix", "step")
+        steps = CachedGraphs(first, following, SimpleNamespace(**sizes))
         self._decoder = VotingDecoder(steps, tokenizer.sep_id, tokenizer.pad_id)
 
     @classmethod

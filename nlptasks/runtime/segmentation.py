@@ -4,6 +4,7 @@ Legend: N units, R rows: units, and padding between lines.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,9 @@ class ExportedTags:
     def __init__(self, directory: Path) -> None:
         stored = read_stored(directory, with_tokenizer=False)
         try:
-            settings = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.settings.items()}
+            settings: dict[str, Any] = {
+                name: tuple(v) if isinstance(v, list) else v for name, v in stored.settings.items()
+            }
             self.config, self.vocab = SegmentationConfig(**settings), UnitVocab.from_arrays(dict(stored.arrays))
         except (TypeError, KeyError) as error:
             raise wrong_settings(directory, error) from None

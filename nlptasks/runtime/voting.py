@@ -106,7 +106,7 @@ class _Votes:
 def _surest(rows: Sequence[Row], empty_R: np.ndarray, alive_R: np.ndarray) -> np.ndarray:
     """Of each passage's rows that are alive, the first one with the lowest probability of no answer: bool (R,)."""
     chosen: dict[tuple[int, int], Any] = {}
-    for index in np.flatnonzero(alive_R):
+    for index in np.flatnonzero(alive_R).tolist():
         passage = rows[index].question, rows[index].passage
         surest = 1.0 - empty_R[index]
         if passage not in chosen or surest > 1.0 - empty_R[chosen[passage]]:

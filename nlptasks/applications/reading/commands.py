@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -191,7 +191,7 @@ class Answer(Decoding):
         if self.picture is not None:
             from nlptasks.applications.reading.picture import draw_answer
 
-            write_text(self.picture, draw_answer(reader, self.question, texts, answer, self.stride))
+            write_text(self.picture, draw_answer(cast(Any, reader), self.question, texts, answer, self.stride))
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if self.json else _shown(answer))
 
 

@@ -24,6 +24,7 @@ from nlptasks.train.record import open_run
 if TYPE_CHECKING:
     import keras
 
+    from nlptasks.applications.reading.answering import AnswerFinder
     from nlptasks.applications.reading.reader import Reader
     from nlptasks.applications.reading.samples import ReadingExamples
     from nlptasks.applications.reading.span_samples import SpanExamples
@@ -220,7 +221,7 @@ def _optimizer(options: ReaderOptions, num_questions: int) -> keras.optimizers.O
 
 
 def answers_of(
-    reader: Reader,
+    reader: AnswerFinder,
     questions: Sequence[Question],
     mode: str = "extractive",
     beam_size: int = 1,
