@@ -11,13 +11,14 @@ import keras
 from keras import ops
 
 from nlptasks.backend import Tensor, draw_shorts
+from nlptasks.core.activations import ACTIVATIONS
 from nlptasks.core.config import TransformerConfig
 
 
 def activation(name: str, training: bool | None = False) -> Callable[[Tensor], Tensor]:
-    """Keras' activation of that name; `gelu` is the exact (erf) one, `gelu_new`/`gelu_tanh` the approximation."""
-    if name in ("gelu_new", "gelu_tanh", "gelu_pytorch_tanh"):
-        return lambda x: ops.gelu(x, approximate=True)
+    """That of `ACTIVATIONS`, or Keras' of that name; `gelu` is the exact (erf) one, `gelu_new` the approximation."""
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]
     if name in ("gelu", "gelu_erf"):
         return _gelu_keeping_its_derivative if training else gelu
     return keras.activations.get(name)

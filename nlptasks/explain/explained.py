@@ -70,7 +70,7 @@ def _places(offsets: np.ndarray, segments: np.ndarray) -> tuple[Place | None, ..
     )
 
 
-def label_of_text(classifier: Classifier, text: Any, label: str | None = None) -> Explained:
+def label_of_text(classifier: Classifier, text: Any, label: str | None = None, width: int = 0) -> Explained:
     """The logit of a label.
 
         explained = label_of_text(nlptasks.load("runs/classifier"), "房间很干净")
@@ -78,6 +78,7 @@ def label_of_text(classifier: Classifier, text: Any, label: str | None = None) -
     Args:
         text: a string, or a pair for a classifier of pairs.
         label: None: the best one.
+        width: the row is padded to as many tokens, so that programs of other texts serve it, too.
 
     Raises:
         UserError, ValueError: an unknown label, or a text that the classifier does not read.
@@ -100,14 +101,15 @@ def label_of_text(classifier: Classifier, text: Any, label: str | None = None) -
     assert encoding.offsets is not None
     length = len(encoding)
     segments = _segments_of_texts(encoding.offsets)
+    fill = max(0, width - length)
     return Explained(
         f"logit of {label}",
         classifier.model.transformer,
         classifier.tokenizer,
-        encoding.token_ids,
-        encoding.segment_ids,
+        np.pad(encoding.token_ids, (0, fill), constant_values=classifier.tokenizer.pad_id),
+        np.pad(encoding.segment_ids, (0, fill)),
         parts,
-        _places(encoding.offsets, segments),
+        _places(encoding.offsets, segments) + (None,) * fill,
         logit,
         (0,) if classifier.pooling == "first" else tuple(range(length)),
     )
@@ -184,7 +186,7 @@ def answer_to_question(reader: Reader, question: str, passages: Sequence[str], a
     source, target = np.asarray(row.source), np.array([*ids, reader.tokenizer.sep_id])
     seq2seq = reader.method == "seq2seq"
     # what is written stands after the source; a masked reader sees masks there
-    after = target[:-1] if seq2seq else np.full(reader.lengths.answer_length, reader.tokenizer.mask_id)  # type: ignore[union-attr]
+    after = target[:-1] if seq2seq else np.full(reader.lengths.answer_length, reader.tokenizer.mask_id)
     token_ids = np.concatenate([source, after]).astype("int32")
     first = len(source) - 1 if seq2seq else len(source)
     count = min(len(target), len(token_ids) - first)

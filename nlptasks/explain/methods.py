@@ -54,9 +54,10 @@ class Methods:
 
     Args:
         explained: the number and the row.
+        like: has explained the same number of a row of the same length; its programs are used.
     """
 
-    def __init__(self, explained: Explained) -> None:
+    def __init__(self, explained: Explained, like: "Methods | None" = None) -> None:
         self.explained = explained
         ids, segments = explained.token_ids[None], explained.segment_ids[None]
         self._ids, self._segments = ids.astype("int32"), segments.astype("int32")
@@ -72,9 +73,13 @@ class Methods:
             value = explained.value(token_ids, segment_ids, vectors)
             return value, value_and_gradient(total, vectors)[1]
 
-        self._value = compile_function(value_of_ids, transformer)
-        self._gradient = compile_function(with_gradient, transformer)
-        self._table = np.asarray(ops.convert_to_numpy(ops.cast(transformer.embeddings.token.embeddings, "float32")))
+        self._value = compile_function(value_of_ids, transformer) if like is None else like._value
+        self._gradient = compile_function(with_gradient, transformer) if like is None else like._gradient
+        self._table = (
+            like._table
+            if like is not None
+            else np.asarray(ops.convert_to_numpy(ops.cast(transformer.embeddings.token.embeddings, "float32")))
+        )
 
     def _repeated(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         return np.repeat(self._ids, count, axis=0), np.repeat(self._segments, count, axis=0)
@@ -126,20 +131,18 @@ class Methods:
         """
         start, end = self.baseline(baseline), self._table[self._ids[0]]
         way = end - start
-        (low, high), both = self._gradients(np.stack([start, end]))
-        total, steps = both.sum(axis=0) / 2, 1
+        steps = FIRST_STEPS
+        values, gradients = self._gradients(start + np.linspace(0, 1, steps + 1)[:, None, None] * way)
+        low, high = values[0], values[-1]
+        total = gradients.sum(axis=0) - (gradients[0] + gradients[-1]) / 2
         while True:
-            wanted = max(FIRST_STEPS, 2 * steps)
-            shares = np.arange(wanted + 1) / wanted
-            new = [share for i, share in enumerate(shares) if (i * steps) % wanted]
-            for first in range(0, len(new), ROWS):
-                points = start + np.array(new[first : first + ROWS])[:, None, None] * way
-                total = total + self._gradients(points)[1].sum(axis=0)
-            steps = wanted
             scores = (total / steps * way).sum(axis=-1)
             found = Integrated(scores, float(high), float(low), steps, abs(float(scores.sum() - (high - low))))
             if found.complete or steps >= most_steps:
                 return found
+            for middle in np.array_split((np.arange(steps) + 0.5) / steps, -(-steps // ROWS)):
+                total = total + self._gradients(start + middle[:, None, None] * way)[1].sum(axis=0)
+            steps *= 2
 
     def gradient_times_input(self) -> np.ndarray:
         """The gradient by each token's embedding times the embedding, `(T,)`: the first order of leaving it out."""

@@ -56,6 +56,7 @@ class MixedExamples:
         """The arrays of a batch: `partners`, int32 `(B,)`, and `embedding_shares` or `vector_shares`, float32."""
         epoch, number, indices = batch
         options, count = self._options, len(indices)
+        last = options.epochs or 0  # settled where a run is
         arrays: dict[str, Any] = dict(self._examples.arrays(indices, size))
         random = np.random.default_rng([options.seed, epoch, number, 2])
         partners, shares = np.arange(size), np.ones(size, "float32")
@@ -66,7 +67,7 @@ class MixedExamples:
         if options.mixup is not None:
             shares[:count] = random.beta(options.mixup, options.mixup, count)
             targets = shares[:, None] * targets + (1 - shares[:, None]) * targets[partners]
-        elif options.sample_pairing and epoch < options.epochs - math.ceil(QUIET_SHARE * options.epochs):
+        elif options.sample_pairing and epoch < last - math.ceil(QUIET_SHARE * last):
             shares[:count] = 0.5
         partners = np.where(shares == 1, np.arange(size), partners)
         name = "vector_shares" if options.mixup is not None and options.mixup_at == "vector" else "embedding_shares"
@@ -96,7 +97,7 @@ def mixed_logits(classifier: Classifier, batch: Mapping[str, Any], training: boo
     ids_BT = ops.where(ended_BT, others_BT, token_ids_BT)  # real where one of them is
     segments_BT = ops.where(ended_BT, segments_BT, segment_ids_BT)
 
-    def encode(*inputs: Any, training: bool | None = None) -> Tensor:
-        return transformer.encode(*inputs, training=training, token_vectors_BTE=mixed_BTE)
+    def encode(token_ids: Tensor, segment_ids: Tensor, training: bool | None = None) -> Tensor:
+        return transformer.encode(token_ids, segment_ids, training=training, token_vectors_BTE=mixed_BTE)
 
     return classifier.logits(ids_BT, segments_BT, training=training, encode=encode)

@@ -96,9 +96,10 @@ def freelb(moved: MovedTable, loss: Loss, radius: float, steps: int, size: float
 
     def mean_loss(batch: Any) -> Tensor:
         start = read(moved.table)
-        delta, total, state = ops.zeros_like(start), 0.0, []
+        delta, total = ops.zeros_like(start), 0.0
+        state: list[Tensor] = []
         for step in range(steps):
-            value, state = moved.at(lambda delta=delta: loss(batch), start + delta)
+            value, state = moved.at(lambda: loss(batch), start + delta)
             total = total + value / steps
             if step + 1 < steps:
                 _, gradient = moved.gradient(lambda: loss(batch), ops.stop_gradient(start + delta))
@@ -213,7 +214,7 @@ def changed_loss(trained: Any, options: Any, table: Callable[[keras.Model, str],
     if not chosen:
         return trained.loss
     name, strength = chosen[0], getattr(options, chosen[0])
-    answer = getattr(trained, "answers", None)
+    answer: Any = getattr(trained, "answers", None)
     if name in ("vat", "r_drop") and answer is None:
         raise UserError("{field:{name}} compares the answers of a classifier; this model gives none.", name=name)
     if name == "r_drop":

@@ -200,8 +200,9 @@ class Extended(keras.optimizers.Optimizer):
             self.update_step(gradient, variable, rate)
         if self.use_ema:
             self._update_model_variables_moving_average(self._trainable_variables)
-        for mean, variable in zip(self._averages, self._trainable_variables, strict=False):
-            self.assign_add(mean, (1.0 - self.average_momentum) * (variable - mean))
+        if self.average_momentum is not None:
+            for mean, variable in zip(self._averages, self._trainable_variables, strict=True):
+                self.assign_add(mean, (1.0 - self.average_momentum) * (variable - mean))
         if self.lookahead is not None:
             due = ops.equal((self._iterations + 1) % self.lookahead, 0)
             update_if(due, self._synchronize, [*self._trainable_variables, *self._slow])
