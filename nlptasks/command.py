@@ -19,6 +19,7 @@ APPLICATIONS = {
     "similarity": ("nlptasks.applications.similarity.commands", "vectors of sentences, and search with them"),
     "classification": ("nlptasks.applications.classification.commands", "labels of texts and of pairs of texts"),
     "labeling": ("nlptasks.applications.labeling.commands", "entities of texts"),
+    "multitask": ("nlptasks.applications.multitask.commands", "one encoder for several tasks, trained together"),
     "conditional": ("nlptasks.applications.conditional.commands", "texts written under labels or vectors"),
     "filling": ("nlptasks.applications.filling.commands", "likely tokens for the masks of a text"),
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),

@@ -109,7 +109,7 @@ def check_optimizer(options: "TrainingOptions") -> None:
                 "{field:{one}} and {field:{other}} do not go together; leave one of them out.", one=one, other=other
             )
     if options.optimizer == "adafactor" and (options.layer_adaptation or options.lazy_embeddings):
-        name = "layer_adaptation" if options.layer_adaptation else "lazy_embeddings"
+        name = next(each for each in ("layer_adaptation", "lazy_embeddings") if getattr(options, each))
         raise UserError(
             "{field:optimizer} adafactor makes steps as long as the weights from means over rows and columns; leave "
             "{field:{name}} out.",

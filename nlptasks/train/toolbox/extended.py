@@ -19,10 +19,6 @@ from nlptasks.train.toolbox.transforms import Transform, transformed
 logger = logging.getLogger(__name__)
 SHARED = ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor", "use_ema", "ema_momentum")
 """settings of an optimizer that the extended one takes over"""
-DENSE = (
-    "%s: its gradient has all rows, as under an output layer that shares it; rows are then told apart by their numbers "
-    "and lazy updates save no time"
-)
 
 
 class Rule(NamedTuple):
@@ -180,7 +176,9 @@ class Extended(keras.optimizers.Optimizer):
                 return RowGradient(*rows)
             path = self._trainable_variables[self._get_variable_index(variable)].path
             if keras.backend.backend() == "tensorflow" and path not in self._told:
-                logger.warning(DENSE, path)
+                logger.warning(
+                    "%s: its gradient has all rows (an output layer may share it); lazy updates save no time", path
+                )
                 self._told.append(path)
         gradient = dense(gradient)
         for transform in self.transforms:

@@ -11,19 +11,8 @@ from keras import ops
 
 from nlptasks.backend import Tensor, read, value_and_gradient
 from nlptasks.errors import UserError
+from nlptasks.train.toolbox.strategies import ON_GRADIENTS, STRATEGIES
 
-STRATEGIES = (
-    "fixed",
-    "initial",
-    "prior",
-    "real-time",
-    "generalized-mean",
-    "uncertainty",
-    "normalized-gradients",
-    "pcgrad",
-)
-ON_GRADIENTS = ("normalized-gradients", "pcgrad")
-"""strategies that see the gradients of each task, which are computed once more for it"""
 TINY = 1e-12
 
 

@@ -7,7 +7,8 @@ from keras import ops
 
 from nlptasks.backend import compile_train_step
 from nlptasks.errors import UserError
-from nlptasks.train.toolbox.weighting import ON_GRADIENTS, STRATEGIES, LossWeighting, gradient_shares, weighted_loss
+from nlptasks.train.toolbox.strategies import ON_GRADIENTS, STRATEGIES
+from nlptasks.train.toolbox.weighting import LossWeighting, gradient_shares, weighted_loss
 
 LOSSES = np.array([0.7, 2.5, 0.1])
 POINT = np.array([0.3, -0.8, 0.5])

@@ -1,0 +1,1 @@
+"""One encoder that several classifiers and labelers share, trained on all of them at once."""
