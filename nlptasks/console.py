@@ -21,7 +21,7 @@ from nlptasks.train.progress import progress_bar, say, write_line
 
 __all__ = ["Command", "padded", "parse", "progress_bar", "right", "run", "say", "width", "write_line"]
 
-TEXTS = ("text", "texts", "query", "question", "passage", "prompt", "condition")
+TEXTS = ("text", "second_text", "texts", "query", "question", "passage", "prompt", "condition")
 """the options of all commands that hold texts, and not the names of files or columns"""
 _NO_CHARACTER = re.compile("[\ud800-\udfff]")
 OK, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141

@@ -34,7 +34,7 @@ class Explain(Options, OnKeras):
     """classifier: the label that is explained; default: the best one. Labeler: the type of the entity"""
     question: str | None = None
     """reader: the question"""
-    passages: tuple[str, ...] = ()
+    passage: tuple[str, ...] = ()
     """reader: one or more passages"""
     baseline: str = "mask"
     """what the text is compared with: zero, mask or mean, in the place of the embeddings of its tokens"""
@@ -49,9 +49,9 @@ class Explain(Options, OnKeras):
         require_one_of(self, baseline=BASELINES)
         require_output(self.output)
         if (self.text is None) == (self.question is None):
-            raise UserError("give either {field:text} TEXT or {field:question} with {field:passages}.")
-        if (self.question is None) != (not self.passages):
-            raise UserError("{field:question} goes with {field:passages}.")
+            raise UserError("give either {field:text} TEXT or {field:question} with {field:passage}.")
+        if (self.question is None) != (not self.passage):
+            raise UserError("{field:question} goes with {field:passage}.")
 
     def run(self) -> None:
         explained = self._explained()
@@ -86,9 +86,9 @@ class Explain(Options, OnKeras):
 
         if isinstance(application, Reader):
             if self.question is None:
-                raise UserError("a reader takes {field:question} and {field:passages}.")
-            answer = application.answer(self.question, self.passages)
-            return answer_to_question(application, self.question, self.passages, answer)
+                raise UserError("a reader takes {field:question} and {field:passage}.")
+            answer = application.answer(self.question, self.passage)
+            return answer_to_question(application, self.question, self.passage, answer)
         if self.text is None:
             raise UserError("{model}: reads texts; give {field:text}.", model=self.model)
         if isinstance(application, Classifier):

@@ -159,7 +159,7 @@ def test_the_command_prints_json_writes_a_page_and_refuses_what_it_cannot_explai
         (["--label", "other"], "error: other: no label of this model; it has bad, good."),
         (["--baseline", "noise"], "error: --baseline must be one of zero, mask, mean. Received: 'noise'."),
         (["--second-text", "差"], "this classifier reads texts; leave out --second-text."),
-        (["--question", "谁？"], "error: give either --text TEXT or --question with --passages."),
+        (["--question", "谁？"], "error: give either --text TEXT or --question with --passage."),
     ):
         assert command.main([*given, *more]) == 2
         assert message in capsys.readouterr().err
