@@ -50,7 +50,8 @@ def extend(
         lookahead: after so many updates slow weights move towards the weights, which then become them (arXiv
             1907.08610). Slow weights start as the weights, and they are what a run saves; moments are kept.
         lookahead_rate: how far they move, 1 is all the way.
-        lazy: patterns of embeddings of which only rows with a gradient move, their moments and decay with them.
+        lazy: patterns of embeddings of which only rows with a gradient move, their moments and decay with them; in
+            Keras' `fit` on TensorFlow with `jit_compile=False`, because XLA knows no rows of unknown number.
         average: momentum of an average of the weights with bias correction, which a run saves: it weighs the first
             updates as all others, while Keras' begins with the whole first weights.
 

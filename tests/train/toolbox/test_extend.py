@@ -281,6 +281,12 @@ def test_rows_without_a_gradient_stay_in_a_compiled_step_and_repeated_rows_are_s
     assert np.abs(plain[unused] - first[unused]).max() > 1e-5  # the decay of the plain one
 
 
+@pytest.mark.once
+def test_a_gradient_of_all_rows_is_told_of_once(caplog):
+    run(extend(adam(), lazy=("token/embeddings",)))
+    assert caplog.text.count("token/embeddings: its gradient has all rows (an output layer may share it)") == 1
+
+
 def test_slow_weights_are_those_that_are_saved():
     model = embedded()
     optimizer = extend(Adam(RATE), lookahead=2)
