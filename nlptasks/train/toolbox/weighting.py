@@ -92,7 +92,8 @@ class LossWeighting(keras.layers.Layer):
             return ops.sum(losses_K / ops.convert_to_tensor(self.fixed, "float32"))
         if self.strategy == "initial":
             now_K = ops.stop_gradient(losses_K)
-            first_K = ops.where(self.first > 0, self.first, now_K)
+            held_K = read(self.first)
+            first_K = ops.where(held_K > 0, held_K, now_K)
             self.first.assign(first_K)
             return ops.sum(losses_K / ops.maximum(ops.stop_gradient(first_K), TINY))
         if self.strategy == "real-time":

@@ -64,14 +64,10 @@ class Shared(keras.Model):
         self.built = True
 
     def losses(self, batch):
-        squares = [
-            s
-            * ops.sum(
-                ops.convert_to_tensor(b, "float32") * ops.square(self.point - ops.convert_to_tensor(t, "float32"))
-            )
-            + c
-            for s, c, b, t in zip(batch["scale"], batch["shift"], BENDS, TARGETS, strict=True)
-        ]
+        squares = []
+        for i, (bend, target) in enumerate(zip(BENDS.astype("float32"), TARGETS.astype("float32"), strict=True)):
+            square = ops.sum(bend * ops.square(self.point - target))
+            squares.append(batch["scale"][i] * square + batch["shift"][i])
         return {"a": squares[0], "b": squares[1]}
 
 
