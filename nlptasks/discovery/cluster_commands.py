@@ -12,6 +12,7 @@ import numpy as np
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.similarity.encoder import SentenceEncoder
+from nlptasks.applications.similarity.index import SentenceIndex
 from nlptasks.console import progress_bar, say
 from nlptasks.discovery.communities import (
     QUERIES_AT_ONCE,
@@ -20,15 +21,18 @@ from nlptasks.discovery.communities import (
     load_infomap,
     neighbor_graph,
 )
+from nlptasks.discovery.interrupted import state_folder
 from nlptasks.discovery.labels import typical_words
 from nlptasks.discovery.page import EXAMPLES, Group, page
+from nlptasks.discovery.passes import fingerprint
 from nlptasks.errors import UserError, told
-from nlptasks.files import write_text
+from nlptasks.files import atomic_path, write_text
 from nlptasks.opening import load
 from nlptasks.text import read_texts
 from nlptasks.train.options import Options, TextFiles, require_at_least
 
 TSV, SUMMARY, PAGE = "communities.tsv", "communities.json", "communities.html"
+VECTORS = "vectors.npy"
 
 
 @dataclass(kw_only=True)
@@ -58,6 +62,8 @@ class Cluster(Options, TextFiles):
     """number of searches, of which the best counts"""
     seed: int = 1
     """seed of the searches"""
+    resume: bool = False
+    """go on with an interrupted command: the neighbors that it has found are not searched for again"""
     json: bool = False
     """write a JSON object as the last line of the output"""
 
@@ -81,9 +87,14 @@ class Cluster(Options, TextFiles):
         started = time.monotonic()
         encoder, segmenter = load(self.model, SentenceEncoder), load(self.segmenter, Segmenter)
         texts = [" ".join(text.split()) for text in read_texts(self.input)]
-        vectors, nearest = self._neighbors(encoder, texts)
-        found = find_communities(neighbor_graph(*nearest, self.min_cosine), self.hierarchical, self.trials, self.seed)
-        groups = self._write(texts, vectors, found, segmenter.segment(texts))
+        blocks = range(0, len(texts), QUERIES_AT_ONCE)
+        names = {start: f"neighbors-{start:09}.npz" for start in blocks}
+        settings = fingerprint({"texts": texts, "model": encoder.fingerprint, "neighbors": self.neighbors})
+        with state_folder(self.output, settings, self.resume, (VECTORS, *names.values()), VECTORS) as folder:
+            vectors, nearest = self._neighbors(encoder, texts, folder, names)
+            graph = neighbor_graph(*nearest, self.min_cosine)
+            found = find_communities(graph, self.hierarchical, self.trials, self.seed)
+            groups = self._write(texts, vectors, found, segmenter.segment(texts))
         seconds = time.monotonic() - started
         say(f"{self.output}: {len(texts)} sentences in {len(groups)} communities, {seconds:.1f} s")
         for group in groups[:10]:
@@ -93,14 +104,31 @@ class Cluster(Options, TextFiles):
             print(json.dumps(summary | {"bits_of_one": found.bits_of_one, "seconds": round(seconds, 2)}))
 
     def _neighbors(
-        self, encoder: SentenceEncoder, texts: list[str]
+        self, encoder: SentenceEncoder, texts: list[str], folder: Path, names: dict[int, str]
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Vectors (N, D), and for each sentence the nearest ones, itself among them, and their cosines (N, k)."""
-        index = encoder.make_index(texts)
+        """Vectors (N, D), and for each sentence the nearest ones, itself among them, and their cosines (N, k).
+
+        Args:
+            folder: where they are kept until the command ends, and may be already.
+            names: of the files for the neighbors of some sentences each, by the first of them.
+        """
+        if (folder / VECTORS).is_file():
+            index = SentenceIndex(encoder.vector_size, encoder.fingerprint)
+            index.add(texts, np.load(folder / VECTORS))
+        else:
+            index = encoder.make_index(texts)
+            with atomic_path(folder / VECTORS) as path, open(path, "wb") as file:
+                np.save(file, index.vectors(np.arange(len(texts))))
         vectors = index.vectors(np.arange(len(texts)))
-        starts = range(0, len(texts), QUERIES_AT_ONCE)
-        parts = (vectors[start : start + QUERIES_AT_ONCE] for start in progress_bar(starts, told("neighbors")))
-        found = [index.nearest(part, self.neighbors + 1) for part in parts]
+        for start, name in progress_bar(list(names.items()), told("neighbors")):
+            if not (folder / name).is_file():
+                keys, cosines = index.nearest(vectors[start : start + QUERIES_AT_ONCE], self.neighbors + 1)
+                with atomic_path(folder / name) as path, open(path, "wb") as file:
+                    np.savez(file, keys=keys, cosines=cosines)
+        found = []
+        for name in names.values():
+            with np.load(folder / name) as part:
+                found.append((part["keys"], part["cosines"]))
         keys, cosines = (np.concatenate(each) for each in zip(*found, strict=True))
         return vectors, (keys, cosines)
 

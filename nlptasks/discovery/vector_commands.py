@@ -6,11 +6,10 @@
 docs/discovery.md describes the method and what it reaches.
 """
 
-import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.console import progress_bar, say
 from nlptasks.discovery.cutting import FILES, cut_documents, open_cut
+from nlptasks.discovery.interrupted import state_folder
 from nlptasks.discovery.passes import UNIT_BYTES, fingerprint
 from nlptasks.discovery.spherical import SphericalOptions, SphericalTrainer, read_word2vec, word2vec_lines
 from nlptasks.errors import UserError, told
@@ -30,7 +30,7 @@ from nlptasks.train.options import Options, TextFiles, require_at_least, require
 
 JOSE, SPACES = "jose", "spaces"
 WORDS, DOCUMENTS = "words.txt", "documents.npy"
-STATE, SETTINGS, TRAINING = "interrupted", "settings.json", "training.npz"
+TRAINING = "training.npz"
 SAVE_SECONDS = 30.0
 """an interrupted training loses at most so much, and a block of documents"""
 
@@ -72,7 +72,9 @@ class TrainVectors(SphericalOptions, TextFiles):
         for name in (WORDS, DOCUMENTS):
             require_writable(self.output / name)
         started = time.monotonic()
-        with self._folder(files, form) as folder:
+        with state_folder(
+            self.output, self._settings(files, form), self.resume, (TRAINING, *FILES), TRAINING
+        ) as folder:
             found = open_cut(folder)
             if found is None:
                 cut = load(self.segmenter, Segmenter).segment if self.segmenter != SPACES else _split
@@ -100,38 +102,11 @@ class TrainVectors(SphericalOptions, TextFiles):
         if self.json:
             print(json.dumps({"words": len(names), "documents": size[0], "losses": losses, "seconds": seconds}))
 
-    @contextlib.contextmanager
-    def _folder(self, files: Sequence[tuple[str, int]], form: CorpusFormat) -> Iterator[Path]:
-        """Where the cut text is and the state of the training; emptied once all is written."""
-        folder = self.output / STATE
+    def _settings(self, files: Sequence[tuple[str, int]], form: CorpusFormat) -> str:
+        """A short name of all that decides the vectors."""
         stamps = [(os.path.abspath(path), size, os.stat(path).st_mtime_ns) for path, size in files]
         options = {name: getattr(self, name) for name in (*SphericalOptions.__dataclass_fields__, "segmenter")}
-        settings = fingerprint({"options": options, "files": stamps, "format": vars(form)})
-        path = folder / SETTINGS
-        if path.is_file() and not self.resume:
-            raise UserError(
-                "{folder}: holds an interrupted training; {field:resume} goes on with it, or remove it.", folder=folder
-            )
-        if self.resume and not path.is_file():
-            raise UserError(
-                "{output}: no interrupted run here; leave {field:resume} out to start one.", output=self.output
-            )
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
-            raise UserError(
-                "{folder}: is of a training with other files or options; give the same ones, or remove it.",
-                folder=folder,
-            )
-        new = not self.output.exists()
-        write_text(path, json.dumps(settings))
-        try:
-            yield folder
-        except (ValueError, OSError):
-            if not (folder / TRAINING).is_file():  # what could not begin cannot be resumed
-                _empty(folder)
-                if new:
-                    self.output.rmdir()
-            raise
-        _empty(folder)
+        return fingerprint({"options": options, "files": stamps, "format": vars(form)})
 
 
 class Keeper:
@@ -154,13 +129,6 @@ class Keeper:
             with atomic_path(self._path) as path, open(path, "wb") as file:
                 np.savez(file, **self._trainer.state())
             self._saved = time.monotonic()
-
-
-def _empty(folder: Path) -> None:
-    for name in (TRAINING, SETTINGS, *FILES):
-        (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # there may be files of somebody else
-        folder.rmdir()
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from nlptasks import command
+from nlptasks.applications.similarity.index import SentenceIndex
 from nlptasks.backend.packages import is_installed
+from nlptasks.discovery import cluster_commands
 from nlptasks.discovery.communities import Graph, _by_size, find_communities, map_equation, neighbor_graph
 from nlptasks.discovery.labels import typical_words
 from nlptasks.discovery.page import Group, page
@@ -139,6 +141,36 @@ def test_cluster_writes_table_summary_and_page(tmp_path):
     assert told["communities"] == len(summary)
     assert told["bits"] < told["bits_of_one"]
     assert "密码" in (output / "communities.html").read_text(encoding="utf-8")
+
+
+@needs_infomap
+def test_an_interrupted_cluster_command_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster_commands, "QUERIES_AT_ONCE", 3)
+    lines = [f"{day}{place}会下雨吗" for day in ("今天", "明天", "后天", "周末") for place in ("北京", "上海")]
+    (tmp_path / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
+
+    def cluster(name, *more):
+        shared = ("--input", tmp_path / "lines.txt", "--output", tmp_path / name, "--neighbors", 3)
+        return call(command, "cluster", *shared, *more)
+
+    assert cluster("whole").status == 0
+    searched = []
+
+    def nearest(index, queries, k, found=SentenceIndex.nearest):
+        searched.append(len(queries))
+        if len(searched) == 3:
+            raise KeyboardInterrupt
+        return found(index, queries, k)
+
+    monkeypatch.setattr(SentenceIndex, "nearest", nearest)
+    assert cluster("parts").status == 130
+    assert_refused(cluster("parts"), "interrupted: holds an interrupted job; --resume goes on with it, or remove it.")
+    assert cluster("parts", "--resume").status == 0
+    assert searched == [3, 3, 2, 2]
+    names = ["communities.html", "communities.json", "communities.tsv"]
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_what_is_wrong_with_a_cluster_command_is_said(tmp_path, monkeypatch):

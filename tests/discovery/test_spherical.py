@@ -156,8 +156,8 @@ def test_a_training_that_is_ended_goes_on_and_ends_with_the_same_vectors(tmp_pat
     monkeypatch.setattr(vector_commands.Keeper, "keep", die)
     assert train("parts").status == 130
     assert not (tmp_path / "parts" / "words.txt").exists()
-    assert_refused(train("parts"), "holds an interrupted training; --resume goes on with it, or remove it.")
-    assert_refused(train("parts", "--resume", "--window", 3), "is of a training with other files or options")
+    assert_refused(train("parts"), "holds an interrupted job; --resume goes on with it, or remove it.")
+    assert_refused(train("parts", "--resume", "--window", 3), "is of a job with other files or options")
     assert train("parts", "--resume").status == 130
     assert train("parts", "--resume").status == 130
     assert train("parts", "--resume").status == 0
