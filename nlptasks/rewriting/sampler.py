@@ -96,6 +96,10 @@ class _Trial:
 class Sampler:
     """Chains that walk over lists of words.
 
+        sampler = Sampler(target, proposer, Moves(most=20))
+        uniforms, temperatures = chain_uniforms(0, 0, 100)[:, None], cooling(1.0, 0.1, 100)
+        sampler.run([("今天", "天气", "好")], uniforms, temperatures).states
+
     Args:
         target: the distribution.
         proposer: draws words.
