@@ -34,7 +34,7 @@ class Rewriting:
         log_p: log probability, up to a constant, and its parts: mean log probability of a token, and cosine with the
             source.
         edits: insertions, deletions and replacements of characters between source and text.
-        candidates: the best text of each chain, the best first.
+        candidates: the best text of each chain that violates no more, the best first.
     """
 
     source: str
@@ -166,7 +166,8 @@ class _Best:
         mine.sort(key=lambda pair: _order(pair[1]))
         (state, value), *_ = mine
         text = joined(state)
-        candidates = tuple(dict.fromkeys(joined(each) for each, _ in mine))
+        alike = (each for each, worth in mine if worth.violations == value.violations)
+        candidates = tuple(dict.fromkeys(map(joined, alike)))
         edits = edit_distance(text, source)
         return Rewriting(source, text, value.violations, value.log_p, value.fluency, value.closeness, edits, candidates)
 
