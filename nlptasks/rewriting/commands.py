@@ -82,10 +82,12 @@ class Rewrite(SearchOptions, OnKeras, TextFiles):
         texts: list[Any] = list(self.text) or list(read_texts(self.input)) if not self.keywords else [self.keywords]
         done = self._done(len(texts))
         pretrained_path(self.model)  # a missing model shows before Keras is imported
-        words = [] if self.words is None else [line.partition(",")[0].strip() for _, line in read_lines(self.words)]
+        words = [] if self.words is None else _words(self.words)
+        if done == len(texts):
+            return
         from nlptasks.rewriting.rewriter import Rewriter
 
-        rewriter = Rewriter.open(pretrained_path(self.model), self.encoder, self.segmenter, filter(None, words))
+        rewriter = Rewriter.open(pretrained_path(self.model), self.encoder, self.segmenter, words)
         unmet = 0
         for start in range(done, len(texts), self.batch_size):
             part = range(start, min(start + self.batch_size, len(texts)))
@@ -141,6 +143,14 @@ class Rewrite(SearchOptions, OnKeras, TextFiles):
 
         assert self.trace is not None
         draw_trace(run, self.chains, self.trace)
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a file."""
+    words = [word for _, line in read_lines(path) if (word := line.partition(",")[0].strip())]
+    if not words:
+        raise UserError("{path}: holds no word.", path=path)
+    return words
 
 
 COMMANDS = Rewrite

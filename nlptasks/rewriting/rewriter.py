@@ -64,7 +64,7 @@ class Rewriter:
         self, model: MaskedModel, encoder: SentenceEncoder, segmenter: Segmenter, words: Iterable[str] = ()
     ) -> None:
         self.model, self.encoder, self.segmenter = model, encoder, segmenter
-        self.lexicon = Lexicon(words or bundled_words(), model.tokenize)
+        self.lexicon = Lexicon(list(words) or bundled_words(), model.tokenize)
 
     @classmethod
     def open(

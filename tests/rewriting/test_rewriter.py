@@ -82,9 +82,12 @@ class Table:
 
 @pytest.fixture
 def table(monkeypatch):
-    rewriter = Rewriter(Table(), load("similarity"), load("segmenter"), WORDS)
-    monkeypatch.setattr(Rewriter, "open", classmethod(lambda cls, *arguments: rewriter))
-    return rewriter
+    def opened(cls, model, encoder, segmenter, words):
+        return Rewriter(Table(), load(encoder), load(segmenter), words)
+
+    monkeypatch.setattr(Rewriter, "open", classmethod(opened))
+    monkeypatch.setattr("nlptasks.rewriting.rewriter.bundled_words", lambda: tuple(WORDS))
+    return Rewriter.open("", "similarity", "segmenter", ())
 
 
 def rewrite(*arguments):
@@ -121,6 +124,11 @@ def test_the_command_prints_writes_and_goes_on(table, tmp_path):
     assert shown.status == 0, shown.err
     source, text = shown.out.rstrip("\n").split("\t")
     assert source == "今天天气很好" != text
+    longer = rewrite("--text", "今天天气很好", "--avoid", "天", "--min-length", 6).out.rstrip("\n").split("\t")[1]
+    assert set(longer) - set("今天气很好")  # words that come with the package
+    (tmp_path / "words.txt").write_text("山,6\n水\n", encoding="utf-8")
+    few = rewrite("--text", "今天天气很好", "--words", tmp_path / "words.txt").out.rstrip("\n").split("\t")[1]
+    assert set(few) <= set("今天气很好山水")
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
     row = json.loads(rewrite("--text", "今天天气很好", "--json").out)
     assert (row["text"], row["violations"]) == (text, 0)
