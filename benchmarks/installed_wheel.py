@@ -69,6 +69,13 @@ def nothing(out: str) -> object:
     return out
 
 
+DISCOVERY: list[tuple[str, Callable[[str], object]]] = [
+    ("discover --input corpus.txt --freedom --json", last_json),
+    ("discover --input corpus.txt --dictionary words.txt --output words.tsv", nothing),
+    ("discovery templates --input sentences.txt --json", last_json),
+    ("vectors train --input corpus.txt --output jose --vector-size 8 --epochs 1 --json", last_json),
+    ("vectors nearest --vectors jose --word 今天 --json", last_json),
+]
 LENGTHS = "--passage-length 24 --question-length 12 --answer-length 8"
 COMMANDS: list[tuple[str, Callable[[str], object]]] = [
     (f"reading train --train questions.jsonl --valid questions.jsonl --output reader {TINY} {LENGTHS}", nothing),
@@ -110,6 +117,8 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
         anything,
     ),
     ("classification predict --model small --texts 沈月说很好 --json", last_json),
+    *DISCOVERY,
+    ("rewrite --text 今天天气很好 --words words.txt --steps 3 --chains 1 --json", last_json),
 ]
 PRETRAINING: list[tuple[str, Callable[[str], object]]] = [
     ("pretraining vocab --input corpus.txt --output vocab.txt --vocab-size 200", anything),
@@ -131,6 +140,7 @@ LIGHT: list[tuple[str, Callable[[str], object]]] = [
     ("similarity search --index index --query 沈月怎么走 --hybrid --json", last_json),
     ("similarity index --index index --format npy --output vectors", nothing),
     ("reading prepare --webqa questions.jsonl --sogouqa questions.jsonl --output mixed", nothing),
+    *DISCOVERY,
     PRETRAINING[0],
 ]
 """these need the base alone"""
