@@ -325,9 +325,10 @@ from sklearn.metrics.cluster import pair_confusion_matrix
 vectors, gold, own = np.load(sys.argv[1]), np.load(sys.argv[2]), np.load(sys.argv[3])
 k = len(np.unique(gold))
 partitions = {"infomap": lambda: own}
-partitions[f"k-means, the true k = {k} given"] = lambda: KMeans(k, n_init=1, random_state=0).fit_predict(vectors)
-agglomerative = AgglomerativeClustering(k, metric="cosine", linkage="average")
-partitions[f"agglomerative (average cosine), the true k = {k} given"] = lambda: agglomerative.fit_predict(vectors)
+if sys.argv[4] == "all":
+    agglomerative = AgglomerativeClustering(k, metric="cosine", linkage="average")
+    partitions[f"agglomerative (average cosine), the true k = {k} given"] = lambda: agglomerative.fit_predict(vectors)
+    partitions[f"k-means, the true k = {k} given"] = lambda: KMeans(k, n_init=1, random_state=0).fit_predict(vectors)
 for name, partition in partitions.items():
     start = time.time()
     found = partition()
@@ -362,7 +363,8 @@ def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
         texts, (_, gold) = [text for text, _ in rows], np.unique([label for _, label in rows], return_inverse=True)
         index = encoder.make_index(texts)
         vectors = index.vectors(np.arange(len(texts)))
-        for neighbors, least in ((20, 0.3), (10, 0.3), (3, 0.8), (3, 0.9)):
+        settings = ((20, 0.3), (10, 0.3), (3, 0.8), (3, 0.9))
+        for neighbors, least in settings:
             start = time.time()
             found = find_communities(neighbor_graph(*index.nearest(vectors, neighbors + 1), least))
             seconds = time.time() - start
@@ -372,7 +374,10 @@ def communities(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
                 np.save(path, values)
             if peers:
                 done = subprocess.run(
-                    [peers, "-c", PARTITIONS, *files], capture_output=True, encoding="utf-8", check=True
+                    [peers, "-c", PARTITIONS, *files, "all" if (neighbors, least) == settings[-1] else "own"],
+                    capture_output=True,
+                    encoding="utf-8",
+                    check=True,
                 )
                 lines = done.stdout.splitlines()
                 own_line = (
