@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.bundled import MINI, pretrained_path
 from nlptasks.console import progress_bar, say
-from nlptasks.errors import UserError
+from nlptasks.errors import UserError, told
 from nlptasks.files import parse_json, read_lines, require_writable, write_text
 from nlptasks.rewriting.options import SearchOptions
 from nlptasks.text import read_texts
@@ -95,7 +95,7 @@ class Rewrite(SearchOptions, OnKeras, TextFiles):
                 [texts[number] for number in part],
                 self,
                 list(part),
-                progress=lambda steps: progress_bar(steps, "steps"),
+                progress=lambda steps: progress_bar(steps, told("steps")),
                 told=self._draw if self.trace is not None and start == done else lambda run: None,
             )
             unmet += sum(one.violations > 0 for one in found)
