@@ -138,12 +138,12 @@ def test_batches_are_filled_up_to_FewSizes_and_give_what_was_asked(free):
         return [item.upper() for item in items]
 
     texts = FewSizes(compute, "好", most=24, windows=True)
-    asked = ["a", "b" * 20, "c", "d", "e" * 99, "f", "g", "h" * 22]
+    asked = ["a", "b" * 22, "c", "d", "e" * 99, "f", "g", "h" * 20]
     assert texts(asked) == [text.upper() for text in asked]
     # one text and four of one width, two longer ones, and the one that gives windows by itself
     assert seen == [*([(5, 1, 64)] if free else [(1, 1, 64), (4, 1, 64)]), (2, 22, 64), (1, 99, 2)]
     assert texts([]) == []
-    assert texts.with_first(asked[1:]) == [0, 6]  # the other longer one
+    assert sorted(texts.with_first(asked[1:])) == [0, 6]  # the other longer one
     assert texts.with_first(asked[4:]) == [0]
 
 
