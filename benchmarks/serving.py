@@ -378,7 +378,7 @@ def main() -> None:
     for case in todo[:2]:
         killed = killed_worker(case, 5 if case.model == "segmenter" else 20)
         add(
-            f"- {case.title.split(',')[0]}, `--workers 2`: after `kill -9` on one, 200 requests one after the other got "
+            f"- {case.title.split(',')[0]}, `--workers 2`: after `kill -9` on one, 200 requests in turn got "
             f"these statuses: {killed['statuses']}. After `kill -9` on both, a new one answered in "
             f"{killed['seconds']:.1f} s.",
         )
