@@ -86,17 +86,22 @@ def server():
         lines = []
         reading = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
         reading.start()
-        for _ in range(400):
-            try:
-                if ask(port, "GET", "/readyz")[0] == 200:
-                    break
-            except OSError:
-                assert process.poll() is None, lines
-                time.sleep(0.05)
+        until = time.monotonic() + 120  # a loaded machine takes long to start two processes
+        while not ready(port):
+            assert process.poll() is None, lines
+            assert time.monotonic() < until
+            time.sleep(0.05)
         yield process, port, lines
         process.kill()
         process.wait()
         reading.join()
+
+
+def ready(port):
+    try:
+        return ask(port, "GET", "/readyz")[0] == 200
+    except OSError:
+        return False
 
 
 def ask(port, method, path, body=None):
