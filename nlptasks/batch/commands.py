@@ -22,7 +22,7 @@ from nlptasks.bundled import bundled_models
 from nlptasks.console import progress_bar, say
 from nlptasks.encodings import require_encoding
 from nlptasks.errors import UserError
-from nlptasks.opening import task_of
+from nlptasks.opening import is_exported, task_of
 from nlptasks.train.options import Options, TextFiles, require_at_least
 
 
@@ -100,7 +100,7 @@ class Batch(Options, TextFiles):
         jobs.require_names(files)
         if not places.is_remote(self.model):
             task = task_of(known.get(self.model, Path(self.model)))
-            if task not in LIGHT:
+            if task not in LIGHT and not is_exported(self.model):
                 require_packages(*KERAS)
             require_settings(task, self.given())
         model = self.model if places.is_remote(self.model) or self.model in known else str(Path(self.model).resolve())

@@ -1,6 +1,7 @@
 """What every request passes before an application hears of it: key, host, size, depth and time; and its record."""
 
 import asyncio
+import contextlib
 import hmac
 import json
 import re
@@ -76,9 +77,12 @@ class Guard:
             await self.app(scope, _replayed(body, receive), answering)
         except (_Gone, asyncio.CancelledError) as error:
             record.values["gone"] = True
-            record.status = record.status or 499
-            if isinstance(error, asyncio.CancelledError):
+            if isinstance(error, asyncio.CancelledError):  # the time that a server may take to stop is over
+                if not record.status:
+                    with contextlib.suppress(_Gone, OSError):
+                        await _refuse(answering, Refused(503, "stopping", "the server was stopped before it was done."))
                 raise
+            record.status = record.status or 499
         except Exception as error:
             told = refusal(error)
             if told is None:

@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 
 from nlptasks.serve.contracts import Asked, Service, Strict, Types, Verb, answer, body, listed, one_of
 from nlptasks.serve.settings import ServeOptions
-from nlptasks.serve.shapes import FILLER, QUESTION, FewSizes, few_windows, shapes_to_warm
+from nlptasks.serve.shapes import FILLER, QUESTION, FewSizes, few_windows, is_exported, shapes_to_warm
 
 
 def classification(classifier: Any, options: ServeOptions) -> Service:
@@ -20,7 +20,7 @@ def classification(classifier: Any, options: ServeOptions) -> Service:
     label = one_of(classifier.labels)
     one = answer("Classified", label=label | None, labels=listed(label), scores=dict[str, float])
     filler = [FILLER, FILLER] if classifier.pair else FILLER
-    compute = FewSizes(classifier.predict, filler, classifier.seq_length)
+    compute = FewSizes(classifier.predict, filler, classifier.seq_length, exported=is_exported(classifier))
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -32,7 +32,10 @@ def classification(classifier: Any, options: ServeOptions) -> Service:
         text = FILLER * length
         return {"texts": [[text, FILLER] if classifier.pair else text] * count}
 
-    warm = [sized(length, count) for length, count in shapes_to_warm(classifier.seq_length, options.max_items)]
+    warm = [
+        sized(length, count)
+        for length, count in shapes_to_warm(classifier.seq_length, options.max_items, is_exported(classifier))
+    ]
     response = answer("ClassifyAnswer", results=list[one])  # type: ignore[valid-type]
     about = "The label of each text (or pair of texts), and the score of every label."
     settings = {"labels": classifier.labels, "pair": classifier.pair, "multi_label": classifier.multi_label}
@@ -45,7 +48,7 @@ def labeling(labeler: Any, options: ServeOptions) -> Service:
     request = body("LabelRequest", texts=(types.texts, ...))
     entity = answer("Entity", start=int, end=int, type=one_of(labeler.types), text=str)
     one = answer("Labeled", entities=list[entity])  # type: ignore[valid-type]
-    compute = FewSizes(labeler.predict, FILLER, labeler.seq_length, windows=True)
+    compute = FewSizes(labeler.predict, FILLER, labeler.seq_length, True, is_exported(labeler))
 
     def ask(wanted: Any) -> Asked:
         def shown(found: Sequence[Any]) -> dict[str, Any]:
@@ -54,7 +57,8 @@ def labeling(labeler: Any, options: ServeOptions) -> Service:
         return Asked("label", wanted.texts, compute, shown)
 
     warm = [
-        {"texts": [FILLER * length] * count} for length, count in shapes_to_warm(labeler.seq_length, options.max_items)
+        {"texts": [FILLER * length] * count}
+        for length, count in shapes_to_warm(labeler.seq_length, options.max_items, is_exported(labeler))
     ]
     about = "The entities of each text; offsets count characters (code points)."
     response = answer("LabelAnswer", results=list[one])  # type: ignore[valid-type]

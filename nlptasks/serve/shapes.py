@@ -1,7 +1,7 @@
 """Few shapes of arrays, so that all programs are compiled before the first request, and little padding in them."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from nlptasks.applications.examples import padded_to
@@ -16,11 +16,22 @@ FILLER, QUESTION = "好", "谁？"
 """what fills up a batch, and what warm-up texts are made of"""
 
 
-def one_program() -> AbstractContextManager[bool]:
-    """The backend's `one_program`, which is imported here only: some models run without Keras."""
+def one_program(exported: bool = False) -> AbstractContextManager[bool]:
+    """The backend's `one_program`, which is imported here only: some models run without Keras.
+
+    Args:
+        exported: the model runs on onnxruntime, whose graphs take arrays of any size.
+    """
+    if exported:
+        return nullcontext(True)
     from nlptasks import backend
 
     return backend.one_program()
+
+
+def is_exported(application: Any) -> bool:
+    """Whether an application runs on onnxruntime."""
+    return type(application).__module__.startswith("nlptasks.runtime.")
 
 
 def multiple_of(width: int, free: bool = False) -> int:
@@ -37,14 +48,15 @@ def rounded(width: int, free: bool = False) -> int:
     return -(-width // multiple_of(width, free)) * multiple_of(width, free)
 
 
-def shapes_to_warm(most: int, largest: int) -> list[tuple[int, int]]:
+def shapes_to_warm(most: int, largest: int, exported: bool = False) -> list[tuple[int, int]]:
     """Lengths of a text in characters and numbers of texts, for all programs there are.
 
     Args:
         most: tokens of the longest array.
         largest: the most texts of a request.
+        exported: as for `one_program`.
     """
-    with one_program() as free:
+    with one_program(exported) as free:
         if free:
             return [(max(1, min(most, 16) - 4), 1)]
     widths = sorted({min(rounded(width), most) for width in range(8, most + 1, 8)} | {most})
@@ -85,15 +97,24 @@ class FewSizes:
         filler: the item that fills up.
         most: tokens of the longest array.
         windows: whether a longer text is read in windows, so that it gives many rows.
+        exported: as for `one_program`.
     """
 
-    def __init__(self, compute: Callable[..., Sequence[Any]], filler: Any, most: int, windows: bool = False) -> None:
-        self.compute, self.filler, self.most, self.windows = compute, filler, most, windows
+    def __init__(
+        self,
+        compute: Callable[..., Sequence[Any]],
+        filler: Any,
+        most: int,
+        windows: bool = False,
+        exported: bool = False,
+    ) -> None:
+        self.compute, self.filler, self.most = compute, filler, most
+        self.windows, self.exported = windows, exported
 
     def __call__(self, items: Sequence[Any]) -> Sequence[Any]:
         """A result for each item."""
         results: list[Any] = [None] * len(items)
-        with one_program() as free:
+        with one_program(self.exported) as free:
             short, long = self._by_length(items)
             for chosen, size in self._groups(items, short, free):
                 longest = min(max(_width(items[i]) for i in chosen), self.most)
@@ -109,7 +130,7 @@ class FewSizes:
     def with_first(self, items: Sequence[Any]) -> list[int]:
         """Indices of the items that are best computed together with the first one, that one among them."""
         short, _ = self._by_length(items)
-        with one_program() as free:
+        with one_program(self.exported) as free:
             found = (chosen for chosen, _ in self._groups(items, short, free) if 0 in chosen)
             return next(found, [0])
 

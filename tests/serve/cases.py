@@ -52,7 +52,7 @@ def ask(services, *requests, settings=None, key=None, **more):
     return asyncio.run(run())
 
 
-async def call(app, path, messages, method="POST"):
+async def call(app, path, messages, method="POST", sent=None):
     """Calls an application without a client library: returns what it sends. Messages may be functions to await."""
     scope = {
         "type": "http",
@@ -69,7 +69,7 @@ async def call(app, path, messages, method="POST"):
         "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
     }
     messages = iter(messages)
-    sent = []
+    sent = [] if sent is None else sent
 
     async def next_message():
         message = next(messages, None)

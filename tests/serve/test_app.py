@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from nlptasks.serve.services import open_services, service_of
 from nlptasks.serve.shapes import FREE, SIZES, FewSizes, few_windows, groups, rounded
 from tests.applications.labeling.label_cases import classifier
 from tests.applications.reading.test_span import TEXT, reader
-from tests.serve.cases import ask, echo_service, log_lines, message_of, options, records, running
+from tests.serve.cases import ask, call, echo_service, log_lines, message_of, options, part, records, running
 from tests.test_docstrings import examples
 
 pytestmark = pytest.mark.once
@@ -126,7 +127,7 @@ def test_a_network_gives_what_it_gives_directly_alone_and_joined():
 @pytest.fixture(params=[False, True])
 def free(request, monkeypatch):
     """Whether one program is compiled for all shapes."""
-    monkeypatch.setattr(shapes, "one_program", lambda: contextlib.nullcontext(request.param))
+    monkeypatch.setattr(shapes, "one_program", lambda exported=False: contextlib.nullcontext(request.param))
     return request.param
 
 
@@ -305,6 +306,23 @@ def test_more_than_the_queue_holds_gets_429_and_all_else_its_answer():
             assert answer.json()["results"] == [str(i)] * 2
         else:
             assert answer.headers["retry-after"] == "1"
+
+
+def test_a_request_that_the_server_has_no_time_for_when_it_stops_is_told_so():
+    going, sent = threading.Event(), []
+
+    async def body():
+        async with running({"echo": echo_service(lambda texts: (going.wait(5), texts)[1])}) as client:
+            asked = asyncio.create_task(call(client.app, "/v1/echo/say", [part(b'{"texts": ["a"]}')], sent=sent))
+            await asyncio.sleep(0.1)
+            asked.cancel()  # as uvicorn does when its time is over
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            going.set()
+
+    asyncio.run(body())
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["error"]["type"] == "stopping"
 
 
 def test_an_answer_that_takes_too_long_is_given_up():
