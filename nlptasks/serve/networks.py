@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 
 from nlptasks.serve.contracts import Asked, Service, Strict, Types, Verb, answer, body, listed, one_of
 from nlptasks.serve.settings import ServeOptions
-from nlptasks.serve.shapes import FILLER, QUESTION, FewSizes, few_windows, is_exported, shapes_to_warm
+from nlptasks.serve.shapes import FILLER, QUESTION, FewSizes, FewWindows, is_exported, shapes_to_warm
 
 
 def classification(classifier: Any, options: ServeOptions) -> Service:
@@ -86,7 +86,7 @@ def reading(reader: Any, options: ServeOptions) -> Service:
     attention_type = answer("Attention", text=str, score=float, evidence=list[shaded])  # type: ignore[valid-type]
 
     def ask(wanted: Any) -> Asked:
-        compute = few_windows(reader, functools.partial(reader.predict, mode=wanted.mode, beam_size=wanted.beam_size))
+        compute = FewWindows(reader, functools.partial(reader.predict, mode=wanted.mode, beam_size=wanted.beam_size))
         items = [(wanted.question, wanted.passages)]
         return Asked(("answer", wanted.mode, wanted.beam_size), items, compute, lambda f: dataclasses.asdict(f[0]))
 

@@ -149,26 +149,47 @@ def _width(item: Any) -> int:
     return len(item) + 2 if isinstance(item, str) else sum(map(len, item)) + 1 + len(item)
 
 
-def few_windows(reader: Any, compute: Callable[..., Sequence[Any]]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+class FewWindows:
     """`compute` with few shapes of arrays.
 
     A reader by spans reads windows in batches of one of `SIZES`; for the others a question is added whose passages fill
     the windows up to a power of two.
+
+    Args:
+        reader: whose windows they are.
+        compute: gives an answer for each of some questions with their passages; takes `rows`.
     """
 
-    def of_spans(items: Sequence[Any]) -> Sequence[Any]:
-        windows = sum(reader.lengths.most_windows(passage) for _, passages in items for passage in passages)
+    def __init__(self, reader: Any, compute: Callable[..., Sequence[Any]]) -> None:
+        self.reader, self.compute = reader, compute
+
+    def __call__(self, items: Sequence[Any]) -> Sequence[Any]:
+        """An answer for each question."""
+        windows = sum(map(self._windows, items))
+        if self.reader.method != "span":
+            missing = (1 << (windows - 1).bit_length()) - windows
+            return self.compute(_filled(items, missing))[: len(items)]
         longest = max(len(question) + max(map(len, passages)) + 3 for question, passages in items)
         with one_program() as free:
-            width = rounded(min(longest, reader.lengths.window_length), free)
+            width = rounded(min(longest, self.reader.lengths.window_length), free)
             rows = min(FREE if free else SIZES, key=lambda size: -(-windows // size) * (CALL + size * width))
-            filled = [*items, *([(QUESTION, [FILLER] * (rows - windows))] if windows < rows else [])]
             with padded_to(multiple_of(width, free)):
-                return compute(filled, rows=rows)[: len(items)]
+                return self.compute(_filled(items, rows - windows), rows=rows)[: len(items)]
 
-    def run(items: Sequence[Any]) -> Sequence[Any]:
-        windows = sum(reader.lengths.most_windows(passage) for _, passages in items for passage in passages)
-        missing = (1 << (windows - 1).bit_length()) - windows
-        return compute([*items, *([(QUESTION, [FILLER] * missing)] if missing else [])])[: len(items)]
+    def with_first(self, items: Sequence[Any]) -> list[int]:
+        """Indices of the questions that are best computed together with the first one: as many as fill a batch."""
+        chosen, windows = [0], self._windows(items[0])
+        for i, item in enumerate(items[1:], 1):
+            windows += self._windows(item)
+            if windows > SIZES[-1]:
+                break
+            chosen.append(i)
+        return chosen
 
-    return of_spans if reader.method == "span" else run
+    def _windows(self, item: Any) -> int:
+        return sum(map(self.reader.lengths.most_windows, item[1]))
+
+
+def _filled(items: Sequence[Any], missing: int) -> list[Any]:
+    """The questions, and one more with so many windows."""
+    return [*items, *([(QUESTION, [FILLER] * missing)] if missing > 0 else [])]

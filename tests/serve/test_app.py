@@ -19,7 +19,7 @@ from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
 from nlptasks.serve import shapes
 from nlptasks.serve.app import make_app
 from nlptasks.serve.services import open_services, service_of
-from nlptasks.serve.shapes import FREE, SIZES, FewSizes, few_windows, groups, rounded
+from nlptasks.serve.shapes import FREE, SIZES, FewSizes, FewWindows, groups, rounded
 from tests.applications.labeling.label_cases import classifier
 from tests.applications.reading.test_span import TEXT, reader
 from tests.serve.cases import ask, call, echo_service, log_lines, message_of, options, part, records, running
@@ -176,14 +176,16 @@ def test_windows_of_readers_have_few_numbers(free):
 
     asked = [("谁？", ["a", "b"]), ("谁？", ["c"])]
     some = type("Reader", (), {"lengths": ReadingLengths(), "method": "seq2seq"})
-    assert few_windows(some, compute)(asked) == asked
-    assert few_windows(some, compute)(asked[:1]) == asked[:1]
+    assert FewWindows(some, compute)(asked) == asked
+    assert FewWindows(some, compute)(asked[:1]) == asked[:1]
     assert seen == [(64, [2, 1, 1]), (64, [2])]
     seen.clear()
     some = type("Reader", (), {"lengths": SpanLengths(), "method": "span"})
-    assert few_windows(some, compute)(asked) == asked
-    assert few_windows(some, compute)(asked * 4) == asked * 4
+    assert FewWindows(some, compute)(asked) == asked
+    assert FewWindows(some, compute)(asked * 4) == asked * 4
     assert seen == ([(3, [2, 1]), (12, [2, 1] * 4)] if free else [(4, [2, 1, 1]), (4, [2, 1] * 4)])
+    assert FewWindows(some, compute).with_first(asked * 8) == list(range(10))  # 15 windows; the next has two
+    assert FewWindows(some, compute).with_first([("谁？", ["a"] * 20), *asked]) == [0]
 
 
 class Writer:
