@@ -20,7 +20,7 @@ from nlptasks.serve import shapes
 from nlptasks.serve.app import make_app
 from nlptasks.serve.services import open_services, service_of
 from nlptasks.serve.shapes import FREE, SIZES, FewSizes, FewWindows, groups, rounded
-from tests.applications.labeling.label_cases import classifier
+from tests.applications.labeling.label_cases import classifier, entity_texts, labeler
 from tests.applications.reading.test_span import TEXT, reader
 from tests.serve.cases import ask, call, echo_service, log_lines, message_of, options, part, records, running
 from tests.test_docstrings import examples
@@ -122,6 +122,14 @@ def test_a_network_gives_what_it_gives_directly_alone_and_joined():
         result = found.json()
         assert (result["text"], result["score"]) == (direct.text, pytest.approx(direct.score, abs=1e-3))
         assert [e["passage"] for e in result["evidence"]] == [e.passage for e in direct.evidence]
+
+
+@pytest.mark.parametrize("head", ["crf", "global-pointer", "efficient-global-pointer"])
+def test_labelers_find_the_same_in_programs_for_all_sizes(head):
+    model, texts = labeler(head), [text.text for text in entity_texts()[:5]]
+    texts.append("，".join(texts))  # read in windows
+    found = FewSizes(model.predict, "好", model.seq_length, windows=True)(texts)
+    assert found == [model.label(text) for text in texts]
 
 
 @pytest.fixture(params=[False, True])

@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="the page is tested through playwright"
 import uvicorn
 
 import nlptasks
-from nlptasks.applications.classification.classifier import Classification
+from nlptasks.applications.classification.predicting import Classification
 from nlptasks.applications.filling.filler import Candidate, FilledMask
 from nlptasks.applications.reading import picture
 from nlptasks.applications.reading.reader import Answer, Evidence
