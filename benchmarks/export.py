@@ -129,7 +129,7 @@ def speed(options: argparse.Namespace) -> None:
         onnx.save(quantized(graph), folder / "int8.onnx")
         ours = {name: open_graph(folder / f"{name}.onnx") for name in ("float32", "int8")}
         theirs = {
-            kind: BertModel.from_pretrained(folder / "theirs").to(getattr(torch, kind)).eval()
+            kind: BertModel.from_pretrained(folder / "theirs").to(getattr(torch, kind)).train(False)
             for kind in ("float32", "bfloat16")
         }
         run = compile_function(lambda ids, segments: model.encode(ids, segments), model)
@@ -279,7 +279,7 @@ def decode(options: argparse.Namespace) -> None:
 
         def theirs(kind: str) -> Callable[[], list[int]]:
             network = BertLMHeadModel.from_pretrained(folder / "theirs", is_decoder=True)
-            network = network.to(getattr(torch, kind)).eval()
+            network = network.to(getattr(torch, kind)).train(False)
             sizes: dict[str, Any] = {
                 "max_new_tokens": NEW,
                 "min_new_tokens": NEW,
