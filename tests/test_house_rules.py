@@ -792,6 +792,12 @@ def test_commands_of_the_readme_name_files_and_options_that_exist(name, monkeypa
             pytest.fail(f"{name}: the script does not know the options of: {command}")
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_table_of_commands_has_a_row_for_each(name):
+    rows = re.findall(r"^\| (`.*?)\|", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert {word for row in rows for word in re.findall(r"`(\w+)`", row)} >= set(command_line.APPLICATIONS)
+
+
 def test_commands_of_the_walk_through_pretraining_name_options_that_exist(monkeypatch):
     commands = commands_in((ROOT / "pretraining" / "README.md").read_text(encoding="utf-8"))
     scripts = {command.split()[1] for command in commands}

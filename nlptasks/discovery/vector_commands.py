@@ -127,7 +127,7 @@ class Keeper:
         """Saves, if the last time was long ago."""
         if time.monotonic() - self._saved >= SAVE_SECONDS:
             with atomic_path(self._path) as path, open(path, "wb") as file:
-                np.savez(file, **self._trainer.state())
+                np.savez(file, **self._trainer.state())  # type: ignore[arg-type] # no array has the name of an argument
             self._saved = time.monotonic()
 
 

@@ -81,5 +81,10 @@ class SearchOptions(Options):
             UserError: it cannot hold.
         """
         contain = tuple(dict.fromkeys((*more, *self.contain)))
-        lengths = {"min_length": self.min_length, "max_length": self.max_length}
-        return Constraints(contain=contain, avoid=self.avoid, repeats=self.repeats, **lengths)
+        return Constraints(
+            contain=contain,
+            avoid=self.avoid,
+            min_length=self.min_length,
+            max_length=self.max_length,
+            repeats=self.repeats,
+        )

@@ -3,6 +3,7 @@
 Legend: K tasks.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ class LossWeighting(keras.layers.Layer):
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
-        if self.built:
+        if self.built:  # type: ignore[has-type]  # Keras sets it
             return
         if self.strategy == "initial":
             self.first = self.add_weight(shape=(self.tasks,), initializer="zeros", trainable=False, name="first")
@@ -154,7 +155,7 @@ def weighted_loss(
 
         values = [read(variable) for variable in trainable]
         gradients = [
-            value_and_gradient(lambda x, i=i: of_task(i, x), [ops.stop_gradient(v) for v in values])[1]
+            value_and_gradient(functools.partial(of_task, i), [ops.stop_gradient(v) for v in values])[1]
             for i in range(weighting.tasks)
         ]
         products = [
