@@ -272,7 +272,7 @@ EXTENDED = {
     "layer_decay": 0.9,
     "lookahead": 2,
     "pgd": 0.1,
-    "adversarial_steps": 2,
+    "adversarial_steps": 1,
 }
 
 

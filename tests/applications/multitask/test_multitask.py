@@ -45,7 +45,7 @@ def arguments(files, output, *more):
 
 def test_three_tasks_are_trained_together_and_each_is_a_model_of_its_own(files, tmp_path, capsys):
     output = tmp_path / "run"
-    more = ("--epochs", "1", "--weighting", "pcgrad")
+    more = ("--epochs", "1", "--weighting", "real-time")
     assert command.main(arguments(files, output, *more)) == 0, capsys.readouterr().err
     encoders = [load_file(output / name / "model.safetensors") for name in ("opinions", "pairs", "places")]
     shared = [name for name in encoders[0] if "layer" in name]
@@ -56,7 +56,7 @@ def test_three_tasks_are_trained_together_and_each_is_a_model_of_its_own(files, 
     assert nlptasks.load(output / "pairs").pair
     assert nlptasks.load(output / "places").types == ("name", "place")
     options = json.loads((output / "options.json").read_text(encoding="utf-8"))
-    assert (options["weighting"], options["labeling"]) == ("pcgrad", ["places"])
+    assert (options["weighting"], options["labeling"]) == ("real-time", ["places"])
     scores = json.loads((output / "scores.json").read_text(encoding="utf-8"))["best"]
     counting = [scores[name] for name in ("opinions_accuracy", "pairs_accuracy", "places_f1")]
     assert scores["mean"] == pytest.approx(np.mean(counting))
