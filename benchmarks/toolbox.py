@@ -54,7 +54,7 @@ def interleaved(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[s
     return {name: np.array(each) for name, each in times.items()}
 
 
-def overhead(repeats: int) -> str:
+def overhead(repeats: int, seconds: float) -> str:
     """A table of the time of a step against that of plain Adam, as the median of the ratios of neighboring steps."""
     from nlptasks.applications.classification.classifier import classification_model
     from nlptasks.backend import compile_train_step
@@ -89,7 +89,10 @@ def overhead(repeats: int) -> str:
         name: (lambda o=o: extend(Adam(RATE), **o)) for name, o in EXTENSIONS.items()
     }
     makers |= {name: (lambda k=kind: k(RATE)) for name, kind in KINDS.items() if name != "adam"}
+    started = time.monotonic()
     for name, make in makers.items():
+        if time.monotonic() - started > seconds:
+            break
         times = interleaved({"plain": plain, "other": step_of(make())}, repeats)
         ratio = float(np.median(times["other"] / times["plain"]))
         rows.append(f"| {name} | {np.median(times['plain']):.3f} | {np.median(times['other']):.3f} | {ratio:.3f} |")
@@ -172,7 +175,7 @@ def reviews(data: Path, part: str, count: int) -> tuple[list[str], list[str]]:
     return [found[i].text for i in chosen], [found[i].labels[0] for i in chosen]
 
 
-def explain(data: Path, directory: Path, count: int) -> str:
+def explain(data: Path, directory: Path, count: int, seconds: float) -> str:
     """A table of deletion curves: how far the label's logit falls where the tokens that count most are masked."""
     import nlptasks
     from nlptasks.explain.explained import label_of_text
@@ -190,7 +193,10 @@ def explain(data: Path, directory: Path, count: int) -> str:
     )
     falls: dict[str, list[float]] = {name: [] for name in names}
     random, incomplete, steps, programs = np.random.default_rng(3), 0, [], {}
+    started = time.monotonic()
     for text in texts:
+        if time.monotonic() - started > seconds:
+            break
         explained = label_of_text(classifier, text, width=WIDTH)
         methods = programs[explained.what] = Methods(explained, programs.get(explained.what))
         found = methods.integrated_gradients()
@@ -215,8 +221,8 @@ def explain(data: Path, directory: Path, count: int) -> str:
         rows.append(f"| {name} | {np.mean(each):.3f} | {interval} |")
     head = "| order | mean fall of the logit | integrated gradients minus this one (95 %) |\n|---|---|---|\n"
     tail = (
-        f"\n\n{len(texts)} reviews of at most 40 characters; mean over 10, 20, 30 and 50 % of the tokens masked; "
-        f"intervals are paired bootstraps. Completeness within 1 %: {len(texts) - incomplete} of {len(texts)}; steps: "
+        f"\n\n{len(steps)} reviews of at most 40 characters; mean over 10, 20, 30 and 50 % of the tokens masked; "
+        f"intervals are paired bootstraps. Completeness within 1 %: {len(steps) - incomplete} of {len(steps)}; steps: "
         f"median {int(np.median(steps))}, at most {max(steps)}.\n"
     )
     return head + "\n".join(rows) + tail
@@ -247,6 +253,9 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--model", type=Path)
     parser.add_argument("--texts", type=int, default=200)
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="overhead, explain: begin nothing after this"
+    )
     parser.add_argument("--data", type=Path, help="default: NLPTASKS_DATA")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
@@ -255,10 +264,10 @@ def main() -> None:
 
         given.data = given.data or Path(os.environ["NLPTASKS_DATA"])
     text = {
-        "overhead": lambda: overhead(given.repeats),
+        "overhead": lambda: overhead(given.repeats, given.seconds),
         "lazy": lambda: lazy(given.repeats),
         "training": lambda: training(given.data, given.examples, given.seeds, given.variants),
-        "explain": lambda: explain(given.data, given.model, given.texts),
+        "explain": lambda: explain(given.data, given.model, given.texts, given.seconds),
     }[given.part]()
     print(text)
     if given.output is not None:
