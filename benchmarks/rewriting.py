@@ -35,6 +35,18 @@ from nlptasks.rewriting.words import joined
 from nlptasks.text import open_tokenizer
 from nlptasks.text.batches import pad
 
+ABOUT = """\
+200 questions of 8 to 12 characters of groups_dev, each of another group. Of each text is asked that the longest
+word of its source stays and the second longest goes, that it has at most two characters more and differs in two at
+least, and that nothing is said twice. An unchanged text is a failure.
+
+Search: one chain of 30 steps, otherwise as `nlptasks rewrite` comes. Beam search: the same objective and the same
+words, two lists kept, each changed at every place by the three likeliest words of one and of two tokens, eight of
+these scored for each list, two rounds; no model here writes a text from a sentence, so that there is no beam search
+over its tokens. Random edits: up to three moves with random words, tried until all constraints hold. Fluency is the
+mean log probability of a token by the masked LM `base`, of which the objective's `mini` was distilled; closeness
+the cosine of the mean vectors of the checkpoint `pieces`. Neither is in the objective.
+"""
 COUNT, AT_ONCE = 200, 20
 STEPS, CHAINS = 30, 1
 BEAM, TRIED, ROUNDS = 2, 8, 2
@@ -206,6 +218,7 @@ def record(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     judge = MaskedModel(MaskFiller.open("base"))
     sources = judge_vectors(folder, [task["source"] for task in given])
     strangers = (sources * np.roll(sources, 1, axis=0)).sum(axis=1).mean()
+    yield from ABOUT.split("\n")
     yield "| system | texts | satisfied % | unchanged | fluency | closeness | edits | scored a text | s a text |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for name, rows in systems.items():
