@@ -57,6 +57,10 @@ class Methods:
         like: has explained the same number of a row of the same length; its programs are used.
     """
 
+    _value: Callable[..., Any]
+    _gradient: Callable[..., Any]
+    _table: np.ndarray
+
     def __init__(self, explained: Explained, like: "Methods | None" = None) -> None:
         self.explained = explained
         ids, segments = explained.token_ids[None], explained.segment_ids[None]

@@ -79,7 +79,9 @@ class Rewrite(SearchOptions, OnKeras, TextFiles):
         require_output(self.output, *([self.input] if self.input else []))
         if self.trace is not None:
             require_writable(self.trace)
-        texts: list[Any] = list(self.text) or list(read_texts(self.input)) if not self.keywords else [self.keywords]
+        texts: list[Any] = [self.keywords] if self.keywords else list(self.text)
+        if self.input is not None:
+            texts = list(read_texts(self.input))
         done = self._done(len(texts))
         pretrained_path(self.model)  # a missing model shows before Keras is imported
         words = [] if self.words is None else _words(self.words)

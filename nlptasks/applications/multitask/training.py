@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,8 +146,8 @@ def train_tasks(options: MultiTaskOptions) -> bool:
     encoder = make_transformer(options, tokenizer, options.seq_length)
     tasks: dict[str, SharedTask] = {}
     for name, texts in training.items():
-        given: Any = (encoder, tokenizer, options, texts, validation[name])
-        tasks[name] = finding(*given) if name in options.labeling else classifying(*given, labels[name])
+        task: Any = finding if name in options.labeling else partial(classifying, labels=labels[name])
+        tasks[name] = task(encoder, tokenizer, options, texts, validation[name])
     weights = options.weights or (prior_losses(training) if options.weighting == "prior" else None)
     weighting = LossWeighting(len(tasks), options.weighting, weights, options.power)
     trained = MultiTask(encoder, tasks, weighting)
