@@ -48,6 +48,8 @@ class LossWeighting(keras.layers.Layer):
         UserError: an unknown strategy, or weights that do not fit.
     """
 
+    built: bool
+
     def __init__(
         self,
         tasks: int,
