@@ -78,7 +78,7 @@ class LossWeighting(keras.layers.Layer):
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
-        if self.built:  # type: ignore[has-type]  # Keras sets it
+        if self.built:
             return
         if self.strategy == "initial":
             self.first = self.add_weight(shape=(self.tasks,), initializer="zeros", trainable=False, name="first")
