@@ -261,7 +261,7 @@ def test_an_encoding_that_does_not_contain_ascii_is_refused(name, capsys):
     assert f"Received: '{name}'" in err
 
 
-READ_FROM = {"train", "data", "gold", "corpus", "queries", "input", "webqa", "files", "passages", "texts"}
+READ_FROM = {"train", "data", "gold", "corpus", "queries", "input", "webqa", "files", "passages", "texts", "task"}
 
 
 def test_every_command_that_reads_text_has_the_option():

@@ -28,6 +28,7 @@ LIGHT = {
     ("pretraining", "vocab"),
     ("discovery", "words"),
     ("discovery", "templates"),
+    ("discovery", "sentences"),
     ("vectors", "train"),
     ("vectors", "nearest"),
 }
@@ -45,6 +46,7 @@ REQUIRED = {
     "labeling train": "--train a --valid b --output out",
     "labeling evaluate": "--model m --data a --predictions out",
     "labeling predict": "--model m --texts 好 --output out",
+    "multitask train": "--task a=x b=y --valid a=x b=y --output out",
     "conditional train": "--train a --label-columns l --output out",
     "conditional evaluate": "--model m --data a",
     "conditional generate": "--model m --output out",

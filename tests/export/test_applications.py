@@ -225,7 +225,7 @@ def test_a_damaged_export_is_refused_in_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="nlptasks export"):
         nlptasks.load(tmp_path / "out")
     (tmp_path / "out" / "config.json").write_text(
-        '{"nlptasks": {"task": "text_classification", "export": {}}}', "utf-8"
+        '{"nlptasks": {"task": "text_classification", "export": {"format": "keras"}}}', "utf-8"
     )
     with pytest.raises(UserError, match=r"exported for another program \(format 'keras'\)"):
         nlptasks.load(tmp_path / "out")

@@ -9,7 +9,7 @@ from keras import ops
 
 import nlptasks
 import nlptasks.train.progress
-from nlptasks.applications.reading import span
+from nlptasks.applications.reading import span, spans
 from nlptasks.applications.reading.picture import answer_attention, draw_answer
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.span import row_arrays, span_loss, span_model
@@ -247,7 +247,7 @@ def test_with_windows_of_one_width_every_batch_has_one_shape(monkeypatch):
     arrays = [examples.arrays(batch, 4) for epoch in range(2) for batch in examples.batches(epoch, 4)]
     assert {(a["token_ids"].shape, a["starts"].shape, a["weights"].shape) for a in arrays} == {((4, 9), (4, 2), (4,))}
     shapes = []
-    monkeypatch.setattr(span, "row_arrays", lambda *given: shapes.append(given[1]) or row_arrays(*given))
+    monkeypatch.setattr(spans, "row_arrays", lambda *given: shapes.append(given[1]) or row_arrays(*given))
     some.predict([(q.question, [q.passages[0].text]) for q in questions], rows=2)
     assert len(shapes) > 9
     assert set(shapes) == {2}
