@@ -17,10 +17,14 @@ class Finding(NamedTuple):
     advice: str
 
 
-def check_source(source: str, path: str = "script") -> list[Finding]:
+def check_source(source: str | bytes, path: str = "script") -> list[Finding]:
     """What each name of bert4keras in a script is here, in the order of the lines.
 
         check_source("from bert4keras.models import GPT2")[0].state  # "not available"
+
+    Args:
+        source: the script; bytes are read in the encoding that their first lines name, by default UTF-8.
+        path: its name in an error.
 
     Raises:
         SyntaxError: it is no Python.
@@ -84,4 +88,4 @@ def summary(findings: list[Finding]) -> str:
     """One line on how many names are what."""
     names = {finding.name: finding.state for finding in findings}
     counts = [f"{list(names.values()).count(state)} {state}" for state in (SAME, DIFFERENT, ABSENT)]
-    return f"{len(names)} names: {', '.join(counts)}"
+    return f"{len(names)} {'name' if len(names) == 1 else 'names'}: {', '.join(counts)}"

@@ -15,6 +15,7 @@ import tyro
 
 from nlptasks.bert4keras.check import SAME, check_source, summary
 from nlptasks.errors import UserError
+from nlptasks.files import read_bytes
 
 
 @dataclass(kw_only=True)
@@ -34,10 +35,10 @@ class Check:
     def run(self) -> None:
         """Prints what is found."""
         try:
-            findings = check_source(self.script.read_text(encoding="utf-8"), str(self.script))
+            findings = check_source(read_bytes(self.script), str(self.script))
         except SyntaxError as error:
             raise UserError(
-                "{path}:{line}: no Python 3: {why}.", path=str(self.script), line=error.lineno, why=error.msg
+                "{path}:{line}: no Python 3: {why}.", path=str(self.script), line=error.lineno or 1, why=error.msg
             ) from None
         if self.json:
             rows = [finding._asdict() for finding in findings]

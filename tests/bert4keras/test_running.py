@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from nlptasks import command as command_line
+
 pytestmark = pytest.mark.once
 
 SCRIPT = """
@@ -57,3 +59,16 @@ def test_a_script_that_is_not_there_is_named(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("usage: python -m nlptasks.bert4keras SCRIPT")
+
+
+def test_check_reads_a_script_in_the_encoding_that_it_names(tmp_path, capsys):
+    script, missing = tmp_path / "a.py", tmp_path / "b.py"
+    source = "from bert4keras.snippets import is_string\ntext = '中文'\n"
+    script.write_bytes(f"# -*- coding: gbk -*-\n{source}".encode("gbk"))
+    assert command_line.main(["bert4keras", "check", str(script)]) == 0
+    assert "1 name: 1 same" in capsys.readouterr().out
+    script.write_bytes(source.encode("gbk"))
+    assert command_line.main(["bert4keras", "check", str(script)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {script}:2: no Python 3: (unicode error)")
+    assert command_line.main(["bert4keras", "check", str(missing)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {missing}: no such file (working folder ")
