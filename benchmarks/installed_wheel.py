@@ -1,7 +1,7 @@
 """What a person has who installs the wheel: every command of every application, in an empty folder, on ten lines.
 
     python -m pip wheel . --no-deps --wheel-dir dist
-    python -m venv fresh && fresh/bin/pip install "dist/nlptasks-0.2.0-py3-none-any.whl[tensorflow,index]"
+    python -m venv fresh && fresh/bin/pip install "dist/nlptasks-0.2.0-py3-none-any.whl[tensorflow,index,export]"
     python benchmarks/installed_wheel.py --bin fresh/bin
 
 With `--base`, of an environment that has the wheel and no extra: the commands that the base is enough for run, and each
@@ -75,6 +75,7 @@ DISCOVERY: list[tuple[str, Callable[[str], object]]] = [
     ("discovery templates --input sentences.txt --json", last_json),
     ("vectors train --input corpus.txt --output jose --vector-size 8 --epochs 1 --json", last_json),
     ("vectors nearest --vectors jose --word 今天 --json", last_json),
+    ("sentences corpus.txt --output read.txt", anything),
 ]
 LENGTHS = "--passage-length 24 --question-length 12 --answer-length 8"
 COMMANDS: list[tuple[str, Callable[[str], object]]] = [
@@ -117,6 +118,15 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
         anything,
     ),
     ("classification predict --model small --texts 沈月说很好 --json", last_json),
+    (
+        "multitask train --task mood=labeled.jsonl names=entities.jsonl "
+        f"--valid mood=labeled.jsonl names=entities.jsonl --labeling names --output both {TINY}",
+        nothing,
+    ),
+    ("labeling predict --model both/names --texts 沈月来了 --json", last_json),
+    ("explain --model classifier --text 沈月说很好 --json", last_json),
+    ("export --model classifier --output exported", anything),
+    ("classification predict --model exported --texts 沈月说很好 --json", last_json),
     *DISCOVERY,
     ("rewrite --text 今天天气很好 --words words.txt --steps 3 --chains 1 --json", last_json),
 ]
