@@ -75,7 +75,7 @@ DISCOVERY: list[tuple[str, Callable[[str], object]]] = [
     ("discovery templates --input sentences.txt --json", last_json),
     ("vectors train --input corpus.txt --output jose --vector-size 8 --epochs 1 --json", last_json),
     ("vectors nearest --vectors jose --word 今天 --json", last_json),
-    ("sentences corpus.txt --output read.txt", anything),
+    ("sentences corpus.txt --output read.txt", nothing),
 ]
 LENGTHS = "--passage-length 24 --question-length 12 --answer-length 8"
 COMMANDS: list[tuple[str, Callable[[str], object]]] = [
@@ -125,7 +125,7 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
     ),
     ("labeling predict --model both/names --texts 沈月来了 --json", last_json),
     ("explain --model classifier --text 沈月说很好 --json", last_json),
-    ("export --model classifier --output exported", anything),
+    ("export --model classifier --output exported", nothing),
     ("classification predict --model exported --texts 沈月说很好 --json", last_json),
     *DISCOVERY,
     ("rewrite --text 今天天气很好 --words words.txt --steps 3 --chains 1 --json", last_json),
