@@ -125,7 +125,7 @@ def computed(
     good: list[tuple[Line, dict[str, Any], Any]] = []
     for line in lines:
         try:
-            row = _row(line, job, plain)
+            row = _row(line, job, number, plain)
             good.append((line, row, form.item(row)))
         except (ValueError, RecursionError) as error:
             bad.append((line, _told(error)))
@@ -161,7 +161,7 @@ def _told(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _row(line: Line, job: Job, plain: bool) -> dict[str, Any]:
+def _row(line: Line, job: Job, number: int, plain: bool) -> dict[str, Any]:
     if line.cut:
         raise ValueError(f"the line has more than {job.max_line} bytes")
     text = line.data.decode(job.encoding)
@@ -169,7 +169,7 @@ def _row(line: Line, job: Job, plain: bool) -> dict[str, Any]:
         text = text.removeprefix("\ufeff") if is_utf8(job.encoding) else text
     if plain:
         return {"text": text}
-    row = parse_json(text, job.files[0][0], line.number)
+    row = parse_json(text, job.files[number][0], line.number)
     if not isinstance(row, dict):
         raise ValueError("the line is no object of JSON")
     return row

@@ -71,6 +71,16 @@ def lengths(monkeypatch):
     return model
 
 
+def test_the_reason_of_a_line_names_its_own_file(tmp_path, lengths):
+    whole, half = (
+        write(tmp_path / "a.jsonl", ['{"text": "天气"}']),
+        write(tmp_path / "b.jsonl", ['{"text": "\\ud83d"}']),
+    )
+    compute(job_of(tmp_path, whole, half), 1, lengths)
+    [bad] = rows(tmp_path / "out" / "bad" / "b.jsonl")
+    assert str(half) in bad["reason"]
+
+
 def test_every_line_gives_a_row_or_is_set_aside_with_its_place(tmp_path, lengths):
     lines = [
         '{"id": 7, "text": "天气"}',
