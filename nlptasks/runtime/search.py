@@ -91,7 +91,12 @@ def _top(values_QX: np.ndarray, count: int) -> np.ndarray:
     """Indices (Q, count) of the largest values, the largest first, of equal ones the first."""
     if count == 1:
         return values_QX.argmax(axis=1)[:, None]
-    return np.argsort(-values_QX, axis=1, kind="stable")[:, :count]
+    least_Q1 = -np.partition(-values_QX, count - 1, axis=1)[:, count - 1 : count]  # no sort of a whole vocabulary
+    above, equal = values_QX > least_Q1, values_QX == least_Q1
+    free_Q1 = count - above.sum(axis=1, keepdims=True)
+    places = np.nonzero(above | (equal & (equal.cumsum(axis=1) <= free_Q1)))[1].reshape(-1, count)
+    order = np.argsort(-np.take_along_axis(values_QX, places, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(places, order, axis=1)
 
 
 class Draws:
