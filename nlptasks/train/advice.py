@@ -11,11 +11,11 @@ CONSTANT = (
     "everything."
 )
 RATE_LOW = (
-    "likely cure: a higher learning rate ({field:learning_rate} {usual:g} suits {start}). Received: {rate:g}; start "
+    "likely cure: a higher learning rate ({option} {usual:g} suits {start}). Received: {rate:g}; start "
     "anew in another {field:output}."
 )
 RATE_HIGH = (
-    "likely cure: a lower learning rate ({field:learning_rate} {usual:g} suits {start}). Received: {rate:g}; start "
+    "likely cure: a lower learning rate ({option} {usual:g} suits {start}). Received: {rate:g}; start "
     "anew in another {field:output}."
 )
 FEW_UPDATES = (
@@ -54,7 +54,13 @@ def tell_unlearned(
 
 
 def likely_cure(
-    rate: float, usual: float, start: str, updates: int, could_be_pretrained: bool, epochs: str = "epochs"
+    rate: float,
+    usual: float,
+    start: str,
+    updates: int,
+    could_be_pretrained: bool,
+    epochs: str = "epochs",
+    learning_rate: str = "learning_rate",
 ) -> tuple[str, dict[str, object]]:
     """The template of a line and its values.
 
@@ -63,9 +69,10 @@ def likely_cure(
         start: these weights, in words.
         updates: how many the run has made.
         could_be_pretrained: whether there are pretrained weights to start from instead.
-        epochs: the option that makes the run longer.
+        epochs, learning_rate: the options that make the run longer, and that hold its rate.
     """
-    rates: dict[str, object] = {"rate": rate, "usual": usual, "start": start}
+    option = rendered(f"{{field:{learning_rate}}}", {})
+    rates: dict[str, object] = {"rate": rate, "usual": usual, "start": start, "option": option}
     if rate * FAR < usual:
         return RATE_LOW, rates
     if rate > usual * FAR:

@@ -98,7 +98,7 @@ class Experiment:
         around_step: wraps the compiled step, which takes a batch and returns its loss.
         keep: "best": the epoch with the best score is saved; "last": the end of the run is.
         constant: scores of one answer to everything; a run that does not exceed each of them has learned nothing.
-        epochs_option: the option that holds `epochs`.
+        epochs_option, rate_option: the options that hold `epochs` and `learning_rate`.
         more: further entries of `scores.json`.
         learned: after `run`, whether it has.
     """
@@ -117,6 +117,7 @@ class Experiment:
     keep: str = "best"
     constant: Mapping[str, float] = dataclasses.field(default_factory=dict)
     epochs_option: str = "epochs"
+    rate_option: str = "learning_rate"
     more: dict[str, Any] = dataclasses.field(default_factory=dict)
     learned: bool = dataclasses.field(default=True, init=False)
 
@@ -158,7 +159,8 @@ class Experiment:
         options: Any = self.options
         values = {"rate": self.learning_rate or options.learning_rate, "schedule": schedule_in_words(options)}
         values |= {"epochs": self.epochs, "start": options.start}
-        shown = ", ".join(f"{{field:{name}}}" for name in options.left_out)
+        decided = () if self.learning_rate is None else ("learning_rate",)  # by another option
+        shown = ", ".join(f"{{field:{name}}}" for name in options.left_out if name not in decided)
         progress.say(PLAN_LEFT_OUT if shown else PLAN, **values, left_out=rendered(shown, {}))
 
     def _cure(self) -> tuple[str, dict[str, object]]:
@@ -171,6 +173,7 @@ class Experiment:
             updates,
             options.could_be_pretrained,
             self.epochs_option,
+            self.rate_option,
         )
 
     def validated(self) -> dict[str, float]:

@@ -38,8 +38,9 @@ def test_the_cure_is_the_first_thing_that_is_unusual(rate, updates, pretrained, 
 
 
 def test_the_lines_name_the_numbers_and_the_flags(capsys):
-    cure = likely_cure(2e-5, ClassifierOptions(output="x", num_layers=1).usual_learning_rate, "random weights", 9, True)
+    usual = ClassifierOptions(output="x", num_layers=1).usual_learning_rate
     with fields_named(flag_of):
+        cure = likely_cure(2e-5, usual, "random weights", 9, True)
         tell_unlearned({"accuracy": 53.125}, {"accuracy": 53.125}, "accuracy", cure)
     assert capsys.readouterr().err.splitlines() == [
         "nothing is learned yet: accuracy is 53.12 in the best epoch, and 53.12 with the same answer to everything.",
@@ -55,6 +56,13 @@ def test_a_stage_of_a_longer_run_names_its_own_epochs(capsys):
     assert capsys.readouterr().err.splitlines()[1] == (
         "likely cure: longer training. 9 updates were made; give more --replacement-epochs, or a smaller --batch-size."
     )
+
+
+def test_the_rate_of_a_stage_is_cured_by_the_option_that_holds_it(capsys):
+    with fields_named(flag_of):
+        cure = likely_cure(1e-7, 1e-3, "random weights", 9, True, learning_rate="replacement_learning_rate")
+        tell_unlearned({"accuracy": 50.0}, {"accuracy": 50.0}, "accuracy", cure)
+    assert "(--replacement-learning-rate 0.001 suits random weights)" in capsys.readouterr().err
 
 
 def test_a_constant_answer_is_the_most_frequent_label_or_none():

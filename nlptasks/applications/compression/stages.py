@@ -107,6 +107,7 @@ def _replace(options: CompressionOptions, task: Distillable, first: Path, direct
         epochs_option=f"{REPLACEMENT}_epochs",
         directory=directory,
         learning_rate=options.replacement_learning_rate,
+        rate_option="learning_rate" if options.replacement_learning_rate is None else "replacement_learning_rate",
         keep="last",
         constant=task.constant(),
         more={"predecessor": before},
