@@ -32,15 +32,17 @@ demo: $(VENV)/.installed
 # Of the rest JAX runs what a backend can change.
 PRETRAINING := $(addprefix tests/pretraining/test_, $(addsuffix .py, checkpoints commands loader pretrain step topology))
 BENCHMARKS := $(addprefix tests/benchmarks/test_, compress_mlm.py gpu.py)
+# A worker that dies ends the run and names its test; replaced, it could leave the others waiting for ever.
+PYTEST := $(RUN) -m pytest -n 2 --max-worker-restart 0
 ON_JAX := $(PRETRAINING) $(BENCHMARKS) tests/test_old_runs.py tests/backend tests/core tests/checkpoints tests/generate tests/applications tests/train
 
 test: $(VENV)/.installed-test
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist loadfile -m "not on_jax"
-	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist loadfile -m "not once" $(ON_JAX)
+	KERAS_BACKEND=tensorflow $(PYTEST) --dist loadfile -m "not on_jax"
+	KERAS_BACKEND=jax $(PYTEST) --dist loadfile -m "not once" $(ON_JAX)
 
 quick: $(VENV)/.installed-test
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -n 2 --dist worksteal @tests/quick.txt
-	KERAS_BACKEND=jax $(RUN) -m pytest -n 2 --dist worksteal @tests/quick_jax.txt
+	KERAS_BACKEND=tensorflow $(PYTEST) --dist worksteal @tests/quick.txt
+	KERAS_BACKEND=jax $(PYTEST) --dist worksteal @tests/quick_jax.txt
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .
