@@ -47,7 +47,11 @@ class Rewrite(SearchOptions, OnKeras, TextFiles):
     resume: bool = False
     """go on with the output of an interrupted command"""
     model: str = MINI
-    """what says how fluent a text is: mini, or a directory of a pretrained Transformer with its masked-LM head"""
+    """what proposes words, and says how fluent a text is: mini, or a directory of a pretrained Transformer with its
+    masked-LM head"""
+    language_model: Path | None = None
+    """what says how fluent a text is, in place of the model: a language model, run directory of `conditional train
+    --conditioning none`"""
     encoder: str = "similarity"
     """what says how close two texts are: run directory, or similarity: the model that comes with the package"""
     segmenter: str = "segmenter"
@@ -83,13 +87,15 @@ class Rewrite(SearchOptions, OnKeras, TextFiles):
         if self.input is not None:
             texts = list(read_texts(self.input))
         done = self._done(len(texts))
+        if self.language_model is not None:
+            require_input(self.language_model / "config.json")
         pretrained_path(self.model)  # a missing model shows before Keras is imported
         words = [] if self.words is None else _words(self.words)
         if done == len(texts):
             return
         from nlptasks.rewriting.rewriter import Rewriter
 
-        rewriter = Rewriter.open(pretrained_path(self.model), self.encoder, self.segmenter, words)
+        rewriter = Rewriter.open(pretrained_path(self.model), self.encoder, self.segmenter, words, self.language_model)
         unmet = 0
         for start in range(done, len(texts), self.batch_size):
             part = range(start, min(start + self.batch_size, len(texts)))

@@ -22,6 +22,10 @@ FEW, ROWS, WIDTH = 8, 64, 8
 """rows are computed so many at a time, the second while there are enough; widths are multiples of the third"""
 
 
+IMPOSSIBLE = -100.0
+"""the mean log probability of a token of an empty text, in nats"""
+
+
 class MaskedModel:
     """A pretrained Transformer that reads lists of words, each word by itself.
 
@@ -95,7 +99,7 @@ class MaskedModel:
             logs_BM = ops.convert_to_numpy(self._of(ids_BT, places, wanted)).astype("float64")
             for i, logs_M in zip(indices, logs_BM, strict=False):
                 summed[of[i]] += logs_M[: len(positions[i])].sum()
-        return np.where(counts > 0, summed / np.maximum(counts, 1), -100.0).clip(max=0)
+        return np.where(counts > 0, summed / np.maximum(counts, 1), IMPOSSIBLE).clip(max=0)
 
     def gap_logs(self, gaps: Sequence[tuple[State, State, int]]) -> list[np.ndarray]:
         """Log probabilities of all tokens at each of the M masks between words, float32 (M, V)."""

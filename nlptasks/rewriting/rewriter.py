@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nlptasks.applications.conditional.generator import ConditionalGenerator
 from nlptasks.applications.filling.filler import MaskFiller
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.similarity.encoder import SentenceEncoder
@@ -14,7 +15,7 @@ from nlptasks.bundled import MINI
 from nlptasks.errors import UserError
 from nlptasks.opening import load
 from nlptasks.rewriting.constraints import Constraints, edit_distance, numbers_of
-from nlptasks.rewriting.masked import MaskedModel
+from nlptasks.rewriting.masked import IMPOSSIBLE, MaskedModel
 from nlptasks.rewriting.moves import Moves, State
 from nlptasks.rewriting.objective import Objective, Value
 from nlptasks.rewriting.options import SearchOptions
@@ -58,12 +59,22 @@ class Rewriter:
         encoder: says how close two texts are.
         segmenter: cuts the texts into the words that are moved.
         words: that may be put in, besides those of the texts.
+        writer: a language model that says how fluent a text is, in place of `model`; it takes no condition.
+
+    Raises:
+        UserError: a writer that takes conditions.
     """
 
     def __init__(
-        self, model: MaskedModel, encoder: SentenceEncoder, segmenter: Segmenter, words: Iterable[str] = ()
+        self,
+        model: MaskedModel,
+        encoder: SentenceEncoder,
+        segmenter: Segmenter,
+        words: Iterable[str] = (),
+        writer: ConditionalGenerator | None = None,
     ) -> None:
         self.model, self.encoder, self.segmenter = model, encoder, segmenter
+        self._fluency = model.fluency if writer is None else fluency_of(writer)
         self.lexicon = Lexicon(list(words) or bundled_words(), model.tokenize)
 
     @classmethod
@@ -73,10 +84,12 @@ class Rewriter:
         encoder: str | Path = "similarity",
         segmenter: str | Path = "segmenter",
         words: Iterable[str] = (),
+        writer: str | Path | None = None,
     ) -> "Rewriter":
         """Opens the models: bundled names, or directories."""
         masked = MaskedModel(MaskFiller.open(model))
-        return cls(masked, load(encoder, SentenceEncoder), load(segmenter, Segmenter), words)
+        judge = None if writer is None else load(writer, ConditionalGenerator)
+        return cls(masked, load(encoder, SentenceEncoder), load(segmenter, Segmenter), words, judge)
 
     def rewrite(
         self,
@@ -123,7 +136,7 @@ class Rewriter:
             for start, state in zip(starts, states, strict=True)
         ]
         moves = [_moves(start, rules, options) for start, rules in zip(starts, constraints, strict=True)]
-        target = Objective(self.model.fluency, self.encoder.encode, sources, constraints, options.weights, chains)
+        target = Objective(self._fluency, self.encoder.encode, sources, constraints, options.weights, chains)
         best = _Best(target, options.chains)
         sampler = Sampler(
             target, MaskedProposer(self.model, [vocabularies[i] for i in chains]), [moves[i] for i in chains]
@@ -145,6 +158,30 @@ class Rewriter:
             source=source,
             min_edits=options.min_edits if isinstance(text, str) else 0,
         )
+
+
+def fluency_of(writer: ConditionalGenerator) -> Callable[[Sequence[State]], np.ndarray]:
+    """The mean log probability of a token of each text (N,), float64, its end counted, by a causal language model.
+
+    An empty text has that of an impossible token.
+    """
+    if writer.conditions.conditioning != "none":
+        raise UserError(
+            "{field:language_model}: is to be trained without conditions (conditional train --conditioning none). "
+            "Received: conditioning {kind!r}.",
+            kind=writer.conditions.conditioning,
+        )
+
+    def fluency(states: Sequence[State]) -> np.ndarray:
+        texts = [joined(state) for state in states]
+        some = [i for i, text in enumerate(texts) if text]
+        means = np.full(len(texts), IMPOSSIBLE)
+        if some:
+            summed, lengths = writer.score([texts[i] for i in some], [{}] * len(some))
+            means[some] = summed / lengths
+        return means.clip(max=0)
+
+    return fluency
 
 
 class _Best:

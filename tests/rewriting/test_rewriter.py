@@ -8,10 +8,11 @@ import pytest
 from nlptasks import command, load
 from nlptasks.applications.filling.filler import MaskFiller
 from nlptasks.core import Transformer, TransformerConfig
-from nlptasks.rewriting.masked import PASSES, MaskedModel
+from nlptasks.rewriting.masked import IMPOSSIBLE, PASSES, MaskedModel
 from nlptasks.rewriting.options import SearchOptions
-from nlptasks.rewriting.rewriter import Rewriter
+from nlptasks.rewriting.rewriter import Rewriter, fluency_of
 from nlptasks.text import Tokenizer, build_character_vocab
+from tests.applications.conditional.test_generator import writer
 from tests.commands.scripts import assert_refused, call
 from tests.parity import randomised
 
@@ -82,8 +83,8 @@ class Table:
 
 @pytest.fixture
 def table(monkeypatch):
-    def opened(cls, model, encoder, segmenter, words):
-        return Rewriter(Table(), load(encoder), load(segmenter), words)
+    def opened(cls, model, encoder, segmenter, words, writer=None):
+        return Rewriter(Table(), load(encoder), load(segmenter), words, writer)
 
     monkeypatch.setattr(Rewriter, "open", classmethod(opened))
     monkeypatch.setattr("nlptasks.rewriting.rewriter.bundled_words", lambda: tuple(WORDS))
@@ -161,3 +162,26 @@ def test_what_is_wrong_is_said_in_one_line(table, tmp_path):
     ]:
         assert_refused(rewrite(*arguments), message)
     assert "1 of 1 texts violate a constraint" in rewrite("--text", "山", "--min-length", 30, "--steps", 1).err
+
+
+@pytest.mark.once
+def test_a_language_model_judges_in_place_of_the_masked_one(tmp_path):
+    plain = writer(WORDS, conditioning="none", labels={})
+    states = [("我们", "去"), (), ("今天", "天气", "很", "好")]
+    found = fluency_of(plain)(states)
+    assert found[1] == IMPOSSIBLE
+    for state, value in zip(states[::2], found[::2], strict=True):
+        ids = [plain.tokenizer.cls_id, *plain.tokenizer.encode("".join(state)).token_ids[1:-1], plain.tokenizer.sep_id]
+        logits = np.asarray(plain.model.transformer([np.array([ids]), np.zeros((1, len(ids)), int)]), "float64")[0]
+        logs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        assert value == pytest.approx(np.mean([logs[t, ids[t + 1]] for t in range(len(ids) - 1)]), abs=1e-5)
+    rewriter = Rewriter(Table(), load("similarity"), load("segmenter"), WORDS, plain)
+    one = rewriter.rewrite(["今天天气很好"], SearchOptions(steps=10, chains=2))[0]
+    cut = tuple(load("segmenter").segment(one.text))
+    assert one.fluency == pytest.approx(fluency_of(plain)([cut])[0], abs=1e-6)
+    writer(WORDS).save(tmp_path / "moods")
+    assert_refused(
+        rewrite("--text", "今天天气很好", "--language-model", tmp_path / "moods"),
+        "--language-model: is to be trained without conditions",
+    )
+    assert_refused(rewrite("--text", "天", "--language-model", tmp_path / "none"), "config.json: no such file")
