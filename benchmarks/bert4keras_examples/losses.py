@@ -8,8 +8,9 @@ In bert4keras' own environment (CONTRIBUTING.md), then here, then beside each ot
     python losses.py FOLDER compare
 
 The first run writes the weights (HDF5) that the others read; the second one shows how far bert4keras is from itself
-with another number of threads. After training, the two that write texts decode four each. Sizes: 2 layers of 32; no
-dropout; float32. The script is written in the manner of bert4keras' examples, and is the same in both environments.
+with another number of threads. A recipe that is done is not repeated. After training, the two that write texts decode
+four each. Sizes: 2 layers of 32; no dropout; float32. The script is written in the manner of bert4keras' examples, and
+is the same in both environments.
 """
 
 import json
@@ -173,6 +174,8 @@ os.makedirs(FOLDER, exist_ok=True)
 with open(f"{FOLDER}/config.json", "w", encoding="utf-8") as file:
     json.dump(CONFIG, file)
 for recipe in RECIPES:
+    if os.path.exists(f"{FOLDER}/{recipe}.{ROLE}.json"):
+        continue
     model, bert = build(recipe, f"{FOLDER}/config.json")
     if ROLE == "reference":
         model.save_weights(f"{FOLDER}/{recipe}.h5")
