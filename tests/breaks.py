@@ -364,8 +364,22 @@ BREAKS = (
     Break(
         "training: the last epoch is kept for the best",
         "nlptasks/train/loop.py",
-        "if scores[run.score_name] > progress.best:",
-        "if scores[run.score_name] > float('-inf'):",
+        'run.keep == "best" and run.kept(progress.history) is progress.history[-1]:',
+        'run.keep == "best":',
+        ("tests/train/test_loop.py",),
+    ),
+    Break(
+        "training: of epochs with the same score, the first is kept",
+        "nlptasks/train/choosing.py",
+        "by_loss = equal_scores == LOWEST_LOSS",
+        "by_loss = False",
+        ("tests/train/test_choosing.py",),
+    ),
+    Break(
+        "resume: a run of version 0.1 takes another rule for epochs with the same score",
+        "nlptasks/train/record.py",
+        "record.pop(EQUAL_SCORES, FIRST)",
+        "record.pop(EQUAL_SCORES, options.equal_scores)",
         ("tests/train/test_loop.py",),
     ),
     Break(

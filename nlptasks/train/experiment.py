@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from nlptasks.errors import rendered, told
 from nlptasks.files import write_text
 from nlptasks.train import progress
 from nlptasks.train.advice import beyond_constant, likely_cure, tell_unlearned
+from nlptasks.train.choosing import best_epoch
 from nlptasks.train.continuing import first_epoch
 from nlptasks.train.contracts import Examples, Trainable, Validate
 from nlptasks.train.curve import NO_SCORES
@@ -96,7 +97,7 @@ class Experiment:
             `learning_rate`.
         optimizer: None: the one of the options.
         around_step: wraps the compiled step, which takes a batch and returns its loss.
-        keep: "best": the epoch with the best score is saved; "last": the end of the run is.
+        keep: "best": the epoch with the best score is saved (see `choosing.best_epoch`); "last": the end of the run is.
         constant: scores of one answer to everything; a run that does not exceed each of them has learned nothing.
         epochs_option, rate_option: the options that hold `epochs` and `learning_rate`.
         more: further entries of `scores.json`.
@@ -146,13 +147,19 @@ class Experiment:
         write_record(self.options)
         self._tell_plan()
         history = run_epochs(self)
-        best = history[-1] if self.keep == "last" else max(history, key=lambda row: row[self.score_name])
+        best = self.kept(history)
         write_text(self.folder / SCORES, json.dumps({"best": best, "epochs": history} | self.more, indent=1) + "\n")
         progress.say(LAST if self.keep == "last" else BEST, epoch=best["epoch"], scores=shown_scores(best))
         if name := beyond_constant(best, self.constant):
             self.learned = False
             tell_unlearned(best, self.constant, name, self._cure())
         return history
+
+    def kept(self, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The epoch whose model stays in the folder: the best one so far, or the last."""
+        if self.keep == "last":
+            return history[-1]
+        return best_epoch(history, self.score_name, self.options.equal_scores)
 
     def _tell_plan(self) -> None:
         """Says what the run will do, and what of that was left out and follows from the weights."""

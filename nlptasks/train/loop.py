@@ -64,10 +64,8 @@ def run_epochs(run: Experiment) -> list[dict[str, Any]]:
             with averaged_weights(model, optimizer):
                 scores = run.validated()
                 _finish_epoch(progress, len(batches), scores, run.folder)
-                if scores[run.score_name] > progress.best:
-                    progress.best = scores[run.score_name]
-                    if run.keep == "best":
-                        run.trained.save(run.folder)
+                if run.keep == "best" and run.kept(progress.history) is progress.history[-1]:
+                    run.trained.save(run.folder)
             save()
             if time.monotonic() - drawn > DRAW_SECONDS:
                 _draw(progress, run.folder)
@@ -91,7 +89,7 @@ def _step(run: Experiment) -> Callable[[Any], Any]:
 
 
 def _is_past_patience(run: Experiment, progress: Progress) -> bool:
-    """Whether the last epochs, as many as the patience allows, brought no better score."""
+    """Whether the last epochs, as many as the patience allows, brought no better score; a lower loss is none."""
     scores = [row[run.score_name] for row in progress.history]
     if run.options.patience is None or run.keep == "last" or not scores:
         return False

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from nlptasks.backend.packages import KERAS
 from nlptasks.encodings import UTF_8
 from nlptasks.errors import UserError
+from nlptasks.train.choosing import LOWEST_LOSS
 from nlptasks.train.toolbox.patterns import parsed_factors
 
 PRECISIONS = ("float32", "bfloat16")
@@ -42,9 +43,11 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        # neither is an option: what the user left out and the run decided, and the parts of a run before this one
+        # none is an option: what the user left out and the run decided, the parts of a run before this one, and its
+        # rule for epochs with the same score
         self.left_out: tuple[str, ...] = ()
         self.parts: tuple[dict[str, Any], ...] = ()
+        self.equal_scores: str = LOWEST_LOSS
         if not _parsing.get():
             self.check()
 

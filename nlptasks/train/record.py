@@ -10,6 +10,7 @@ from typing import Any
 from nlptasks.encodings import UTF_8
 from nlptasks.errors import UserError, some_of
 from nlptasks.files import PathLike, read_json_object, write_text
+from nlptasks.train.choosing import EQUAL_SCORES, FIRST
 from nlptasks.train.continuing import CONTINUED, SCHEDULE, SCORES, extended
 from nlptasks.train.options import TrainingOptions
 
@@ -35,6 +36,7 @@ def open_run(options: TrainingOptions, examples: int | None = None) -> None:
             raise UserError("{output}: no interrupted run here; leave {field:resume} out to start one.", output=output)
         record = read_options(output)
         options.parts = tuple(record.pop(CONTINUED, ()))
+        options.equal_scores = record.pop(EQUAL_SCORES, FIRST)
         former, default = options.from_record(record), _defaults(options).get("learning_rate")
         rate_given = options.learning_rate not in (None, default)
         options.settle(former, examples)
@@ -83,7 +85,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_record(options: TrainingOptions) -> None:
     """Writes the options of a run, unless they stand in its folder as they are."""
-    values = jsonable(options) | ({CONTINUED: list(options.parts)} if options.parts else {})
+    values = jsonable(options) | {EQUAL_SCORES: options.equal_scores}
+    values |= {CONTINUED: list(options.parts)} if options.parts else {}
     if (options.output / OPTIONS).is_file():
         record = read_options(options.output)
         known = options.from_record(record)

@@ -28,7 +28,6 @@ class Progress:
     """number of finished batches of this epoch"""
     loss_sum: float = 0.0
     """sum of the losses of those batches"""
-    best: float = float("-inf")
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
 
@@ -52,7 +51,9 @@ def load_state(path: str | Path, model: keras.Model, optimizer: keras.optimizers
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            known = dict(json.loads(file.metadata()["progress"]))
+            known.pop("best", None)  # of older versions: it follows from the history
+            progress = Progress(**known)
             stored = _with_rate_of(optimizer, set(file.keys()))
             for name, variable in _variables(model, optimizer).items():
                 if (there := stored(name)) is not None:

@@ -80,6 +80,11 @@ def without_steps(patch: pytest.MonkeyPatch) -> list[Any]:
     return batches
 
 
+def kept(log: list[dict[str, Any]], score: str) -> dict[str, Any]:
+    """The epoch of a log that a run keeps: the best score, and of equal ones the lowest loss."""
+    return max(log, key=lambda row: (row[score], -row["loss"]))
+
+
 SIZES = ("--hidden-size", "--num-layers", "--num-heads", "--ffn-size", "--vector-size", "--min-count")
 
 

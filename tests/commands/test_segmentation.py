@@ -17,7 +17,7 @@ from nlptasks.metrics.segmentation import score_segmentation
 from nlptasks.text.segmented import read_segmented
 from tests.applications.similarity.similarity_cases import random_encoder
 from tests.commands import scripts
-from tests.commands.scripts import ROOT, load_script, run_files, without_steps
+from tests.commands.scripts import ROOT, kept, load_script, run_files, without_steps
 
 call = functools.partial(scripts.call, load_script("word_segmentation"))
 SAMPLE = ROOT / "data" / "segmentation_sample.txt"
@@ -55,7 +55,7 @@ def test_training_leaves_a_segmenter_options_scores_log_and_curve(run, normalise
     assert (options["train"], options["hold_out_every"], options["epochs"]) == ([str(SAMPLE), str(normalised)], [5], 3)
     log, scores = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("log.json", "scores.json"))
     assert log[2]["loss"] < 0.9 * log[0]["loss"]
-    assert scores == {"best": max(log, key=lambda row: row["mean_f1"]), "epochs": log}
+    assert scores == {"best": kept(log, "mean_f1"), "epochs": log}
     segmenter = nlptasks.load(run)
     assert segmenter.standards == ("plain", "masked")
     assert "".join(segmenter.segment("今天天气很好。")) == "今天天气很好。"

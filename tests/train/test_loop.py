@@ -124,6 +124,34 @@ def test_the_best_epoch_is_saved_and_the_run_leaves_log_and_curve(uninterrupted)
 
 
 @pytest.mark.once
+def test_of_epochs_with_the_same_score_the_one_of_the_lowest_loss_is_kept(tmp_path, monkeypatch):
+    """A run of version 0.1 has no such rule in its record, and goes on to keep the first of them."""
+    without_steps(monkeypatch)
+    losses = (1.5, 0.5, 0.75, 0.25)
+
+    def kept(directory, epochs):
+        """The epoch that is kept, the number of models that were saved, and the rule of the record."""
+        run, record = Run(directory), directory / OPTIONS
+        run.arrays, run.validate = (lambda item, size: item), (lambda: {"score": 100.0})
+        options = TransformerTraining(output=directory, resume=record.is_file(), epochs=epochs)
+        open_run(options)
+        given = {"around_step": lambda step: lambda batch: losses[batch[0]]}
+        Experiment(options, run, run, run.validate, "score", **given).run()
+        best = json.loads((directory / SCORES).read_text())["best"]
+        return best["epoch"], len(run.saved), json.loads(record.read_text())["equal_scores"]
+
+    assert kept(tmp_path / "new", 3) == (2, 2, "lowest loss")
+    assert kept(tmp_path / "new", 4) == (4, 1, "lowest loss")
+    assert kept(tmp_path / "old", 1) == (1, 1, "lowest loss")
+    record = tmp_path / "old" / OPTIONS
+    older = json.loads(record.read_text())
+    del older["equal_scores"]
+    record.write_text(json.dumps(older))
+    assert kept(tmp_path / "old", 3) == (1, 0, "first")
+    assert kept(tmp_path / "old", 4) == (1, 0, "first")
+
+
+@pytest.mark.once
 def test_resuming_with_other_options_is_refused(uninterrupted):
     run, _ = uninterrupted
     same = {"learning_rate": 0.01, "warmup_share": 0.2, "decay": True, "clip_norm": 1.0, "epochs": EPOCHS, "seed": 1}
