@@ -1,7 +1,7 @@
-"""Draws the floors of the library from its imports, as a Mermaid graph for docs/architecture.md.
+"""Draws the floors of the library from its imports, as a Mermaid graph for docs/architecture.md and its Chinese page.
 
 python docs/draw_architecture.py            # prints the graph
-python docs/draw_architecture.py --write    # puts it into docs/architecture.md
+python docs/draw_architecture.py --write    # puts it into both pages
 """
 
 import ast
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGES = (ROOT / "docs" / "architecture.md", ROOT / "docs" / "zh" / "architecture.md")
 EVERYWHERE = {"files", "encodings", "errors", "__init__", "__main__"}
 """modules that everybody may import: their arrows would hide the others; and the door of `python -m nlptasks`"""
 BLOCK = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
@@ -77,6 +77,7 @@ def _reached(arrows: dict[str, set[str]], start: str) -> set[str]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
-        PAGE.write_text(BLOCK.sub(lambda _: graph(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        for page in PAGES:
+            page.write_text(BLOCK.sub(lambda _: graph(), page.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(graph(), end="")
