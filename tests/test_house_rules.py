@@ -119,6 +119,7 @@ ARROWS = {
         "nlptasks.generate",
         "nlptasks.train",
         "nlptasks.core",
+        "nlptasks.backend",
         "nlptasks.text",
     ),
     "batch": (

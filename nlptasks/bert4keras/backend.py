@@ -14,6 +14,7 @@ from nlptasks.bert4keras.keras.backend import flatten as flatten
 from nlptasks.bert4keras.keras.backend import reshape as reshape
 from nlptasks.bert4keras.keras.backend import where as where
 from nlptasks.errors import UserError
+from nlptasks.train.optimizers import PiecewiseLinear
 
 is_tf_keras = 1
 do_recompute = 0
@@ -51,17 +52,9 @@ def leaky_relu(x: Any, alpha: float = 0.2) -> Any:
 
 def piecewise_linear(t: Any, schedule: Mapping[int, float], from_zero: bool = True) -> Any:
     """Linear between the points of the schedule, from 0 at step 0 unless that is given; after them it stays."""
-    points = sorted((int(step), float(value)) for step, value in schedule.items())
-    if from_zero and points[0][0] != 0:
-        points = [(0, 0.0), *points]
-    t = ops.cast(t, "float32")
-    x = ops.full_like(t, points[0][1])
-    for i, (step, value) in enumerate(points):
-        slope = 0.0
-        if i + 1 < len(points):
-            slope = (points[i + 1][1] - value) / (points[i + 1][0] - step)
-        x = ops.where(t >= step, value + slope * (t - step), x)
-    return x
+    points = {int(step): float(value) for step, value in schedule.items()}
+    first = {} if from_zero else {0: points[min(points)]}
+    return PiecewiseLinear(1.0, first | points)(t)
 
 
 def search_layer(inputs: Any, name: str, exclude_from: set | None = None) -> Any:

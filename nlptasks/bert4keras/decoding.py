@@ -1,4 +1,18 @@
-"""bert4keras' decoders around a `predict` of the script's own: `AutoRegressiveDecoder` and `ViterbiDecoder`."""
+"""bert4keras' decoders around a `predict` of the script's own: `AutoRegressiveDecoder` and `ViterbiDecoder`.
+
+They are no names over `nlptasks.generate` and the CRF of labelers, because a script's code stands inside of them:
+
+- `predict` is Python that runs between two steps, on NumPy arrays of the sequences that have not ended, with states of
+  any kind, and often with several models. The searches of `nlptasks.generate` are parts of a compiled program around
+  one model and its cache, with a fixed number of rows: called step by step from outside, each of their operations
+  would be a call of its own, and ended rows would have to be taken out and put back at every step. Where the model is
+  a Transformer, `nlptasks.AutoRegressiveDecoder` is that name, and much faster.
+- `random_sample` draws from NumPy's global state in bert4keras' order, so that a script with `np.random.seed` writes
+  what it wrote; `Sampling` draws from numbers of its own seed, row and step.
+- `ViterbiDecoder` takes any scores as arrays, one sentence at a time; the CRF's Viterbi is compiled for each length.
+
+Both searches are held to the same 800 recorded ones of bert4keras.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast

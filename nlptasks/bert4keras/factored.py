@@ -1,4 +1,10 @@
-"""AdaFactor (arXiv 1804.04235) as bert4keras has it."""
+"""AdaFactor (arXiv 1804.04235) as bert4keras has it.
+
+No name over Keras' Adafactor, whose arithmetic is another one: that factors every matrix, this one only from
+`min_dim_size_to_factor` on and over the two longest axes; it bounds the given rate by 1 / sqrt(step), where this one
+takes the given rate as it is; and it has no average of the updates (`beta1`), no given `beta2`, no weights whose step
+does not depend on their size (`exclude_from_parameter_scale`), and no rate of its own (`learning_rate=None`).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +13,7 @@ import keras as _keras
 import numpy as np
 from keras import ops
 
+from nlptasks.backend import dense
 from nlptasks.bert4keras.naming import old_name
 from nlptasks.bert4keras.snippets import string_matching
 
@@ -80,7 +87,7 @@ class AdaFactorBase(_keras.optimizers.Optimizer):
         return self.add_variable(shape, initializer="zeros", dtype=variable.dtype, name=f"{path}_{name}")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        gradient = dense_gradient(gradient, variable)
+        gradient = ops.cast(dense(gradient), variable.dtype)
         index = self._get_variable_index(variable)
         slots, factored = self._slots[index], self.factored_shape(variable.shape)
         squared, beta2 = ops.square(gradient) + self.epsilon1, self.beta2
@@ -118,11 +125,6 @@ class AdaFactorBase(_keras.optimizers.Optimizer):
         )
         config = super().get_config() | {name: getattr(self, name) for name in names} | {"beta2": self._beta2}
         return config | ({"learning_rate": None} if self._given_rate is None else {})
-
-
-def dense_gradient(gradient: Any, variable: Any) -> Any:
-    """A gradient as a tensor of the weight's type; those of embeddings come as rows."""
-    return ops.cast(ops.zeros(tuple(variable.shape), gradient.dtype) + gradient, variable.dtype)
 
 
 def _rms(x: Any) -> Any:

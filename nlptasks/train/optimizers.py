@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from nlptasks.backend import Tensor
+from nlptasks.backend import Tensor, dense
 from nlptasks.train.adam import Adam
 
 
@@ -125,12 +125,68 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         return {"rate": self.rate, "multipliers": self.multipliers}
 
 
+@keras.saving.register_keras_serializable("nlptasks")
+class PaperAdam(keras.optimizers.Optimizer):
+    """Adam as its paper writes it (arXiv 1412.6980, algorithm 1): epsilon stands beside the corrected root.
+
+    Keras has it beside the uncorrected one, which makes first steps on small gradients shorter. bert4keras' Adam is
+    this one.
+
+        optimizer = PaperAdam(1e-4)
+
+    Args:
+        bias_correction: moments are corrected for their start at 0.
+        **kwargs: those of `keras.optimizers.Optimizer`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        bias_correction: bool = True,
+        name: str = "adam",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.beta_1, self.beta_2, self.epsilon, self.bias_correction = beta_1, beta_2, epsilon, bias_correction
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
+
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
+        update = self.update_of(ops.cast(dense(gradient), variable.dtype), variable)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
+
+    def update_of(self, gradient: Tensor, variable: Tensor) -> Tensor:
+        """What a weight moves by at a rate of -1; the moments are those after this step."""
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        new_m = self.beta_1 * m + (1 - self.beta_1) * gradient
+        new_v = self.beta_2 * v + (1 - self.beta_2) * ops.square(gradient)
+        self.assign(m, new_m)
+        self.assign(v, new_v)
+        if self.bias_correction:
+            step = ops.cast(self.iterations + 1, variable.dtype)
+            new_m = new_m / (1 - ops.power(ops.cast(self.beta_1, variable.dtype), step))
+            new_v = new_v / (1 - ops.power(ops.cast(self.beta_2, variable.dtype), step))
+        return new_m / (ops.sqrt(new_v) + self.epsilon)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("beta_1", "beta_2", "epsilon", "bias_correction")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
 UNDECAYED = (r"bias$", r"gamma$", r"beta$")
 """patterns of the weights that are usually neither decayed nor adapted: biases and norms"""
 
 
 @keras.saving.register_keras_serializable("nlptasks")
-class Lamb(keras.optimizers.Optimizer):
+class Lamb(PaperAdam):
     """LAMB (arXiv 1904.00962): Adam whose step on each weight is as long as the weight itself.
 
     With w a weight, m and v Adam's corrected moments: `u = m / (sqrt(v) + epsilon) + weight_decay_rate w`, and
@@ -156,42 +212,23 @@ class Lamb(keras.optimizers.Optimizer):
         name: str = "lamb",
         **kwargs: Any,
     ) -> None:
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
         self.weight_decay_rate = weight_decay_rate
         self.undecayed, self.unadapted = tuple(exclude_from_weight_decay), tuple(exclude_from_layer_adaptation)
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        if self.built:
-            return
-        super().build(variables)
-        self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
-
-    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
-        rate, gradient = ops.cast(learning_rate, variable.dtype), ops.cast(gradient, variable.dtype)
-        step = ops.cast(self.iterations + 1, variable.dtype)
-        index = self._get_variable_index(variable)
-        m, v, path = self._momentums[index], self._velocities[index], self._trainable_variables[index].path
-        new_m = self.beta_1 * m + (1 - self.beta_1) * gradient
-        new_v = self.beta_2 * v + (1 - self.beta_2) * ops.square(gradient)
-        self.assign(m, new_m)
-        self.assign(v, new_v)
-        corrected_m = new_m / (1 - ops.power(ops.cast(self.beta_1, variable.dtype), step))
-        corrected_v = new_v / (1 - ops.power(ops.cast(self.beta_2, variable.dtype), step))
-        update = corrected_m / (ops.sqrt(corrected_v) + self.epsilon)
+    def update_of(self, gradient: Tensor, variable: Tensor) -> Tensor:
+        update = super().update_of(gradient, variable)
+        path = self._trainable_variables[self._get_variable_index(variable)].path
         if not _matches(path, self.undecayed):
             update = update + self.weight_decay_rate * variable
         if not _matches(path, self.unadapted):
             weight_norm, update_norm = _norm(variable), _norm(update)
             usable = ops.logical_and(weight_norm > 0, update_norm > 0)
             update = update * ops.where(usable, weight_norm / ops.where(usable, update_norm, 1.0), 1.0)
-        self.assign_sub(variable, rate * update)
+        return update
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
             "weight_decay_rate": self.weight_decay_rate,
             "exclude_from_weight_decay": self.undecayed,
             "exclude_from_layer_adaptation": self.unadapted,

@@ -9,6 +9,7 @@ import pytest
 
 from nlptasks.bert4keras import snippets, tokenizers
 from nlptasks.bert4keras.check import check_source
+from tests.golden.search_cases import CASES, END, MOST, TABLES, child, table
 
 pytestmark = pytest.mark.once
 
@@ -153,6 +154,28 @@ def test_a_simplified_vocabulary_leaves_out_what_is_never_made(tmp_path):
     tokenizers.save_vocab(tmp_path / "vocab.txt", {token: i for i, token in enumerate(VOCAB)})
     vocab, kept = tokenizers.load_vocab(tmp_path / "vocab.txt", simplified=True, startswith=["[PAD]", "[UNK]"])
     assert [VOCAB[i] for i in kept] == list(vocab) == ["[PAD]", "[UNK]", "春", "天", "，", "play", "##ing", "café"]
+
+
+class Searching(snippets.AutoRegressiveDecoder):
+    """Reads the next token's logits from a table."""
+
+    @snippets.AutoRegressiveDecoder.wraps(default_rtype="logits")
+    def predict(self, inputs, output_ids, states):
+        nodes = [0] * len(output_ids)
+        for tokens in np.asarray(output_ids).T.tolist():
+            nodes = [child(node, token) for node, token in zip(nodes, tokens, strict=True)]
+        return self.table[nodes]
+
+
+def test_beams_around_a_predict_find_what_bert4keras_found(golden):
+    recorded = iter(json.loads((golden / "bert4keras" / "search.json").read_text()))
+    tables = [table(seed) for seed in range(TABLES)]
+    for case in CASES:
+        decoder = Searching(start_id=None, end_id=END, maxlen=MOST, minlen=case["minlen"])
+        for decoder.table in tables:
+            ids = decoder.beam_search([[0]], case["topk"], temperature=case["temperature"], min_ends=case["min_ends"])
+            assert ids.tolist() == next(recorded)["ids"]
+    assert next(recorded, None) is None
 
 
 def test_a_script_is_checked_by_its_names():

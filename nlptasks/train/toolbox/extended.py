@@ -12,6 +12,7 @@ from keras import ops
 from nlptasks.backend import Tensor, dense, gradient_rows, read, update_if
 from nlptasks.errors import UserError
 from nlptasks.train.optimizers import PiecewiseLinear
+from nlptasks.train.toolbox.changes import Change, adapted, decayed
 from nlptasks.train.toolbox.patterns import UNDECAYED, factor_of, fits_any, layer_factors, require_fitting
 from nlptasks.train.toolbox.rows import RowGradient, Rows
 from nlptasks.train.toolbox.transforms import Transform, transformed
@@ -26,8 +27,8 @@ class Rule(NamedTuple):
 
     factor: float
     """of its learning rate"""
-    decayed: bool
-    adapted: bool
+    changes: tuple[Change, ...]
+    """of its step, in their order"""
     lazy: bool
 
 
@@ -69,7 +70,8 @@ class Extended(keras.optimizers.Optimizer):
             "global_clipnorm": None,
             "loss_scale_factor": None,
         }
-        self._inner = type(optimizer).from_config(config | off | {"learning_rate": rate})
+        own_rate = config["learning_rate"] is None  # Adafactor's, of bert4keras: it follows from the step
+        self._inner = type(optimizer).from_config(config | off | ({} if own_rate else {"learning_rate": rate}))
         self.decay, self.layer_adaptation, self.exclude = weight_decay, layer_adaptation, tuple(exclude)
         self.piecewise_lr = None if piecewise_lr is None else {int(k): float(v) for k, v in piecewise_lr.items()}
         self._multiplier = None if piecewise_lr is None else PiecewiseLinear(1.0, self.piecewise_lr or {})
@@ -88,12 +90,7 @@ class Extended(keras.optimizers.Optimizer):
         if self.built:
             return
         variables = list(variables)
-        paths = [variable.path for variable in variables]
-        require_fitting(paths, self.rates)
-        if self.lazy and not any(fits_any(path, self.lazy) for path in paths):
-            require_fitting(paths, self.lazy)
-        depths = [1.0] * len(paths) if self.layer_decay is None else layer_factors(paths, self.layer_decay)
-        self._rules = [self._rule(path, factor) for path, factor in zip(paths, depths, strict=True)]
+        self._rules = self.rules_of(variables)
         super().build(variables)
         self._inner._iterations = self._iterations  # one count of updates for both
         self._inner.build(variables)
@@ -117,11 +114,21 @@ class Extended(keras.optimizers.Optimizer):
     def _kept(self, variables: Sequence[keras.Variable], name: str) -> list[keras.Variable]:
         return self.add_optimizer_variables(variables, [name])[0]
 
+    def rules_of(self, variables: Sequence[keras.Variable]) -> list[Rule]:
+        """What is done to each weight."""
+        paths = [variable.path for variable in variables]
+        require_fitting(paths, self.rates)
+        if self.lazy and not any(fits_any(path, self.lazy) for path in paths):
+            require_fitting(paths, self.lazy)
+        depths = [1.0] * len(paths) if self.layer_decay is None else layer_factors(paths, self.layer_decay)
+        return [self._rule(path, factor) for path, factor in zip(paths, depths, strict=True)]
+
     def _rule(self, path: str, factor: float) -> Rule:
-        usual = not fits_any(path, self.exclude)
-        factor *= factor_of(path, self.rates)
-        decayed, adapted = usual and bool(self.decay), usual and self.layer_adaptation
-        return Rule(factor, decayed, adapted, fits_any(path, self.lazy))
+        changes: list[Change] = []
+        if not fits_any(path, self.exclude):
+            changes += [decayed(self.decay)] if self.decay else []
+            changes += [adapted] if self.layer_adaptation else []
+        return Rule(factor * factor_of(path, self.rates), tuple(changes), fits_any(path, self.lazy))
 
     def _slots(self, index: int) -> dict[str, keras.Variable]:
         """What the optimizer inside keeps for a weight, by the name of its list."""
@@ -227,16 +234,14 @@ class Extended(keras.optimizers.Optimizer):
             self._step(self._inner, gradient, variable, rate, rule)
 
     def _step(self, inner: Any, gradient: Tensor, variable: Any, rate: Tensor, rule: Rule) -> None:
-        if not (rule.decayed or rule.adapted):
+        if not rule.changes:
             inner.update_step(gradient, variable, rate)
             return
         before = value_of(variable)
         inner.update_step(gradient, variable, rate)
         moved = value_of(variable) - before
-        if rule.decayed:
-            moved = moved - rate * self.decay * before
-        if rule.adapted:
-            moved = moved * trust_ratio(before, moved, rate)
+        for change in rule.changes:
+            moved = change(moved, before, rate, gradient)
         self.assign(variable, before + moved)
 
     def _step_of_rows(self, gradient: RowGradient, index: int, rate: Tensor) -> None:
@@ -267,10 +272,13 @@ class Extended(keras.optimizers.Optimizer):
             return None
         if self.lookahead is not None:
             return [ops.copy(slow.value) for slow in self._slow]
-        if self.average_momentum is not None:
-            share = 1.0 - self.average_momentum ** int(ops.convert_to_numpy(self._iterations))
-            return [mean.value / share for mean in self._averages]
-        return None
+        return None if self.average_momentum is None else self.averaged()
+
+    def averaged(self, corrected: bool = True) -> list[Tensor]:
+        """The averages of the weights after an update; corrected: they weigh the first updates as all others."""
+        momentum = self.average_momentum or 0.0
+        share = 1.0 - momentum ** int(ops.convert_to_numpy(self._iterations)) if corrected else 1.0
+        return [mean.value / share for mean in self._averages]
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -304,15 +312,3 @@ class Extended(keras.optimizers.Optimizer):
 def value_of(variable: Any) -> Tensor:
     """The value of a variable, or of rows of one, as it is now."""
     return variable.value if isinstance(variable, Rows) else read(variable)
-
-
-def trust_ratio(weight: Tensor, moved: Tensor, rate: Tensor) -> Tensor:
-    """LAMB's ratio (arXiv 1904.00962): how much longer a weight is than its update; 1 where one of them is 0.
-
-    Args:
-        moved: the update times the rate.
-    """
-    length = ops.sqrt(ops.sum(ops.square(weight)))
-    step = ops.sqrt(ops.sum(ops.square(moved))) / ops.maximum(rate, 1e-30)
-    usable = ops.logical_and(length > 0, step > 0)
-    return ops.where(usable, length / ops.where(usable, step, 1.0), 1.0)

@@ -62,7 +62,7 @@ def extend(
         UserError: a value is out of range, or a combination makes no sense.
     """
     _check_values(weight_decay, layer_decay, accumulate, lookahead, lookahead_rate, average, rates)
-    _check_optimizer(optimizer, weight_decay, layer_adaptation, piecewise_lr)
+    require_extendable(optimizer, weight_decay, layer_adaptation, piecewise_lr)
     if lookahead is not None and (average is not None or optimizer.use_ema):
         raise UserError("Lookahead and an average of the weights both say which weights are saved; leave one out.")
     if average is not None and optimizer.use_ema:
@@ -115,12 +115,19 @@ def _check_values(
             raise UserError("{pattern}: a factor of the rate is a number from 0 on.", pattern=pattern)
 
 
-def _check_optimizer(
+def require_extendable(
     optimizer: keras.optimizers.Optimizer,
-    weight_decay: float | None,
-    layer_adaptation: bool,
-    piecewise_lr: Mapping[int, float] | None,
+    weight_decay: float | None = None,
+    layer_adaptation: bool = False,
+    piecewise_lr: Mapping[int, float] | None = None,
 ) -> None:
+    """Refuses an optimizer that cannot be extended, or not so.
+
+    require_extendable(keras.optimizers.Adam(1e-4), weight_decay=0.01)
+
+    Raises:
+        UserError: it was built, does more than to move each weight for itself, or does what it is to be extended by.
+    """
     name, base = type(optimizer).__name__, keras.optimizers.Optimizer
     if optimizer.built:
         raise UserError("{optimizer}: has made a step already; extend a new one.", optimizer=name)
