@@ -26,6 +26,11 @@ class MaskedText:
     positions: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
 
+    def between(self, text: str) -> list[str]:
+        """What stands before, between and behind the masks of its text."""
+        starts, ends = [0, *(end for _, end in self.spans)], [*(start for start, _ in self.spans), len(text)]
+        return [text[start:end] for start, end in zip(starts, ends, strict=True)]
+
 
 def encode_masked(tokenizer: TextTokenizer, texts: Sequence[str]) -> list[MaskedText]:
     """Encodes texts in which masks are spelled: as [MASK], or as the tokenizer's own mask token.

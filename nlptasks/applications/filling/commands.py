@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
+from nlptasks.applications.unread import tell_unknown
 from nlptasks.bundled import MINI
 from nlptasks.files import read_text_blocks
 from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least
@@ -60,6 +61,8 @@ class Fill(Downloading, Options, OnKeras, TextFiles):
         given = [{f"text {number}": text for number, text in enumerate(self.texts, 1)}]
         for texts in given if self.texts else _lines():
             masked = filler.encode(list(texts.values()), list(texts))
+            parts = [one.between(text) for one, text in zip(masked, texts.values(), strict=True)]
+            tell_unknown(filler.tokenizer, [one.encoding for one in masked], parts, "texts")
             for text, masks in zip(texts.values(), filler.fill_encoded(masked, self.top), strict=True):
                 print(_json(text, masks) if self.json else _table(text, masks))
             sys.stdout.flush()

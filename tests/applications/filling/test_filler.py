@@ -160,6 +160,15 @@ def test_the_command_prints_tokens_with_their_probabilities(directory, filler, m
 
 
 @pytest.mark.once
+def test_the_command_tells_what_the_vocabulary_lacks(directory):
+    done = fill("--model", directory, "--top", 1, "鱼[MASK]里", "里[MASK]")
+    assert done.status == 0
+    assert done.err == (
+        "1 of 3 tokens (33.3%) in the texts are not in the model's vocabulary and are read as one and the same: 鱼\n"
+    )
+
+
+@pytest.mark.once
 def test_mistakes_of_the_command_are_one_line(directory, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", given("里[MASK]\n\n里\n"))
     assert_refused(fill("--model", directory), "standard input:3: has no mask; write [MASK]")
