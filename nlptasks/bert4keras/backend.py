@@ -14,6 +14,7 @@ from nlptasks.bert4keras.keras.backend import flatten as flatten
 from nlptasks.bert4keras.keras.backend import reshape as reshape
 from nlptasks.bert4keras.keras.backend import where as where
 from nlptasks.errors import UserError
+from nlptasks.train import losses
 from nlptasks.train.optimizers import PiecewiseLinear
 
 is_tf_keras = 1
@@ -194,15 +195,14 @@ def apply_rotary_position_embeddings(sinusoidal: Any, *tensors: Any) -> Any:
 
 def multilabel_categorical_crossentropy(y_true: Any, y_pred: Any) -> Any:
     """Cross-entropy of several labels at once: every target's score above 0, the others' below; targets may be soft."""
-    seen = ops.not_equal(y_pred, -INF)
-    negative = ops.where(seen, y_pred, -INF) + ops.log(1.0 - y_true)
-    positive = ops.where(seen, -y_pred, -INF) + ops.log(y_true)
-    zeros = ops.zeros_like(y_pred[..., :1])
-    return sum(ops.logsumexp(ops.concatenate([x, zeros], axis=-1), axis=-1) for x in (negative, positive))
+    return losses.multilabel_categorical_crossentropy(y_true, y_pred)
 
 
 def sparse_multilabel_categorical_crossentropy(y_true: Any, y_pred: Any, mask_zero: bool = False) -> Any:
-    """The same for targets that are lists of label numbers; with `mask_zero` the number 0 is padding."""
+    """The same for targets that are lists of label numbers; with `mask_zero` the number 0 is padding.
+
+    No name over `nlptasks.train.losses`, where a number that is repeated counts once: here it counts each time.
+    """
     zeros = ops.zeros_like(y_pred[..., :1])
     y_pred = ops.concatenate([y_pred, zeros], axis=-1)
     y_true = ops.cast(y_true, "int32")

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from nlptasks.bert4keras import backend
 from nlptasks.core.attention import MASKED_SCORE
+from nlptasks.train import losses
 from nlptasks.train.losses import multilabel_categorical_crossentropy, sparse_multilabel_categorical_crossentropy
 from tests.golden.heads_cases import inputs
 from tests.gradients import gradient, tolerance
@@ -91,12 +93,13 @@ def test_the_gradient_pulls_positives_up_and_negatives_down(rng):
     assert (found[targets == 0] > 0).all()
 
 
-def test_losses_equal_those_of_bert4keras(golden):
+@pytest.mark.parametrize("names", [losses, backend], ids=["ours", "old"])
+def test_losses_equal_those_of_bert4keras(names, golden):
     wanted, x = np.load(golden / "heads.npz"), inputs()
     loss = {
-        "soft": multilabel_categorical_crossentropy(x["targets"], x["logits"]),
-        "hard": multilabel_categorical_crossentropy((x["targets"] > 0.3).astype("float32"), x["logits"]),
-        "sparse": sparse_multilabel_categorical_crossentropy(np.tile([[0, 4]], (13, 1)), x["logits"]),
+        "soft": names.multilabel_categorical_crossentropy(x["targets"], x["logits"]),
+        "hard": names.multilabel_categorical_crossentropy((x["targets"] > 0.3).astype("float32"), x["logits"]),
+        "sparse": names.sparse_multilabel_categorical_crossentropy(np.tile([[0, 4]], (13, 1)), x["logits"]),
     }
     for name, values in loss.items():
         np.testing.assert_allclose(ops.convert_to_numpy(values), wanted[name], rtol=2e-5, atol=1e-5, err_msg=name)
