@@ -4,7 +4,7 @@ A constraint is a function `start(batch)` that returns a NamedTuple of arrays wi
 program: `restrict(scores_QKV, time)` gives the changed scores, `follow(tokens_QK, parents_QK)` the constraint after
 continuation k of each sample went on from `parents[q, k]` (None: from itself) by `tokens[q, k]`. Scores are logits
 for greedy search and sampling, log probabilities for beam search, as in transformers. `forbid`, `allow_only`,
-`repetition_penalty`, `min_length` and `extractive` make such functions.
+`repetition_penalty`, `min_length`, `near_length` and `extractive` make such functions; so do those of copying.py.
 
 Legend: Q samples, K continuations (1 before the first token), R texts, S positions of a text, V vocabulary.
 """
@@ -105,6 +105,42 @@ def min_length(tokens: int) -> Constraint:
     return start
 
 
+class NearLength(NamedTuple):
+    """The end token gains `strength` with each token behind the goal, and lacks as much for each one before it; half of
+    it where the text has just come to the goal, or lacks one token.
+    """
+
+    is_end_V: Tensor
+    goal_Q: Tensor
+    strength: Tensor
+
+    def restrict(self, scores_QKV: Tensor, time: Tensor) -> Tensor:
+        beyond_Q = self.strength * (ops.cast(time - self.goal_Q, "float32") + 0.5)
+        return scores_QKV + ops.where(self.is_end_V, beyond_Q[:, None, None], 0.0)
+
+    def follow(self, tokens_QK: Tensor, parents_QK: Tensor | None) -> Self:
+        return self
+
+
+def near_length(tokens: int | Sequence[int], strength: float = 1.0) -> Constraint:
+    """Draws the number of tokens, not counting the end token, towards a goal; a list gives every source its own.
+
+        generator.generate([source_ids], max_length=64, constraints=[near_length(12, strength=0.5)])
+
+    Args:
+        strength: how much a token more or less changes the score of the end token, in nats; 0: nothing.
+    """
+    if not strength >= 0:
+        raise ValueError(f"strength must be at least 0. Received: strength={strength}.")
+
+    def start(batch: Batch) -> NearLength:
+        goals = [tokens if isinstance(tokens, int) else tokens[row] if row >= 0 else 0 for row in batch.rows]
+        is_end_V = np.arange(batch.vocab_size) == batch.end_id
+        return NearLength(is_end_V, np.array(goals, "int32"), np.float32(strength))
+
+    return start
+
+
 class RepetitionPenalty(NamedTuple):
     """Tokens of the source and those generated so far become less likely."""
 
@@ -155,15 +191,8 @@ class Substring(NamedTuple):
         return cls(ids_RS, owner_R, (ids_RS >= 0)[:, None], np.int32(end_id))
 
     def restrict(self, scores_QKV: Tensor, time: Tensor) -> Tensor:
-        samples, width, vocab_size = ops.shape(scores_QKV)[0], scores_QKV.shape[1], scores_QKV.shape[2]
-        first_RK = (self.owner_R[:, None] * width + ops.arange(width, dtype="int32")[None]) * vocab_size
-        place_RKS = first_RK[..., None] + self.ids_RS[:, None]
-        nowhere = samples * width * vocab_size  # positions that do not match mark one place more
-        place_RKS = ops.where(ops.logical_and(self.matches_RKS, self.ids_RS[:, None] >= 0), place_RKS, nowhere)
-        place_N1 = ops.reshape(place_RKS, (-1, 1))
-        marks_N = ops.ones_like(place_N1[:, 0])
-        allowed = ops.scatter_update(ops.zeros((nowhere + 1,), "int32"), place_N1, marks_N)[:-1]
-        allowed_QKV = ops.reshape(allowed, (-1, width, vocab_size)) > 0
+        vocab_size = scores_QKV.shape[2]
+        allowed_QKV = tokens_at(self.ids_RS[:, None], self.matches_RKS, self.owner_R, scores_QKV)
         allowed_QKV = ops.logical_or(allowed_QKV, ops.arange(vocab_size, dtype="int32") == self.end_id)
         return ops.where(allowed_QKV, scores_QKV, IMPOSSIBLE)
 
@@ -174,6 +203,26 @@ class Substring(NamedTuple):
             matches_RKS = take_continuations(matches_RKS, ops.take(parents_QK, self.owner_R, axis=0))
         hit_RKS = ops.logical_and(matches_RKS, self.ids_RS[:, None] == tokens_RK[..., None])
         return self._replace(matches_RKS=ops.pad(hit_RKS[..., :-1], ((0, 0), (0, 0), (1, 0))))
+
+
+def tokens_at(ids_RKS: Tensor, places_RKS: Tensor, owner_R: Tensor, like_QKV: Tensor) -> Tensor:
+    """Which tokens stand at some of the places of a sample's texts, bool `(Q, K, V)`.
+
+    Args:
+        ids_RKS: the texts `(R, 1 or K, S)`, -1 where a text has no token.
+        places_RKS: bool.
+        owner_R: the sample of each text.
+        like_QKV: any array of the shape of the result.
+    """
+    samples, (width, vocab_size) = ops.shape(like_QKV)[0], like_QKV.shape[1:]
+    first_RK = (owner_R[:, None] * width + ops.arange(width, dtype="int32")[None]) * vocab_size
+    place_RKS = first_RK[..., None] + ids_RKS
+    nowhere = samples * width * vocab_size  # other places mark one token more
+    place_RKS = ops.where(ops.logical_and(places_RKS, ids_RKS >= 0), place_RKS, nowhere)
+    place_N1 = ops.reshape(place_RKS, (-1, 1))
+    marks_N = ops.ones_like(place_N1[:, 0])
+    found = ops.scatter_update(ops.zeros((nowhere + 1,), "int32"), place_N1, marks_N)[:-1]
+    return ops.reshape(found, (-1, width, vocab_size)) > 0
 
 
 def extractive(texts: Sequence[Sequence[Sequence[int]]]) -> Constraint:
