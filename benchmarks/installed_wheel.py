@@ -113,6 +113,12 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
     ("conditional evaluate --model writer --data written.jsonl --json", last_json),
     ("conditional generate --model writer --condition mood=up --count 2 --max-length 8 --json", last_json),
     (
+        "seq2seq train --train labeled.jsonl --source-column text --target-column label --output pairs "
+        f"--source-length 24 --target-length 8 --hold-out-share 0.2 {TINY}",
+        nothing,
+    ),
+    ("seq2seq generate --model pairs --texts 沈月说很好 --json", last_json),
+    (
         "compression train --task classification --train labeled.jsonl --valid labeled.jsonl --predecessor classifier "
         "--successor-layers 1 --replacement-epochs 1 --successor-epochs 1 --batch-size 4 --output small",
         anything,

@@ -21,6 +21,7 @@ _PUBLIC = {
     "Reader": "nlptasks.applications.reading.reader",
     "Segmenter": "nlptasks.applications.segmentation.segmenter",
     "SentenceEncoder": "nlptasks.applications.similarity.encoder",
+    "Seq2Seq": "nlptasks.applications.seq2seq.model",
     "Tokenizer": "nlptasks.text",
     "UserDictionary": "nlptasks.applications.segmentation.dictionary",
 }

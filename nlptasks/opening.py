@@ -20,6 +20,7 @@ _APPLICATIONS = {
     "text_classification": ("nlptasks.applications.classification.classifier", "Classifier"),
     "conditional_generation": ("nlptasks.applications.conditional.generator", "ConditionalGenerator"),
     "sequence_labeling": ("nlptasks.applications.labeling.labeler", "Labeler"),
+    "sequence_to_sequence": ("nlptasks.applications.seq2seq.model", "Seq2Seq"),
 }
 _EXPORTED = {
     "reading_comprehension": ("nlptasks.runtime.reading", "ExportedReader"),
@@ -70,7 +71,8 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
     Returns:
         The application, ready to use: a `Reader` with `.answer(question, passages)`, a `Segmenter` with
         `.segment(text)`, a `SentenceEncoder` with `.encode(texts)` and `.most_similar(query)`, a `Classifier` with
-        `.classify(text)`, a `Labeler` with `.label(text)`, or a `ConditionalGenerator` with `.generate(condition)`.
+        `.classify(text)`, a `Labeler` with `.label(text)`, a `ConditionalGenerator` with `.generate(condition)`, or a
+        `Seq2Seq` with `.generate(source)`.
         Each of them has `.predict(items)` for many items.
 
     Raises:

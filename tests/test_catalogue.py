@@ -245,6 +245,9 @@ def names_of_results() -> Iterator[str]:
     yield from ("tokens", "valid_loss", "valid_perplexity", "valid_accuracy", "steps", "skipped", "unigram_perplexity")
     yield from ("unigram_accuracy", "kept", "inside", "repaired", "cut", "lost", "empty")
     yield from ("family", "application", "embedding", "weights", "left over", "heads", "tokenizer")
+    yield from (f"{kind}{name}" for name in ("rouge_1", "rouge_2", "rouge_l", "bleu") for kind in ("", "bert4keras_"))
+    yield from ("rouge_1_words", "rouge_2_words", "rouge_l_words", "answer", "computable", "formula", "model", "copy")
+    yield from ("lead", "first_sentence")
     yield from ("fits", "not", "memory", "operations", "collectives", "host", "largest")
 
 

@@ -21,6 +21,7 @@ README_METHODS = {
     "MaskFiller": ("fill", "open"),
     "Reader": ("answer", "train"),
     "Segmenter": ("segment", "train"),
+    "Seq2Seq": ("generate", "score", "stream", "train"),
     "SentenceEncoder": ("add", "encode", "most_similar", "similarity", "train"),
 }
 METHODS = [(owner, name) for owner, names in README_METHODS.items() for name in names]

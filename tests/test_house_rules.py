@@ -49,7 +49,7 @@ ARROWS = {
     "opening": ("nlptasks.applications", "nlptasks.backend.packages", "nlptasks.bundled", "nlptasks.train.contracts"),
     "loading": ("numpy", "nlptasks.checkpoints", "nlptasks.core"),
     "text": ("numpy", "tokenizers", "jieba", "sentencepiece"),
-    "metrics": ("numpy",),
+    "metrics": ("numpy", "rouge_score", "sacrebleu", "rouge", "nltk"),
     "backend": ("numpy", "keras"),
     "core": ("keras", "nlptasks.backend"),
     "checkpoints": (

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from nlptasks.applications.encoder_head import HEAD
-from nlptasks.applications.options import EncoderTraining
+from nlptasks.applications.options import EncoderTraining, SimplifyingTraining
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.loading import APPLICATIONS, build_transformer_model
 from nlptasks.text import TextTokenizer, Tokenizer, build_character_vocab, open_tokenizer
+from nlptasks.text.vocab import SPECIAL_TOKENS, simplify_vocab
 
 
 def pretrained_tokenizer(path: str | Path) -> TextTokenizer:
@@ -37,6 +38,25 @@ def make_tokenizer(options: EncoderTraining, texts: Iterable[str]) -> TextTokeni
     if options.vocab is not None:
         return Tokenizer(options.vocab)
     return Tokenizer(build_character_vocab(texts, options.sizes()["min_count"]))
+
+
+def simplified(options: SimplifyingTraining, tokenizer: TextTokenizer) -> tuple[TextTokenizer, dict[str, list[int]]]:
+    """The tokenizer, and, where it keeps only some tokens of the checkpoint, which: `keep_tokens`.
+
+    Raises:
+        UserError: it is to be cut, and is none of BERT's.
+    """
+    if not options.simplify_vocab:
+        return tokenizer, {}
+    if not (isinstance(tokenizer, Tokenizer) and tokenizer.context_free):
+        raise UserError(
+            "{field:simplify_vocab} leaves out what a vocab.txt holds and BERT's tokenizer never makes; leave it out: "
+            "{checkpoint} has another tokenizer.",
+            checkpoint=options.checkpoint,
+        )
+    first = [token for token in SPECIAL_TOKENS if token in tokenizer.vocab]
+    vocab, keep_tokens = simplify_vocab(tokenizer.vocab, first)
+    return Tokenizer(vocab, tokenizer.lowercase), {"keep_tokens": keep_tokens}
 
 
 def make_transformer(

@@ -36,6 +36,10 @@ PACKAGES = {
     "prometheus_client": "prometheus-client>=0.21,<1",
     "onnx": "onnx>=1.17,<2",
     "onnxruntime": "onnxruntime>=1.20,<2",
+    "rouge_score": "rouge-score>=0.1.2",
+    "sacrebleu": "sacrebleu>=2.4,<3",
+    "rouge": "rouge>=1.0.1",
+    "nltk": "nltk>=3.9",
 }
 """module -> what pip installs; pyproject.toml has the same bounds"""
 KERAS = ("keras", "h5py", "matplotlib")

@@ -131,6 +131,22 @@ FILLING = "filling"
 LIGHT = ("word_segmentation", "sentence_similarity")
 """tasks whose models run without Keras, or load it if theirs is a network"""
 SAMPLING = ("prompt", "max_length", "min_length", "temperature", "top_k", "top_p", "seed", "guidance")
+WRITING = (
+    *(
+        "prompt",
+        "search",
+        "beam_size",
+        "length_penalty",
+        "temperature",
+        "top_k",
+        "top_p",
+        "seed",
+        "max_length",
+        "min_length",
+    ),
+    *("length", "length_strength", "only_source", "extract", "copy_bonus", "whole_words", "no_repeat"),
+    "repetition_penalty",
+)
 FORMS = {
     "word_segmentation": Form(_any_text, lambda words: {"words": words}, ("standard",)),
     "text_classification": Form(_text, _classified),
@@ -138,6 +154,7 @@ FORMS = {
     "sequence_labeling": Form(_text, _labeled),
     "reading_comprehension": Form(_question, _answered, ("mode", "beam_size", "stride")),
     "conditional_generation": Form(_condition, _written, (*SAMPLING, "repetition_penalty"), seeded=True),
+    "sequence_to_sequence": Form(_text, _written, WRITING, seeded=True),
     FILLING: Form(_text, _filled, ("top",)),
 }
 """task -> its form; a classifier of pairs reads two texts"""

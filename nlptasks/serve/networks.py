@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
+from nlptasks.applications.seq2seq.decoding import SEARCHES
 from nlptasks.serve.contracts import Asked, Service, Strict, Types, Verb, answer, body, listed, one_of
 from nlptasks.serve.settings import ServeOptions
 from nlptasks.serve.shapes import FILLER, QUESTION, FewSizes, FewWindows, is_exported, shapes_to_warm
@@ -151,7 +152,7 @@ def generation(writer: Any, options: ServeOptions) -> Service:
         repetition_penalty=(Annotated[float, Field(gt=0, le=10)], 1.0),
         stream=(bool, False),
     )
-    written = answer("Written", text=str, log_probability=float, num_tokens=int, complete=bool)
+    written = answer("Written", **_WRITTEN)
 
     def under(wanted: Any) -> Any:
         given = wanted.condition
@@ -172,15 +173,7 @@ def generation(writer: Any, options: ServeOptions) -> Service:
     def stream(wanted: Any) -> Callable[[], Iterator[tuple[str, Mapping[str, Any]]]] | None:
         if not wanted.stream:
             return None
-
-        def events() -> Iterator[tuple[str, Mapping[str, Any]]]:
-            for part in writer.stream(under(wanted), **sampling(wanted)):
-                if part.done:
-                    yield "done", {"text": part.text, "num_tokens": part.num_tokens, "complete": part.complete}
-                else:
-                    yield "part", {"kept": part.kept, "new": part.text[part.kept :], "num_tokens": part.num_tokens}
-
-        return events
+        return lambda: _events(lambda: writer.stream(under(wanted), **sampling(wanted)))
 
     about = "Texts under a condition. With `stream`, events: `part` {kept, new, num_tokens}, then `done` with the text."
     warm = [{"max_length": 64}, {"max_length": 64, "stream": True}]
@@ -191,6 +184,61 @@ def generation(writer: Any, options: ServeOptions) -> Service:
         "guided": conditions.size is not None,
     }
     return Service(writer.task, {"generate": verb}, settings)
+
+
+_WRITTEN: dict[str, Any] = {"text": str, "log_probability": float, "num_tokens": int, "complete": bool}
+
+
+def _events(parts: Callable[[], Iterable[Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The events of a text that is being written; writing begins when the first of them is asked for."""
+    for part in parts():
+        if part.done:
+            yield "done", {"text": part.text, "num_tokens": part.num_tokens, "complete": part.complete}
+        else:
+            yield "part", {"kept": part.kept, "new": part.text[part.kept :], "num_tokens": part.num_tokens}
+
+
+def writing(writer: Any, options: ServeOptions) -> Service:
+    """Serves a sequence-to-sequence model: `generate`, at once or as a stream of events."""
+    types, most = Types(options), min(options.max_tokens, writer.lengths.target_length)
+    request = body(
+        "WriteRequest",
+        source=(types.text, ...),
+        search=(one_of(SEARCHES), SEARCHES[0]),
+        count=(Annotated[int, Field(ge=1, le=8)], 1),
+        beam_size=(Annotated[int, Field(ge=1, le=8)], 4),
+        max_length=(Annotated[int, Field(ge=1, le=most)], most),
+        temperature=(Annotated[float, Field(gt=0, le=10)], 1.0),
+        top_k=(Annotated[int, Field(ge=1)] | None, None),
+        top_p=(Annotated[float, Field(gt=0, le=1)] | None, None),
+        seed=(Annotated[int, Field(ge=0, lt=2**31)], 0),
+        only_source=(bool, False),
+        extract=(bool, False),
+        stream=(bool, False),
+    )
+    written = answer("WrittenText", **_WRITTEN)
+
+    def how(wanted: Any) -> dict[str, Any]:
+        return wanted.model_dump(exclude={"source", "stream"})
+
+    def ask(wanted: Any) -> Asked:
+        settings = how(wanted)
+        key = object() if wanted.search == "sampling" else tuple(settings.items())  # a draw depends on its row
+
+        def compute(items: Sequence[str]) -> Sequence[Any]:
+            return writer.generate_batch(items, **settings)
+
+        return Asked(key, [wanted.source], compute, lambda found: {"texts": [dataclasses.asdict(t) for t in found[0]]})
+
+    def stream(wanted: Any) -> Callable[[], Iterator[tuple[str, Mapping[str, Any]]]] | None:
+        if not wanted.stream:
+            return None
+        return lambda: _events(lambda: writer.stream(wanted.source, **how(wanted)))
+
+    about = "Texts for a text. With `stream`, events: `part` {kept, new, num_tokens}, then `done` with the text."
+    warm = [{"source": FILLER * 20}, {"source": FILLER * 20, "stream": True}]
+    verb = Verb(about, request, answer("WriteAnswer", texts=list[written]), ask, stream, warm)  # type: ignore[valid-type]
+    return Service(writer.task, {"generate": verb}, dataclasses.asdict(writer.lengths))
 
 
 def filling(filler: Any, options: ServeOptions) -> Service:

@@ -47,5 +47,6 @@ def _makers() -> dict[str, Callable[[Any, ServeOptions], Service]]:
         "sequence_labeling": networks.labeling,
         "reading_comprehension": networks.reading,
         "conditional_generation": networks.generation,
+        "sequence_to_sequence": networks.writing,
         "filling": networks.filling,
     }

@@ -31,7 +31,7 @@ EMBEDDING = (
     "padding {pad_id}"
 )
 WEIGHTS = "{count:,} in {tensors} tensors, stored as {stored}"
-_ON_TEXTS = ("classification", "labeling", "similarity", "reading", "conditional")
+_ON_TEXTS = ("classification", "labeling", "similarity", "reading", "conditional", "seq2seq")
 
 
 def described(opened: Opened) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from nlptasks.applications.encoder_head import check_vocabulary
 from nlptasks.applications.reading.reader import Reader
 from nlptasks.applications.reading.samples import ReadingExamples
 from nlptasks.applications.reading.windows import ReadingLengths
+from nlptasks.applications.seq2seq.model import Seq2Seq
+from nlptasks.applications.seq2seq.writing import PairLengths
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.network import TransformerEncoder
 from nlptasks.applications.similarity.transformer import TransformerModel
@@ -186,3 +188,20 @@ def test_a_padding_that_the_model_does_not_have_is_refused(pair):
     transformer = nlptasks.build_transformer_model(pair[0], pair[0], skip=["cls."])
     with pytest.raises(ValueError, match=r"Padding is token 0 of the tokenizer and 1 of the model \(pad_token_id"):
         check_vocabulary(transformer, open_tokenizer(pair[1]))
+
+
+def test_a_writer_scores_a_pair_alone_as_beside_a_longer_one(tmp_path):
+    path = checkpoint(tmp_path / "unilm", attention="unilm")
+    tokenizer = open_tokenizer(path)
+    model = nlptasks.build_transformer_model(
+        path, path, application="unilm", with_mlm="linear", pad_id=tokenizer.pad_id
+    )
+    writer = Seq2Seq(model, tokenizer, PairLengths(source_length=40, target_length=8))
+    sources = [GOOD[0], GOOD[0] * 3]
+    (together, lengths), (alone, _) = writer.score(sources, BAD[:2]), writer.score(sources[:1], BAD[:1])
+    assert together[0] == pytest.approx(alone[0], abs=1e-4)
+    assert lengths[0] == len(tokenizer.encode(BAD[0])) - 1  # behind what stands before a text
+    found = writer.predict(sources, max_length=4)
+    assert found[0].text == writer.generate(sources[0], max_length=4)
+    with pytest.raises(ValueError, match=r"whole_words needs a vocab\.txt of WordPiece"):
+        writer.generate(sources[0], whole_words=True)

@@ -20,6 +20,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 LIGHT = {
     ("bert4keras", "check"),
     ("reading", "prepare"),
+    ("seq2seq", "prepare"),
     ("segmentation", "evaluate"),
     ("segmentation", "segment"),
     ("similarity", "evaluate"),
@@ -50,6 +51,9 @@ REQUIRED = {
     "conditional train": "--train a --label-columns l --output out",
     "conditional evaluate": "--model m --data a",
     "conditional generate": "--model m --output out",
+    "seq2seq train": "--train a --output out",
+    "seq2seq evaluate": "--model m --data a --predictions out",
+    "seq2seq generate": "--model m --texts 好 --output out",
     "filling fill": "里[MASK]",
     "compression train": "--task labeling --train a --valid b --checkpoint c --successor-layers 1 --output out",
     "checkpoint show": "c",

@@ -225,7 +225,7 @@ def test_what_a_line_lacks_is_said(task, row, message):
 
 
 def test_results_are_rows_with_rounded_numbers():
-    from nlptasks.applications.conditional.texts import GeneratedText
+    from nlptasks.applications.written import GeneratedText
 
     assert FORMS["conditional_generation"].answer(GeneratedText("好", -1.23456789, 2, True)) == {
         "written": "好",

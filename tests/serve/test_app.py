@@ -14,8 +14,9 @@ pytest.importorskip("fastapi", reason="the server needs the extra `serve`")
 
 import nlptasks
 from nlptasks.applications.conditional.conditions import Conditions
-from nlptasks.applications.conditional.texts import GeneratedText, PartialText
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
+from nlptasks.applications.seq2seq.writing import PairLengths
+from nlptasks.applications.written import GeneratedText, PartialText
 from nlptasks.serve import shapes
 from nlptasks.serve.app import make_app
 from nlptasks.serve.services import open_services, service_of
@@ -213,6 +214,41 @@ class Writer:
         yield PartialText(whole.text[:2], 0, 1)
         yield PartialText(whole.text, 2, 3)
         yield PartialText(whole.text, len(whole.text), 3, done=True, complete=True)
+
+
+class SourceWriter:
+    """What the server sees of a sequence-to-sequence model."""
+
+    task = "sequence_to_sequence"
+    lengths = PairLengths(source_length=20, target_length=9)
+
+    def generate_batch(self, sources, search, count, **settings):
+        return [
+            [GeneratedText(f"{source}{search}{settings['max_length']}", -1.5, 3, True)] * count for source in sources
+        ]
+
+    def stream(self, source, **settings):
+        [[whole]] = self.generate_batch([source], **settings)
+        yield PartialText(whole.text, 0, 3)
+        yield PartialText(whole.text, len(whole.text), 3, done=True, complete=True)
+
+
+def test_a_text_is_written_for_a_text_at_once_or_as_a_stream():
+    body = {"source": "山上下雪", "search": "beam"}
+    plain, streamed, long, blank = ask(
+        {"writer": service_of(SourceWriter(), options())},
+        post("/v1/writer/generate", **body, count=2),
+        post("/v1/writer/generate", **body, stream=True),
+        post("/v1/writer/generate", **body, max_length=10),
+        post("/v1/writer/generate", source=" "),
+    )
+    assert [one["text"] for one in plain.json()["texts"]] == ["山上下雪beam9"] * 2
+    assert [(kind, data.get("text", data.get("new"))) for kind, data in events(streamed.text)] == [
+        ("part", "山上下雪beam9"),
+        ("done", "山上下雪beam9"),
+    ]
+    assert "max_length: Input should be less than or equal to 9" in message_of(long)
+    assert "the text is empty" in message_of(blank)
 
 
 def events(text):

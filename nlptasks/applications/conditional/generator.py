@@ -18,11 +18,11 @@ from keras import ops
 from nlptasks.applications.conditional.conditions import Condition, Conditions
 from nlptasks.applications.conditional.network import condition_tables
 from nlptasks.applications.conditional.samples import ConditionalBatch, cut_texts, lm_arrays
-from nlptasks.applications.conditional.texts import PartialText, growing_text
 from nlptasks.applications.conditional.training import GeneratorOptions, conditioned_texts, train_generator
 from nlptasks.applications.conditional.writing import TextWriter
 from nlptasks.applications.encoder_head import EncoderWithHead, check_fit
 from nlptasks.applications.storage import load_application, read_settings, save_application
+from nlptasks.applications.written import PartialText, growing_text
 from nlptasks.backend import compile_function
 from nlptasks.generate import Generator, Sampling
 from nlptasks.generate.constraints import forbid

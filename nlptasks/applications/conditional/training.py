@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from nlptasks.applications.conditional.conditions import COMBINATIONS, CONDITIONINGS, Condition, Conditions
+from nlptasks.applications.holding import held_out
 from nlptasks.applications.options import LARGE, EncoderTraining, Usual
 from nlptasks.applications.unread import tell_cut
 from nlptasks.errors import UserError
@@ -22,8 +22,6 @@ from nlptasks.train.record import open_run
 if TYPE_CHECKING:
     from nlptasks.core.transformer import Transformer
     from nlptasks.text import TextTokenizer
-
-MOST_HELD_OUT = 2000
 
 
 @dataclass(kw_only=True)
@@ -121,26 +119,6 @@ def _transformer(options: GeneratorOptions, tokenizer: TextTokenizer, conditions
         norms["layer_norm_cond_hidden_size"] = options.condition_hidden_size
         norms["layer_norm_cond_hidden_act"] = options.condition_hidden_act
     return make_transformer(options, tokenizer, options.seq_length, application="lm", with_mlm="linear", **norms)
-
-
-def held_out(
-    texts: Sequence[ConditionedText], share: float, seed: int
-) -> tuple[list[ConditionedText], list[ConditionedText]]:
-    """Texts to train on and to validate on, both in their order.
-
-    Raises:
-        UserError: a share outside (0, 1), or too few texts.
-    """
-    if not 0 < share < 1:
-        raise UserError("{field:hold_out_share} must lie between 0 and 1. Received: {share}.", share=share)
-    count = min(MOST_HELD_OUT, math.ceil(share * len(texts)))
-    if count >= len(texts):
-        raise UserError("{count} training texts are too few to hold one out; give {field:valid}.", count=len(texts))
-    chosen = set(np.random.default_rng(seed).permutation(len(texts))[:count].tolist())
-    return (
-        [text for i, text in enumerate(texts) if i not in chosen],
-        [text for i, text in enumerate(texts) if i in chosen],
-    )
 
 
 def conditions_of(texts: Sequence[ConditionedText], options: GeneratorOptions) -> Conditions:

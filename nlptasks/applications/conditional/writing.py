@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nlptasks.applications.conditional.conditions import Condition, Conditions
-from nlptasks.applications.conditional.texts import GeneratedText
+from nlptasks.applications.written import GeneratedText, behind_prompt
 from nlptasks.text import TextTokenizer
 
 
@@ -158,5 +158,4 @@ class TextWriter:
 
     def _whole(self, prompt: str, given: Sequence[int], tokens: Sequence[int]) -> str:
         """The prompt as it was given, and the tokens after it as text."""
-        whole, start = self.tokenizer.decode([*given, *tokens]), self.tokenizer.decode(given)
-        return prompt + whole[len(start) :] if whole.startswith(start) else whole
+        return behind_prompt(self.tokenizer.decode, prompt, given, tokens)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from nlptasks.applications.options import LARGE, SMALL, EncoderTraining, Usual
+from nlptasks.applications.options import LARGE, SMALL, SimplifyingTraining, Usual
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths, normalize
 from nlptasks.errors import UserError
 from nlptasks.metrics.reading import cmrc_question_score, score_reading
-from nlptasks.text import Question, TextTokenizer, Tokenizer
-from nlptasks.text.vocab import SPECIAL_TOKENS, simplify_vocab
+from nlptasks.text import Question, TextTokenizer
 from nlptasks.train import progress
 from nlptasks.train.options import require_at_least, require_one_of, require_share
 from nlptasks.train.record import open_run
@@ -35,11 +34,11 @@ MODES = ("extractive", "generative")
 
 
 @dataclass(kw_only=True)
-class ReaderOptions(EncoderTraining):
+class ReaderOptions(SimplifyingTraining):
     """Options of a reader and its training."""
 
-    SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = EncoderTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
-    USUAL: ClassVar[Mapping[str, Usual]] = {**EncoderTraining.USUAL, SMALL: Usual(1e-4, 8), LARGE: Usual(1e-5, 8)}
+    SCRATCH_DEFAULTS: ClassVar[dict[str, int]] = SimplifyingTraining.SCRATCH_DEFAULTS | {"num_layers": 3}
+    USUAL: ClassVar[Mapping[str, Usual]] = {**SimplifyingTraining.USUAL, SMALL: Usual(1e-4, 8), LARGE: Usual(1e-5, 8)}
 
     learning_rate: float | None = None  # type: ignore[assignment] # a number once a run is settled
     """Adam's highest rate; default: 1e-3 from random weights, 1e-4 from a small checkpoint such as mini (hidden size
@@ -52,8 +51,6 @@ class ReaderOptions(EncoderTraining):
     num_layers: int | None = None
     """from scratch: number of layers; default: 3"""
 
-    simplify_vocab: bool = False
-    """drop tokens of the checkpoint's vocabulary that never occur in Chinese text (13,585 of 21,128 remain)"""
     passage_length: int = 256
     """seq2seq, mlm: the most tokens of [CLS] passage [SEP]"""
     window_length: int = 384
@@ -88,8 +85,6 @@ class ReaderOptions(EncoderTraining):
             raise UserError(
                 "{field:practice_share} goes with {field:method} seq2seq. Received: {method}.", method=self.method
             )
-        if self.simplify_vocab and self.from_scratch:
-            raise UserError("{field:simplify_vocab} goes with {field:checkpoint} DIR, whose vocabulary it cuts.")
 
     def lengths(self) -> ReadingLengths | SpanLengths:
         """Most tokens of each part of a sample.
@@ -191,21 +186,11 @@ def _check_questions(training: Sequence[Question], validation: Sequence[Question
 
 def _tokenizer(options: ReaderOptions, training: Sequence[Question]) -> tuple[TextTokenizer, dict[str, list[int]]]:
     """The tokenizer, and, where it keeps only some tokens of the checkpoint, which: `keep_tokens`."""
-    from nlptasks.applications.encoder import make_tokenizer
+    from nlptasks.applications.encoder import make_tokenizer, simplified
 
     questions = ((q.question, *q.answers, *(passage.text for passage in q.passages)) for q in training)
     tokenizer = make_tokenizer(options, (normalize(text) for texts in questions for text in texts))
-    if not options.simplify_vocab:
-        return tokenizer, {}
-    if not (isinstance(tokenizer, Tokenizer) and tokenizer.context_free):
-        raise UserError(
-            "{field:simplify_vocab} leaves out what a vocab.txt holds and BERT's tokenizer never makes; leave it out: "
-            "{checkpoint} has another tokenizer.",
-            checkpoint=options.checkpoint,
-        )
-    first = [token for token in SPECIAL_TOKENS if token in tokenizer.vocab]
-    vocab, keep_tokens = simplify_vocab(tokenizer.vocab, first)
-    return Tokenizer(vocab, tokenizer.lowercase), {"keep_tokens": keep_tokens}
+    return simplified(options, tokenizer)
 
 
 def _optimizer(options: ReaderOptions, num_questions: int) -> keras.optimizers.Optimizer:

@@ -9,8 +9,8 @@ from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.generator import ConditionalGenerator
 from nlptasks.applications.conditional.network import conditional_model
 from nlptasks.applications.conditional.samples import ConditionalExamples, cut_texts
-from nlptasks.applications.conditional.texts import growing_text
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
+from nlptasks.applications.written import growing_text
 from nlptasks.backend import compile_function
 from nlptasks.text import Tokenizer, build_character_vocab
 from tests.parity import distance, randomised

@@ -1,6 +1,6 @@
-"""What a conditional generator writes: whole texts, and texts that are being written."""
+"""What applications write: whole texts, and texts that are being written."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -39,6 +39,17 @@ class PartialText:
     num_tokens: int
     done: bool = False
     complete: bool = False
+
+
+def behind_prompt(decode: Callable[[list[int]], str], prompt: str, given: Sequence[int], tokens: Sequence[int]) -> str:
+    """The prompt as it was given, and the tokens behind it as text.
+
+    Args:
+        decode: the text of tokens.
+        given: the tokens of the prompt.
+    """
+    whole, start = decode([*given, *tokens]), decode([*given])
+    return prompt + whole[len(start) :] if whole.startswith(start) else whole
 
 
 def growing_text(

@@ -1,0 +1,1 @@
+"""Sequence to sequence: titles, summaries, questions, formulas; a text that is written for another."""
