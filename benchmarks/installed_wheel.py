@@ -118,6 +118,7 @@ COMMANDS: list[tuple[str, Callable[[str], object]]] = [
         nothing,
     ),
     ("seq2seq generate --model pairs --texts 沈月说很好 --json", last_json),
+    ("filling sample --length 3 --sweeps 1", anything),
     (
         "compression train --task classification --train labeled.jsonl --valid labeled.jsonl --predecessor classifier "
         "--successor-layers 1 --replacement-epochs 1 --successor-epochs 1 --batch-size 4 --output small",

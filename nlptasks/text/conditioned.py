@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nlptasks.errors import JSON_NAMES, UserError
-from nlptasks.files import PathLike
+from nlptasks.files import PathLike, read_lines
 from nlptasks.text.tables import read_table, require_names
 
 _NO_COLUMN = (
@@ -113,6 +113,15 @@ def read_conditioned(path: PathLike, columns: ConditionColumns) -> list[Conditio
     if not found:
         raise ValueError(f"{path}: the file holds a header and no text; expected at least one line below it.")
     return found
+
+
+def read_plain(path: PathLike) -> list[ConditionedText]:
+    """Read texts without conditions, one a line.
+
+    Raises:
+        FileNotFoundError, ValueError: as `nlptasks.files.read_lines`.
+    """
+    return [ConditionedText(line, {}, None, f"{path}:{number}") for number, line in read_lines(path)]
 
 
 def _label(value: object, column: str, columns: ConditionColumns, place: str) -> str:

@@ -55,6 +55,7 @@ REQUIRED = {
     "seq2seq evaluate": "--model m --data a --predictions out",
     "seq2seq generate": "--model m --texts 好 --output out",
     "filling fill": "里[MASK]",
+    "filling sample": "--length 3",
     "compression train": "--task labeling --train a --valid b --checkpoint c --successor-layers 1 --output out",
     "checkpoint show": "c",
     "checkpoint convert": "c --output out",

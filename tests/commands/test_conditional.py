@@ -264,6 +264,23 @@ def test_vectors_train_from_json_and_from_numpy_files_alike(tmp_path, monkeypatc
     assert (wrong.status, wrong.err) == (2, "error: expected a vector of 5 finite numbers. Received: shape (4,).\n")
 
 
+def test_a_language_model_without_conditions_reads_lines_and_long_ones_in_pieces(tmp_path, monkeypatch):
+    without_steps(monkeypatch)
+    path, output = tmp_path / "a.txt", tmp_path / "run"
+    path.write_text(
+        "房间很好，也新。\n苹果很香，也好。房间很旧，也脏。苹果很差，也旧。\n房间\t很新\n", encoding="utf-8"
+    )
+    given = ("--train", path, "--valid", path, "--conditioning", "none", "--output", output)
+    result = call(script, "train", *given, *SMALL, *TRAINING, "--epochs", "1", "--split")
+    assert result.status == 0, result.err
+    assert "5 texts, and 5 for validation" in result.err  # three lines, one of them in three pieces
+    found = call(script, "evaluate", "--model", output, "--data", path, "--json")
+    scores = json.loads(found.out.splitlines()[-1])["scores"]
+    assert (scores["texts"], scores["tokens"]) == (5, 9 + 27 + 5)
+    continued = call(script, "generate", "--model", output, "--prompt", "房间很", "--max-length", 3)
+    assert continued.out.startswith("房间很")
+
+
 def test_a_run_starts_from_a_checkpoint_without_conditions(files, tmp_path, monkeypatch):
     without_steps(monkeypatch)
     plain = tmp_path / "plain"

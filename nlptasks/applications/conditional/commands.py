@@ -21,6 +21,7 @@ from nlptasks.applications.conditional.conditions import Condition
 from nlptasks.applications.conditional.evaluation import gaps
 from nlptasks.applications.conditional.training import (
     GeneratorOptions,
+    in_pieces,
     require_known_conditions,
     train_generator,
 )
@@ -36,8 +37,10 @@ from nlptasks.text.conditioned import (
     ConditionedText,
     parse_label_names,
     read_conditioned,
+    read_plain,
     read_vectors,
 )
+from nlptasks.text.pairs import TABLES
 from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least
 from nlptasks.train.record import OPTIONS, read_options
 
@@ -91,12 +94,12 @@ class Train(GeneratorOptions, TextFiles):
 
     def run(self) -> None:
         """Reads the files and trains."""
-        columns = columns_of(dataclasses.asdict(self))
+        options = dataclasses.asdict(self)
         files = zip(self.train, self.vectors or (None,) * len(self.train), strict=True)
-        training = [text for path, vectors in files for text in read_texts_and_vectors(path, columns, vectors)]
+        training = [text for path, vectors in files for text in read_texts_and_vectors(path, options, vectors)]
         validation = None
         if self.valid is not None:
-            validation = read_texts_and_vectors(self.valid, columns, self.valid_vectors)
+            validation = read_texts_and_vectors(self.valid, options, self.valid_vectors)
         train_generator(self, training, validation)
         say_ready(self.output, "generate and evaluate")
 
@@ -123,9 +126,11 @@ class Evaluate(OnKeras, TextFiles):
         require_input(self.data, self.vectors)
         writer: Any = load_generator(self.model)
         former = {"label_columns": list(writer.conditions.labels)} | _recorded(self.model)
-        columns = columns_of(former if self.columns is None else former | {"columns": self.columns})
-        texts = read_texts_and_vectors(self.data, columns, self.vectors)
+        options = former if self.columns is None else former | {"columns": self.columns}
+        texts = read_texts_and_vectors(self.data, options, self.vectors)
         require_known_conditions(texts, writer.conditions)
+        if former.get("split"):
+            texts = in_pieces(writer.tokenizer, writer.conditions, writer.seq_length, texts)
         written = [text.text for text in texts]
         encodings = writer.tokenizer.encode_batch(written, with_offsets=False)
         room = writer.seq_length - 1 - writer.conditions.num_prefix_tokens
@@ -238,8 +243,15 @@ def _recorded(model: Path) -> dict[str, Any]:
     return GeneratorOptions.from_record(read_options(model)) if (model / OPTIONS).is_file() else {}
 
 
-def read_texts_and_vectors(path: Path, columns: ConditionColumns, vectors: Path | None) -> list[ConditionedText]:
-    """The texts of a file, with the vectors of a second file if one is given."""
+def read_texts_and_vectors(path: Path, options: Mapping[str, Any], vectors: Path | None) -> list[ConditionedText]:
+    """The texts of a file, with the vectors of a second file if one is given.
+
+    Without conditions, a file that is none of `TABLES` and whose columns are not named has a text a line.
+    """
+    columns = columns_of(options)
+    plain = not str(path).removesuffix(".gz").endswith(TABLES) and columns.names is None
+    if plain and options.get("conditioning") == "none":
+        return read_plain(path)
     texts = read_conditioned(path, columns)
     if vectors is None:
         return texts

@@ -56,6 +56,27 @@ def cut_texts(tokenizer: TextTokenizer, texts: Sequence[str], room: int) -> tupl
     return found, cut
 
 
+def pieces_of(tokenizer: TextTokenizer, text: str, room: int) -> list[str]:
+    """A text in pieces of as many whole sentences as fit; a sentence that is longer is cut where the room ends.
+
+    Args:
+        room: most tokens of a piece, the closing `[SEP]` included.
+    """
+    encoding = tokenizer.encode(text)
+    assert encoding.offsets is not None  # asked for by default
+    before, after = len(tokenizer.template.before), len(tokenizer.template.after)
+    ends = encoding.offsets[before : len(encoding) - after, 1]  # of the tokens, in characters
+    stops = np.searchsorted(ends, list(sentence_ends(text, full_stops=True, lines=True)), "right")
+    pieces, start, first = [], 0, 0
+    while first < len(ends):
+        fitting = stops[(stops > first) & (stops < first + room)]
+        last = len(ends) if len(ends) < first + room else max(fitting, default=first + room - 1)
+        stop = len(text) if last == len(ends) else int(ends[last - 1])
+        pieces.append(text[start:stop].strip())
+        start, first = stop, int(last)
+    return pieces or [text]
+
+
 def lm_arrays(
     prefixes: Sequence[Sequence[int]],
     texts: Sequence[Sequence[int] | np.ndarray],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from nlptasks.applications.conditional.conditions import COMBINATIONS, CONDITIONINGS, Condition, Conditions
+from nlptasks.applications.conditional.samples import pieces_of
 from nlptasks.applications.holding import held_out
 from nlptasks.applications.options import LARGE, EncoderTraining, Usual
 from nlptasks.applications.unread import tell_cut
@@ -53,6 +54,8 @@ class GeneratorOptions(EncoderTraining):
     """how often a text is read without its condition, and how often each of several labels is left out"""
     seq_length: int = 128
     """the most tokens of [CLS] text [SEP]; longer texts are cut at the end of a sentence"""
+    split: bool = False
+    """read a longer text as several, each with the same condition, instead of its beginning alone"""
 
     def check(self) -> None:
         """Refuses values that are out of range or contradict each other."""
@@ -90,6 +93,10 @@ def train_generator(
 
     start_run(options.seed, options.precision, options.mesh)
     tokenizer = _tokenizer(options, training, conditions)
+    if options.split:
+        training, validation = (
+            in_pieces(tokenizer, conditions, options.seq_length, texts) for texts in (training, validation)
+        )
     model = conditional_model(_transformer(options, tokenizer, conditions), conditions)
     writer = ConditionalGenerator(model, tokenizer, conditions, options.seq_length)
     rows = conditions.rows(given_conditions(training, conditions))
@@ -100,6 +107,14 @@ def train_generator(
     progress.say(f"{len(examples)} texts, and {len(validation)} for validation")
     tell_cut(examples.num_cut, len(examples), "texts", options.seq_length)
     Experiment(options, writer, examples, lambda: likelihood(writer, validation), "log_likelihood").run()
+
+
+def in_pieces(
+    tokenizer: TextTokenizer, conditions: Conditions, seq_length: int, texts: Sequence[ConditionedText]
+) -> list[ConditionedText]:
+    """The texts, the longer ones as several; see `samples.pieces_of`."""
+    room = seq_length - 1 - conditions.num_prefix_tokens
+    return [replace(text, text=piece) for text in texts for piece in pieces_of(tokenizer, text.text, room)]
 
 
 def _tokenizer(options: GeneratorOptions, texts: Iterable[ConditionedText], conditions: Conditions) -> TextTokenizer:

@@ -2,6 +2,7 @@
 
     nlptasks fill "今天天气[MASK]好"
     nlptasks fill --model DIR --top 3 --json < texts.txt
+    nlptasks filling sample --text "今天[MASK][MASK]很好" --count 3
 
 The model is the pretrained one that comes with the package, or any other one with its masked-LM head.
 """
@@ -18,8 +19,10 @@ import tyro
 from nlptasks.applications.sources import Downloading, check_download, located, packages_of_checkpoint
 from nlptasks.applications.unread import tell_unknown
 from nlptasks.bundled import MINI
+from nlptasks.console import progress_bar
+from nlptasks.errors import UserError, told
 from nlptasks.files import read_text_blocks
-from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least
+from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least, require_positive
 
 if TYPE_CHECKING:
     from nlptasks.applications.filling.filler import FilledMask
@@ -87,4 +90,56 @@ def _table(text: str, masks: Iterable["FilledMask"]) -> str:
     return "\n".join([text, *(f"  {number}\t{one.token}\t{one.probability:.4f}" for number, one in found)])
 
 
-COMMANDS = {"fill": Fill}
+@dataclass(kw_only=True)
+class Sample(Downloading, Options, OnKeras):
+    """Draw texts from a masked language model: one token after another is masked and drawn anew (Gibbs sampling)."""
+
+    text: str | None = None
+    """where a text begins: its masks are drawn and the rest stays; without masks, all of it is drawn anew"""
+    length: int | None = None
+    """instead of a text: begin with so many masks"""
+    count: int = 1
+    """number of texts"""
+    sweeps: int = 20
+    """how often each token is drawn"""
+    temperature: float = 1.0
+    """below 1: more probable texts; above 1: more varied texts"""
+    top_k: int | None = None
+    """draw only from the k most probable tokens"""
+    seed: int = 0
+    """seed of the draws; the same seed writes the same texts"""
+    model: str = MINI
+    """mini: the pretrained model that comes with the package; or a directory with config, weights and tokenizer (./mini
+    for one of that name)"""
+
+    def check(self) -> None:
+        """Refuses values that are out of range or contradict each other."""
+        super().check()
+        check_download(self.download)
+        require_at_least(self, 1, "count", "sweeps", "length", "top_k")
+        require_positive(self, "temperature")
+        if (self.text is None) == (self.length is None):
+            raise UserError("give {field:text} TEXT or {field:length} N, and not both.")
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return (*super().packages(), *packages_of_checkpoint(self.model, self.download))
+
+    def run(self) -> None:
+        """Draws and prints."""
+        path = located(self.model, self.download)
+        from nlptasks.applications.filling.filler import MaskFiller
+        from nlptasks.applications.filling.gibbs import GibbsSampler
+
+        filler = MaskFiller.open(path)
+        text = filler.tokenizer.id_to_token(filler.mask_id) * (self.length or 0) if self.text is None else self.text
+        sampler = GibbsSampler(filler, self.temperature, self.top_k, self.seed)
+        for drawn in sampler.sample(text, self.count, self.sweeps, _bar):
+            print(drawn)
+
+
+def _bar(sweeps: Iterable) -> Iterable:
+    return progress_bar(sweeps, told("drawing"))
+
+
+COMMANDS = {"fill": Fill, "sample": Sample}

@@ -8,7 +8,7 @@ import nlptasks
 from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.generator import ConditionalGenerator
 from nlptasks.applications.conditional.network import conditional_model
-from nlptasks.applications.conditional.samples import ConditionalExamples, cut_texts
+from nlptasks.applications.conditional.samples import ConditionalExamples, cut_texts, pieces_of
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
 from nlptasks.applications.written import growing_text
 from nlptasks.backend import compile_function
@@ -202,6 +202,22 @@ def test_texts_are_cut_at_the_end_of_a_sentence():
     assert shown("O.K. 丙丁丙丁", 7) == ("o.k.[SEP]", True)
     with pytest.raises(ValueError, match="text 1 is empty"):
         cut_texts(tokens, ["甲", " "], 5)
+
+
+@pytest.mark.once
+def test_a_long_text_is_read_in_pieces_of_whole_sentences():
+    tokens = Tokenizer(build_character_vocab(["甲乙丙丁。！”OK.a"]))
+    for text, room, pieces in (
+        ("甲乙。丙丁！甲", 8, ["甲乙。丙丁！甲"]),
+        ("甲乙。丙丁！甲", 7, ["甲乙。丙丁！", "甲"]),
+        ("甲乙。丙丁！甲", 5, ["甲乙。", "丙丁！甲"]),
+        ("甲乙丙丁甲乙丙丁。丙", 4, ["甲乙丙", "丁甲乙", "丙丁。", "丙"]),
+        ("O.K. 丙丁丙丁", 7, ["O.K.", "丙丁丙丁"]),
+    ):
+        assert pieces_of(tokens, text, room) == pieces
+        encoded, cut = cut_texts(tokens, pieces, room)
+        assert not any(cut)
+        assert all(len(ids) <= room for ids in encoded)
 
 
 @pytest.mark.once

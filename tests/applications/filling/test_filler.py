@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import json
+from collections import Counter
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 import nlptasks
 from nlptasks import bundled, command
 from nlptasks.applications.filling.filler import MaskFiller
+from nlptasks.applications.filling.gibbs import GibbsSampler
 from nlptasks.checkpoints.huggingface import save_directory
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.errors import UserError
@@ -188,3 +190,54 @@ def test_the_bundled_model_fills_masks():
     candidates = filler.fill("今天天气[MASK]好")[0].candidates
     assert len(candidates) == 5
     assert candidates[0].token == "很"
+
+
+@pytest.mark.once
+def test_a_drawn_token_has_the_probability_that_the_model_gives_it(filler):
+    text, count = "沈月在[MASK]里种菜。", 600
+    candidates = filler.fill(text, top=filler.tokenizer.vocab_size)[0].candidates
+    special = {filler.tokenizer.id_to_token(i) for i in filler.tokenizer.special_ids}
+    probability = Counter()
+    for one in candidates:
+        if one.token not in special:
+            probability[one.token.removeprefix("##")] += one.probability
+    sampler = GibbsSampler(filler, seed=3)
+    drawn = sampler.sample(text, count, sweeps=1)
+    before, after = (
+        filler.tokenizer.decode(filler.tokenizer.encode(part).token_ids) for part in ("沈月在", "里种菜。")
+    )
+    assert all(one.startswith(before) and one.endswith(after) for one in drawn)
+    found = Counter(one[len(before) : len(one) - len(after)].strip() for one in drawn)
+    for token, share in probability.most_common(4):
+        wanted = share / probability.total()
+        assert abs(found[token] / count - wanted) < 4 * (wanted * (1 - wanted) / count) ** 0.5, token
+    assert drawn == sampler.sample(text, count, sweeps=1)
+    best = GibbsSampler(filler, top_k=1).sample(text, 2, sweeps=1)
+    assert best[0] == best[1]  # whatever the seed of a chain
+
+
+@pytest.mark.once
+def test_texts_without_masks_are_drawn_anew_and_mistakes_are_told(filler):
+    texts = GibbsSampler(filler, seed=1).sample("沈月来。", 3, sweeps=2)
+    assert len(set(texts)) == 3
+    sampler = GibbsSampler(filler)
+    for mistaken, message in (
+        (lambda: GibbsSampler(filler, temperature=0), "temperature must be positive. Received: 0."),
+        (lambda: GibbsSampler(filler, top_k=0), "top_k must be at least 1. Received: 0."),
+        (lambda: sampler.sample(""), "the text has 0 tokens to draw, and 2 in all; the model reads 1 to 29."),
+        (lambda: sampler.sample("月" * 30), "the text has 30 tokens to draw, and 32 in all; the model reads"),
+    ):
+        with pytest.raises(UserError) as error:
+            mistaken()
+        assert str(error.value).startswith(message)
+
+
+@pytest.mark.once
+def test_the_command_draws_texts(directory):
+    given = ("filling", "sample", "--model", directory, "--sweeps", 1)
+    drawn = call(command, *given, "--length", 2, "--count", 3)
+    assert (drawn.status, len(drawn.out.splitlines())) == (0, 3), drawn.err
+    again = call(command, *given, "--text", "[MASK][MASK]", "--count", 3)
+    assert again.out == drawn.out
+    assert_refused(call(command, *given), "give --text TEXT or --length N, and not both.")
+    assert_refused(call(command, *given, "--length", 2, "--temperature", 0), "--temperature must be positive.")
