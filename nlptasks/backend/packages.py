@@ -117,10 +117,11 @@ def _missing(modules: list[str]) -> MissingPackageError:
         other = BACKENDS[1 - BACKENDS.index(backend)]
         hint = f" (or {other} in place of {backend}, with {BACKEND_VARIABLE}={other})"
     return MissingPackageError(
-        "{names} are not installed, and this needs them: pip install {packages}{hint}."
+        "{names} and {last} are not installed, and this needs them: pip install {packages}{hint}."
         if len(names) > 1
-        else "{names} is not installed, and this needs it: pip install {packages}{hint}.",
-        names=" and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names),
+        else "{last} is not installed, and this needs it: pip install {packages}{hint}.",
+        names=", ".join(names[:-1]),
+        last=names[-1],
         packages=" ".join(f'"{PACKAGES[module]}"' for module in modules),
         hint=hint,
     )
