@@ -34,7 +34,7 @@ PRETRAINING := $(addprefix tests/pretraining/test_, $(addsuffix .py, checkpoints
 BENCHMARKS := $(addprefix tests/benchmarks/test_, compress_mlm.py gpu.py)
 # A worker that dies ends the run and names its test; replaced, it could leave the others waiting for ever.
 PYTEST := $(RUN) -m pytest -n 2 --max-worker-restart 0
-ON_JAX := $(PRETRAINING) $(BENCHMARKS) tests/test_old_runs.py tests/backend tests/core tests/checkpoints tests/generate tests/applications tests/train
+ON_JAX := $(PRETRAINING) $(BENCHMARKS) tests/test_old_runs.py tests/backend tests/core tests/checkpoints tests/generate tests/generative tests/applications tests/train
 
 test: $(VENV)/.installed-test
 	KERAS_BACKEND=tensorflow $(PYTEST) --dist loadfile -m "not on_jax"

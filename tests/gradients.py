@@ -31,6 +31,21 @@ def gradient(function, value: np.ndarray) -> np.ndarray:
     return np.array(jax.jit(jax.grad(function))(jax.numpy.asarray(value)))
 
 
+def jacobian(function, value: np.ndarray) -> np.ndarray:
+    """d function(value)_i / d value_j, `(I, J)`, of a function from a vector to a vector."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.convert_to_tensor(value)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(tensor)
+            result = function(tensor)
+        return np.array(tape.jacobian(result, tensor, experimental_use_pfor=False))
+    import jax
+
+    return np.array(jax.jit(jax.jacrev(function))(jax.numpy.asarray(value)))
+
+
 def gradients(loss_function, variables):
     """d loss / d variable of each, as numpy arrays; `loss_function` takes nothing and reads the variables."""
     if keras.backend.backend() == "tensorflow":

@@ -62,6 +62,7 @@ ARROWS = {
         "nlptasks.core",
     ),
     "generate": ("numpy", "keras", "nlptasks.backend", "nlptasks.core", "nlptasks.text.batches"),
+    "generative": ("numpy", "keras", "nlptasks.backend"),
     "train": (
         "numpy",
         "keras",
@@ -86,6 +87,7 @@ ARROWS = {
         "nlptasks.opening",
         "nlptasks.loading",
         "nlptasks.generate",
+        "nlptasks.generative",
         "nlptasks.checkpoints",
         "nlptasks.train",
         "nlptasks.core",
