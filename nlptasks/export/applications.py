@@ -97,6 +97,8 @@ def encoder(application: Any) -> Exported:
         UserError: the others run on NumPy as they are.
     """
     model = application.model
+    if hasattr(model, "calibration"):
+        raise UserError("{field:model}: a calibrated encoder is not exported; export the one that it was made from.")
     if model.encoder != "transformer":
         raise UserError(
             "{field:model}: a sentence encoder of kind {kind} runs on NumPy alone: use its directory as it is.",

@@ -19,6 +19,7 @@ import numpy as np
 
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.results import say_ready
+from nlptasks.applications.similarity.calibration_commands import Calibrate, sentences_of
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.exporting import PACKAGES_OF, TEXTS, export_vectors
 from nlptasks.applications.similarity.index import SentenceIndex
@@ -58,7 +59,7 @@ class Train(SimilarityOptions, TextFiles):
 
     def run(self) -> None:
         """Reads the files and trains."""
-        left_out = {sentence for path in self.leave_out for sentence in _sentences_of(path)}
+        left_out = {sentence for path in self.leave_out for sentence in sentences_of(path)}
         validation = None if self.valid is None else read_groups([self.valid])
         if validation is not None:
             left_out |= set(validation.sentences)
@@ -271,13 +272,4 @@ def _sentences(path: Path | None) -> list[str]:
     return [] if path is None else [" ".join(text.split()) for text in read_texts(path)]
 
 
-def _sentences_of(path: Path) -> list[str]:
-    """The sentences of a file of groups, pairs or plain sentences."""
-    count = next(iter(read_lines(path)))[1].count("\t") + 1
-    if count == 3:
-        pairs = read_pairs(path)
-        return pairs.first + pairs.second
-    return read_groups([path]).sentences if count == 2 else list(read_texts(path))
-
-
-COMMANDS = {"train": Train, "evaluate": Evaluate, "index": Index, "search": Search}
+COMMANDS = {"train": Train, "evaluate": Evaluate, "calibrate": Calibrate, "index": Index, "search": Search}

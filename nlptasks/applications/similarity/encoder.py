@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, overload
 
 import numpy as np
 
+from nlptasks.applications.similarity.calibration import CalibratedModel, Calibration, fit_whitening
 from nlptasks.applications.similarity.gru import CONFIG, TASK, GruModel
 from nlptasks.applications.similarity.index import Match, SentenceIndex, check_sentences
 from nlptasks.applications.similarity.ngram import NgramModel
@@ -261,6 +262,24 @@ class SentenceEncoder:
             train_encoder(settings, groups_of(groups, validation.sentences if validation else ()), validation)
             return cls.from_directory(folder)
 
+    def calibrated(self, calibration: Calibration) -> "SentenceEncoder":
+        """This encoder with a calibration behind it; its vectors are others, and so is its fingerprint."""
+        return SentenceEncoder(CalibratedModel(self.model, calibration), self.hybrid_weight)
+
+    def whitened(self, texts: Sequence[str], keep: int | None = None, power: float = 1.0) -> "SentenceEncoder":
+        """This encoder with vectors that are whitened, as `nlptasks similarity calibrate` does it.
+
+            encoder.whitened(sentences, keep=128).save("runs/whitened")
+
+        Args:
+            texts: to learn from, more than a vector has numbers; no labels are needed.
+            keep, power: see `CalibrationOptions`.
+
+        Raises:
+            UserError: too few texts, or a number out of range.
+        """
+        return self.calibrated(fit_whitening(self.encode(list(dict.fromkeys(texts))), keep, power))
+
     def save(self, directory: str | Path, half: bool = False) -> None:
         """Writes a directory that `nlptasks.load` opens.
 
@@ -298,6 +317,8 @@ class SentenceEncoder:
                 raise ValueError(
                     f"{path}: encoder must be gru, ngrams or transformer. Received: {settings['encoder']!r}."
                 )
+            if (method := settings.get("calibration")) is not None:
+                model = CalibratedModel(model, Calibration.from_directory(directory, method))
             return cls(model, float(settings["hybrid_weight"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: lacks or misstates {error}; copy the model again.") from None

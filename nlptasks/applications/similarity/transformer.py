@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from nlptasks.applications.encoder import pretrained_tokenizer
+from nlptasks.applications.encoder_head import HEAD
 from nlptasks.applications.similarity.gru import TASK
 from nlptasks.applications.similarity.network import TransformerEncoder
+from nlptasks.applications.sources import located
 from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.backend import compile_function
 from nlptasks.checkpoints.configs import config_from_json
@@ -17,6 +20,7 @@ from nlptasks.checkpoints.weights import assign_weights, export_weights
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
+from nlptasks.loading import build_transformer_model
 from nlptasks.text import TextTokenizer, open_tokenizer
 from nlptasks.text.batches import length_sorted_batches, pad, round_up
 
@@ -58,6 +62,22 @@ class TransformerModel:
         self.vector_size = network.vector_size
         network.build()
         self._run = compile_function(lambda token_ids: network(token_ids, training=False), network)
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: str, seq_length: int = 64) -> "TransformerModel":
+        """The mean hidden states of a pretrained Transformer, as they are.
+
+        Args:
+            checkpoint: the name of one that comes with the package, or a directory.
+            seq_length: tokens that are read of a sentence.
+
+        Raises:
+            UserError, ValueError, FileNotFoundError: one line: there is none, or it does not fit.
+        """
+        path = located(checkpoint)
+        tokenizer = pretrained_tokenizer(path)
+        transformer = build_transformer_model(path, path, skip=(HEAD,), pad_id=tokenizer.pad_id)
+        return cls(TransformerEncoder(transformer, "mean"), tokenizer, seq_length)
 
     def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """int32 ids of each text with [CLS] and [SEP]."""
