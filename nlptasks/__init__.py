@@ -17,6 +17,7 @@ _PUBLIC = {
     "Classifier": "nlptasks.applications.classification.classifier",
     "ConditionalGenerator": "nlptasks.applications.conditional.generator",
     "Labeler": "nlptasks.applications.labeling.labeler",
+    "LatentWriter": "nlptasks.applications.latent.writer",
     "MaskFiller": "nlptasks.applications.filling.filler",
     "Reader": "nlptasks.applications.reading.reader",
     "Segmenter": "nlptasks.applications.segmentation.segmenter",

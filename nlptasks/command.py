@@ -22,6 +22,7 @@ APPLICATIONS = {
     "multitask": ("nlptasks.applications.multitask.commands", "one encoder for several tasks, trained together"),
     "conditional": ("nlptasks.applications.conditional.commands", "texts written under labels or vectors"),
     "seq2seq": ("nlptasks.applications.seq2seq.commands", "texts written for texts: titles, questions, formulas"),
+    "latent": ("nlptasks.applications.latent.commands", "sentences as vectors, and texts written from them"),
     "filling": ("nlptasks.applications.filling.commands", "likely tokens for the masks of a text"),
     "compression": ("nlptasks.applications.compression.commands", "fewer layers for a fine-tuned model"),
     "bert4keras": ("nlptasks.bert4keras.commands", "what of a bert4keras script is the same here"),

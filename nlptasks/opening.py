@@ -21,6 +21,7 @@ _APPLICATIONS = {
     "conditional_generation": ("nlptasks.applications.conditional.generator", "ConditionalGenerator"),
     "sequence_labeling": ("nlptasks.applications.labeling.labeler", "Labeler"),
     "sequence_to_sequence": ("nlptasks.applications.seq2seq.model", "Seq2Seq"),
+    "latent_text": ("nlptasks.applications.latent.writer", "LatentWriter"),
 }
 _EXPORTED = {
     "reading_comprehension": ("nlptasks.runtime.reading", "ExportedReader"),
@@ -71,9 +72,9 @@ def load(directory: str | Path, expect: type[Any] | None = None) -> Any:
     Returns:
         The application, ready to use: a `Reader` with `.answer(question, passages)`, a `Segmenter` with
         `.segment(text)`, a `SentenceEncoder` with `.encode(texts)` and `.most_similar(query)`, a `Classifier` with
-        `.classify(text)`, a `Labeler` with `.label(text)`, a `ConditionalGenerator` with `.generate(condition)`, or a
-        `Seq2Seq` with `.generate(source)`.
-        Each of them has `.predict(items)` for many items.
+        `.classify(text)`, a `Labeler` with `.label(text)`, a `ConditionalGenerator` with `.generate(condition)`, a
+        `Seq2Seq` with `.generate(source)`, or a `LatentWriter` with `.encode(texts)` and `.sample(count)`. Each of them
+        has `.predict(items)` for many items.
 
     Raises:
         UserError, FileNotFoundError: the directory does not exist, holds no application of this library, or holds

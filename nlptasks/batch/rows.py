@@ -43,6 +43,10 @@ def require_settings(task: str | None, given: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming them, and those that it takes.
     """
+    if task is not None and task not in FORMS:
+        raise UserError(
+            "{field:model}: a {task} model is not run over files; what is: {known}.", task=task, known=", ".join(FORMS)
+        )
     form = FORMS[task or FILLING]
     if unknown := [name for name in given if name not in form.settings]:
         raise UserError(

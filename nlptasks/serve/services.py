@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptasks.bundled import bundled_models
+from nlptasks.errors import UserError
 from nlptasks.opening import load_any
 from nlptasks.serve.contracts import Service
 from nlptasks.serve.settings import ServeOptions, require_model
@@ -33,8 +34,16 @@ def service_of(application: Any, options: ServeOptions) -> Service:
     Args:
         application: what `nlptasks.load` returns, or a `MaskFiller`.
         options: those of the server; their limits are in the types of the requests.
+
+    Raises:
+        UserError: there is no service for it.
     """
-    return _makers()[getattr(application, "task", "filling")](application, options)
+    makers, task = _makers(), getattr(application, "task", "filling")
+    if task not in makers:
+        raise UserError(
+            "{name} is not served; what is: {known}.", name=type(application).__name__, known=", ".join(makers)
+        )
+    return makers[task](application, options)
 
 
 def _makers() -> dict[str, Callable[[Any, ServeOptions], Service]]:

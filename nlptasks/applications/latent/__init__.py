@@ -1,0 +1,1 @@
+"""Latent text: sentences as vectors that texts are written from again."""
