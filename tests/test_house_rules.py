@@ -22,7 +22,7 @@ from nlptasks import console
 from nlptasks.text.vocab import SPECIAL_TOKENS
 
 ROOT = Path(__file__).parents[1]
-SCRIPT_FOLDERS = ("tasks", "pretraining", "benchmarks", "data")
+SCRIPT_FOLDERS = ("tasks", "pretraining", "benchmarks", "data", "examples")
 README_NAMES = ("README.md", "README.zh-CN.md")
 
 # A module or package of nlptasks: what it may import. Everybody may import the standard library, nlptasks.files and
