@@ -8,8 +8,10 @@ import importlib
 __version__ = "0.2.0"
 
 _PUBLIC = {
+    "build_encoder_decoder": "nlptasks.loading",
     "build_transformer_model": "nlptasks.loading",
     "load": "nlptasks.opening",
+    "EncoderDecoder": "nlptasks.core",
     "Transformer": "nlptasks.core",
     "TransformerConfig": "nlptasks.core",
     "Generator": "nlptasks.generate",
@@ -23,6 +25,7 @@ _PUBLIC = {
     "Segmenter": "nlptasks.applications.segmentation.segmenter",
     "SentenceEncoder": "nlptasks.applications.similarity.encoder",
     "Seq2Seq": "nlptasks.applications.seq2seq.model",
+    "TextGenerator": "nlptasks.applications.writing.text_generator",
     "Tokenizer": "nlptasks.text",
     "UserDictionary": "nlptasks.applications.segmentation.dictionary",
 }

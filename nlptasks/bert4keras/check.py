@@ -3,7 +3,7 @@
 import ast
 from typing import NamedTuple
 
-from nlptasks.bert4keras.names import ATTRIBUTES, MISSING, NAMES, OTHER, UNBUILT
+from nlptasks.bert4keras.names import ATTRIBUTES, MISSING, NAMES, OTHER
 
 SAME, DIFFERENT, ABSENT = "same", "other meaning", "not available"
 
@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 def check_source(source: str | bytes, path: str = "script") -> list[Finding]:
     """What each name of bert4keras in a script is here, in the order of the lines.
 
-        check_source("from bert4keras.models import GPT2")[0].state  # "not available"
+        check_source("K.get_session()")[0].state  # "not available"
 
     Args:
         source: the script; bytes are read in the encoding that their first lines name, by default UTF-8.
@@ -71,16 +71,6 @@ class _Reader(ast.NodeVisitor):
             self._tell(node.lineno, "K", node.attr)
         elif node.attr in ATTRIBUTES:
             self.found.append(Finding(node.lineno, f".{node.attr}", ABSENT, ATTRIBUTES[node.attr]))
-        self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        for keyword in node.keywords if called == "build_transformer_model" else ():
-            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
-            family = str(value).lower().removesuffix("_encoder").removesuffix("_decoder")
-            if keyword.arg == "model" and family in UNBUILT:
-                line, advice = keyword.value.lineno, "this model is not available yet"
-                self.found.append(Finding(line, f"model={value!r}", ABSENT, advice))
         self.generic_visit(node)
 
 

@@ -49,14 +49,6 @@ OTHER: dict[str, str] = {
 """`module.name` -> what is different"""
 _KERAS_2 = "a training step of Keras 2's graph: override train_step of keras.models.Model (docs/from_bert4keras.md)"
 MISSING: dict[str, str] = {
-    "models.GPT": "this model is not available yet",
-    "models.GPT2": "this model is not available yet",
-    "models.GPT2_ML": "this model is not available yet",
-    "models.RoFormerV2": "this model is not available yet",
-    "models.T5": "this model is not available yet",
-    "models.T5_Base": "this model is not available yet",
-    "models.T5_Encoder": "this model is not available yet",
-    "models.T5_Decoder": "this model is not available yet",
     "backend.graph_mode_decorator": "keras.ops.custom_gradient gives a function a gradient of its own",
     "K.get_session": "Keras 3 has no sessions: leave it out",
     "K.set_session": "Keras 3 has no sessions: leave it out",
@@ -74,5 +66,3 @@ ATTRIBUTES: dict[str, str] = {
     "get_updates": "override update_step(gradient, variable, learning_rate)",
 }
 """attributes of Keras 2 that a script may use, and what to write instead"""
-UNBUILT = ("gpt", "gpt2", "gpt2_ml", "roformer_v2", "t5", "t5.1.0", "t5.1.1", "mt5.1.1")
-"""values of build_transformer_model's `model` that are not available yet"""

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from nlptasks.checkpoints.t5 import hdf5_names
 from nlptasks.checkpoints.weights import CONDITION, RELATIVE_TABLE, export_weights
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
@@ -31,8 +32,9 @@ _LAYERS = {
     "MLM-Bias": ("cls.predictions",),
     "Discriminator-Dense": ("discriminator_predictions.dense",),
     "Discriminator-Prediction": ("discriminator_predictions.dense_prediction",),
+    "Output-Norm": ("encoder.LayerNorm",),  # GPT-2
 }
-_BLOCK = re.compile(r"^Transformer-(?:(\d+)-)?(MultiHeadSelfAttention|FeedForward)(-Norm)?$")
+_BLOCK = re.compile(r"^Transformer-(?:(\d+)-)?(MultiHeadSelfAttention|FeedForward)(-Norm(?:-[01])?)?$")
 _LEAVES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
 
 
@@ -43,6 +45,8 @@ def _modules(layer: str) -> tuple[str, ...] | None:
     if not (match := _BLOCK.match(layer)):
         return None
     prefix, kind, norm = f"encoder.layer.{match[1] or 0}.", match[2], match[3]  # ALBERT's one block has no number
+    if norm == "-Norm-0":  # GPT2-ML has both of its norms there
+        return (prefix + "attention.output.LayerNorm",)
     if kind == "FeedForward":
         return (prefix + "output.LayerNorm",) if norm else (prefix + "intermediate.dense", prefix + "output.dense")
     if norm:
@@ -70,6 +74,8 @@ def _layer_arrays(layer: str, names: Sequence[str], values: Sequence[np.ndarray]
     if layer == "Embedding-Relative-Position":
         return {RELATIVE_TABLE: values[0]}
     modules = _modules(layer)
+    if modules is None and (theirs := hdf5_names(layer, len(names))) is not None:
+        return dict(zip(theirs, values, strict=True))
     if modules is None:
         return dict(zip(names, values, strict=True))
     if layer.endswith("-Norm"):
@@ -101,6 +107,7 @@ def write_bert4keras(path: str | Path, model: Transformer) -> None:
     """
     config = model.config
     unknown = {
+        "another layout than BERT's": not config.has_bert_layout,
         "positions counted from the padding id": config.position == "counted",
         "padding other than id 0": config.pad_id != 0,
         "a layer_norm_eps other than 1e-12": config.layer_norm_epsilon != 1e-12,

@@ -9,6 +9,15 @@ from typing import NamedTuple
 
 from nlptasks.core.config import TransformerConfig
 
+_GPT: dict[str, object] = {"embedding_norm": False, "output": "tied"}
+_T5: dict[str, object] = {
+    "norm_place": "pre",
+    "norm": "rms",
+    "use_bias": False,
+    "embedding_norm": False,
+    "attention_scale": False,
+    "position": "bucketed",
+}
 # `model` of `build_transformer_model`: the config fields it stands for
 MODELS: dict[str, dict[str, object]] = {
     "bert": {},
@@ -19,7 +28,35 @@ MODELS: dict[str, dict[str, object]] = {
     "electra": {},
     "nezha": {"position": "relative"},
     "roformer": {"position": "rotary"},
+    "roformer_v2": {"position": "rotary", "norm": "unit", "use_bias": False, "output": "tied"},
+    "gpt": {"norm_place": "post"} | _GPT,  # NEZHA-GEN, CDial
+    "openai-gpt": {"norm_place": "post"} | _GPT,  # the same, as transformers calls it
+    "gpt2": {"norm_place": "pre"} | _GPT,
+    "gpt2_ml": {"norm_place": "inner", "output": "tied"},
 }
+ENCODER_DECODERS: dict[str, dict[str, object]] = {
+    "t5": _T5,  # what the file says: v1.0 or v1.1
+    "t5.1.0": _T5 | {"gated_ffn": False, "output": "scaled"},
+    "t5.1.1": _T5 | {"gated_ffn": True, "output": "untied"},
+    "mt5": _T5 | {"gated_ffn": True, "output": "untied"},
+    "mt5.1.1": _T5 | {"gated_ffn": True, "output": "untied"},
+}
+"""`model` of `build_encoder_decoder`: the config fields it stands for; the names with numbers are bert4keras'"""
+_WRITER: dict[str, object] = {"attention": "causal", "segment_vocab_size": 0}
+_T5_SIZES: dict[str, object] = {"segment_vocab_size": 0, "layer_norm_epsilon": 1e-6, "relative_distance": 128}
+DEFAULTS: dict[str, dict[str, object]] = {
+    "roformer_v2": {"layer_norm_epsilon": 1e-7},
+    "gpt": _WRITER,
+    "openai-gpt": _WRITER | {"layer_norm_epsilon": 1e-5, "hidden_act": "gelu_new"},
+    "gpt2": _WRITER | {"layer_norm_epsilon": 1e-5, "hidden_act": "gelu_new"},
+    "gpt2_ml": _WRITER | {"layer_norm_epsilon": 1e-5},
+    "t5": _T5_SIZES | {"hidden_act": "relu", "output": "scaled"},
+    "t5.1.0": _T5_SIZES | {"hidden_act": "relu"},
+    "t5.1.1": _T5_SIZES | {"hidden_act": "gelu_new"},
+    "mt5": _T5_SIZES | {"hidden_act": "gelu_new"},
+    "mt5.1.1": _T5_SIZES | {"hidden_act": "gelu_new"},
+}
+"""the fields of a model where its config file does not say them"""
 
 
 class Family(NamedTuple):
@@ -86,6 +123,9 @@ FAMILIES = {
             ("cls.predictions.decoder.", "lm_head.decoder."),
         ),
     ),
+    # whose names and shapes are the business of gpt.py
+    "gpt2": Family("GPT2Model", "GPT2LMHeadModel", None, "GPT2LMHeadModel"),
+    "openai-gpt": Family("OpenAIGPTModel", "OpenAIGPTLMHeadModel", None, "OpenAIGPTLMHeadModel"),
 }
 ROBERTA_TYPES = ("roberta", "xlm-roberta")
 """`model_type` of transformers whose positions are counted from the padding id"""
@@ -150,6 +190,9 @@ def transformers_family(
     with_discriminator: bool | str,
 ) -> str | None:
     """The `model_type` under which transformers computes the same function, or None."""
+    if not config.has_bert_layout:
+        heads = with_pool or with_nsp or with_discriminator
+        return None if heads else gpt_family(config)
     plain = (
         config.key_size == config.value_size == config.hidden_size / config.num_heads
         and config.segment_vocab_size > 0
@@ -161,6 +204,8 @@ def transformers_family(
         and config.layer_norm_cond_size is None
         and with_pool in (False, True, "tanh")
     )
+    if config.position == "bucketed":
+        return None
     mapped, causal = config.embedding_size != config.hidden_size, config.attention == "causal"
     if not plain or config.position == "relative" or (with_mlm and with_discriminator):
         return None
@@ -176,3 +221,36 @@ def transformers_family(
         exact_gelu = config.hidden_act == "gelu" or not with_mlm  # its generator head knows no other activation
         return None if with_pool or with_nsp or not exact_gelu else "electra"
     return "bert"
+
+
+def gpt_family(config: TransformerConfig) -> str | None:
+    """The GPT of transformers that a config is, or None."""
+    if config.cross_attention or config.decoder_layers is not None:
+        return None
+    plain = config.replace(norm_place="post", ffn_size=4 * config.hidden_size)
+    same = TransformerConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        ffn_size=4 * config.hidden_size,
+        max_positions=config.max_positions,
+        segment_vocab_size=0,
+        pad_id=config.pad_id,
+        attention="causal",
+        embedding_norm=False,
+        output="tied",
+        hidden_act=config.hidden_act,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        initializer_range=config.initializer_range,
+        relative_distance=config.relative_distance,
+        relative_buckets=config.relative_buckets,
+    )
+    if plain != same:
+        return None
+    if config.norm_place == "pre":
+        return "gpt2" if config.hidden_act in ("gelu", "gelu_new", "relu", "silu", "swish", "tanh") else None
+    first = config.norm_place == "post" and config.hidden_act in ("gelu_new", "relu", "silu", "swish")
+    return "openai-gpt" if first and config.ffn_size == 4 * config.hidden_size else None

@@ -14,6 +14,19 @@ from nlptasks.errors import UserError
 
 _REPLACED = (
     (r"^(bert|electra)/", ""),
+    (r"^gpt/output/LayerNorm/", "encoder/LayerNorm/"),  # GPT-2, as bert4keras has it
+    (r"/input/LayerNorm/", "/output/LayerNorm/"),
+    (r"^gpt/transformer/", "encoder/"),
+    (r"^gpt/", ""),
+    (r"^newslm/layer0*(\d+)/", r"encoder/layer/\1/"),  # GPT2-ML
+    (r"/(query|key|value)_layer/", r"/attention/self/\1/"),
+    (r"/context_projection_layer/", "/attention/output/dense/"),
+    (r"/LayerNorm_mlp_ln0/", "/attention/output/LayerNorm/"),
+    (r"/LayerNorm_mlp_ln1/", "/output/LayerNorm/"),
+    (r"^(encoder/layer/\d+/(?:intermediate|output))/(kernel|bias)$", r"\1/dense/\2"),
+    (r"^newslm/embeddings/LayerNorm_embed_norm/", "embeddings/LayerNorm/"),
+    (r"^newslm/embeddings/word_embed$", "embeddings/word_embeddings"),
+    (r"^newslm/embeddings/pos_embed$", "embeddings/position_embeddings"),
     (r"^encoder/transformer/group_0/inner_group_0/", "encoder/layer/0/"),  # ALBERT
     (r"/layer/0/attention_1/", "/layer/0/attention/"),
     (r"/layer/0/LayerNorm/", "/layer/0/attention/output/LayerNorm/"),
@@ -127,6 +140,7 @@ def write_google(prefix: str | Path, model: Transformer, model_type: str) -> Non
 
     config = model.config
     unknown = {
+        "another layout than BERT's": not config.has_bert_layout,
         "positions counted from the padding id": config.position == "counted",
         "padding other than id 0": config.pad_id != 0,
         "a layer_norm_eps other than 1e-12": config.layer_norm_epsilon != 1e-12,

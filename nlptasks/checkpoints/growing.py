@@ -57,7 +57,7 @@ def grow_key_size(
     for name, array in arrays.items():
         if _QUERY in name or _KEY in name:
             spread = old.initializer_range if _KEY in name and array.ndim == 2 else 0.0
-            factor = (key_size / old.key_size) ** 0.5 if _QUERY in name else 1.0
+            factor = (key_size / old.key_size) ** 0.5 if _QUERY in name and old.attention_scale else 1.0
             arrays[name] = _widened(array * factor, old.num_heads, key_size, spread, random)
     if talking_heads and not old.talking_heads:
         for i in range(len(new.blocks)):

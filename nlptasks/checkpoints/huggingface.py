@@ -11,11 +11,14 @@ from safetensors.numpy import save_file
 
 from nlptasks.checkpoints.configs import OWN_MODEL_TYPE, config_to_json
 from nlptasks.checkpoints.families import FAMILIES, canonical_name, check_family, family_name
+from nlptasks.checkpoints.gpt import TYPES as GPT_TYPES
+from nlptasks.checkpoints.gpt import from_gpt, is_gpt, to_gpt
 from nlptasks.checkpoints.layout import BIN, CONFIG, SHARDS, WEIGHTS
 from nlptasks.checkpoints.packing import is_packed, load_packed, save_packed
 from nlptasks.checkpoints.torch_file import read_torch
 from nlptasks.checkpoints.weights import export_weights
 from nlptasks.core.config import TransformerConfig
+from nlptasks.core.encoder_decoder import EncoderDecoder
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 from nlptasks.files import atomic_path, read_json_object, write_text
@@ -41,6 +44,8 @@ def read_huggingface(path: str | Path, config: TransformerConfig) -> dict[str, n
         if packed:
             arrays |= load_packed(file)
     check_family(arrays, config, str(path))
+    if is_gpt(arrays):
+        arrays = from_gpt(arrays)
     return {canonical_name(name): array for name, array in arrays.items()}
 
 
@@ -74,7 +79,7 @@ def _is_file_name(name: object) -> bool:
 
 
 def save_directory(
-    model: Transformer,
+    model: Transformer | EncoderDecoder,
     directory: str | Path,
     tensors: Mapping[str, np.ndarray] | None = None,
     bits: int | None = None,
@@ -90,14 +95,19 @@ def save_directory(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    heads = {name: getattr(model, name) for name in ("with_pool", "with_nsp", "with_mlm", "with_discriminator")}
+    names = ("with_pool", "with_nsp", "with_mlm", "with_discriminator")
+    heads = {name: getattr(model, name, False) for name in names}
     values = config_to_json(model.config, **heads) | extra
     model_type = values["model_type"]
     if model_type not in FAMILIES:
         model_type = "roberta" if model.config.position == "counted" else "bert"
     if bits is not None:
         values |= {"model_type": OWN_MODEL_TYPE, "architectures": ["Transformer"], "dtype": f"{bits} bits"}
-    own = {family_name(name, model_type): array for name, array in export_weights(model).items()}
+    own = export_weights(model)
+    if model_type in GPT_TYPES:
+        own = to_gpt(own, model_type)
+    elif not isinstance(model, EncoderDecoder):
+        own = {family_name(name, model_type): array for name, array in own.items()}
     if model_type == "roformer":  # which stores its sinusoids, all sines first
         table = np.asarray(sinusoid_table(model.config.max_positions, model.config.key_size), "float32")
         own["roformer.encoder.embed_positions.weight"] = np.concatenate([table[:, 0::2], table[:, 1::2]], axis=1)

@@ -1,6 +1,7 @@
-"""The weight table of a Transformer, and strict loading: every variable once, nothing missing, nothing left over.
+"""The weight table of a model, and strict loading: every variable once, nothing missing, nothing left over.
 
-The canonical names are Hugging Face's for BERT, without the `bert.` prefix; the other formats translate to them.
+The canonical names are Hugging Face's for BERT, without the `bert.` prefix, and for T5; the other formats translate to
+them.
 """
 
 import logging
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nlptasks.core.config import TransformerConfig
+from nlptasks.core.encoder_decoder import EncoderDecoder
+from nlptasks.core.heads import OutputHead
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import some_of
@@ -18,7 +21,12 @@ from nlptasks.errors import some_of
 logger = logging.getLogger(__name__)
 # Present in many files, never ours: buffers, and the output matrix tied to the embedding.
 TOLERATED = ("embeddings.position_ids", "cls.predictions.decoder.", "encoder.embed_positions.")
-TOLERATED_ENDS = (".relative_positions_encoding.positions_encoding",)  # NEZHA's vectors, spread over all positions
+_COPIES = ("encoder.embed_tokens.", "decoder.embed_tokens.", "lm_head.weight")
+"""of the table of tokens, in files of T5"""
+TOLERATED_ENDS = (
+    ".relative_positions_encoding.positions_encoding",  # NEZHA's vectors, spread over all positions
+    "EncDecAttention.relative_attention_bias.weight",  # which old files of T5 have and no program reads
+)
 HEADS = ("pooler.", "cls.", "discriminator_predictions.", "generator")
 MLM_HEAD = "cls.predictions."
 # What other programs leave in a file beside the model: heads of the tasks it was trained for, slots of an optimizer.
@@ -33,7 +41,12 @@ RELATIVE_TABLE = "encoder.relative_positions"
 TIED = {
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
+    "lm_head.weight": "shared.weight",
+    "encoder.embed_tokens.weight": "shared.weight",
+    "decoder.embed_tokens.weight": "shared.weight",
 }
+_OF_VOCABULARY = (*TIED.values(), "lm_head.weight")
+"""those whose rows stand for tokens"""
 
 
 class Slot(NamedTuple):
@@ -44,8 +57,10 @@ class Slot(NamedTuple):
     transposed: bool = False
 
 
-def weight_table(model: Transformer) -> list[Slot]:
+def weight_table(model: Transformer | EncoderDecoder) -> list[Slot]:
     """Every weight of `model` in a fixed order."""
+    if isinstance(model, EncoderDecoder):
+        return _encoder_decoder_table(model)
     embeddings = model.embeddings
     slots = [Slot(embeddings.token.embeddings, "embeddings.word_embeddings.weight")]
     if embeddings.segment is not None:
@@ -53,8 +68,7 @@ def weight_table(model: Transformer) -> list[Slot]:
     if embeddings.position is not None:
         slots.append(Slot(embeddings.position.embeddings, "embeddings.position_embeddings.weight"))
     slots += _norm(embeddings.norm, "embeddings.LayerNorm")
-    if embeddings.mapping is not None:
-        slots += _dense(embeddings.mapping, "encoder.embedding_hidden_mapping_in")
+    slots += _dense(embeddings.mapping, "encoder.embedding_hidden_mapping_in")
     for i, block in enumerate(model.blocks):
         prefix = f"encoder.layer.{i}."
         slots += _dense(block.attention.query, prefix + "attention.self.query")
@@ -63,16 +77,19 @@ def weight_table(model: Transformer) -> list[Slot]:
         slots += _dense(block.attention.output_dense, prefix + "attention.output.dense")
         slots += _norm(block.attention_norm, prefix + "attention.output.LayerNorm")
         slots += _dense(block.ffn.inner, prefix + "intermediate.dense")
+        slots += _dense(block.ffn.gate, prefix + "intermediate.gate")
         slots += _dense(block.ffn.outer, prefix + "output.dense")
         slots += _norm(block.ffn_norm, prefix + "output.LayerNorm")
         if block.attention.talking_heads:
             slots.append(Slot(block.attention.score_mixing, prefix + "attention.self.score_mixing"))
             slots.append(Slot(block.attention.probability_mixing, prefix + "attention.self.probability_mixing"))
-    if model.pooler is not None:
-        slots += _dense(model.pooler, "pooler.dense")
-    if model.nsp is not None:
-        slots += _dense(model.nsp, "cls.seq_relationship")
-    if model.mlm is not None:
+    slots += _norm(model.final_norm, "encoder.LayerNorm")
+    if model.distances is not None:
+        slots.append(Slot(model.distances.scores, "encoder.distance_scores"))
+    slots += _dense(model.pooler, "pooler.dense") + _dense(model.nsp, "cls.seq_relationship")
+    if isinstance(model.mlm, OutputHead):
+        slots += [] if model.mlm.table is None else [Slot(model.mlm.table, "lm_head.weight")]
+    elif model.mlm is not None:
         slots += _dense(model.mlm.dense, "cls.predictions.transform.dense")
         slots += _norm(model.mlm.norm, "cls.predictions.transform.LayerNorm")
         slots.append(Slot(model.mlm.bias, "cls.predictions.bias"))
@@ -82,17 +99,49 @@ def weight_table(model: Transformer) -> list[Slot]:
     return slots
 
 
+def _encoder_decoder_table(model: EncoderDecoder) -> list[Slot]:
+    """By transformers' names of T5."""
+    slots, mlm = [Slot(model.encoder.embeddings.token.embeddings, "shared.weight")], model.decoder.mlm
+    for stack, name in ((model.encoder, "encoder"), (model.decoder, "decoder")):
+        if stack.distances is not None:
+            bias = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+            slots.append(Slot(stack.distances.scores, bias))
+        for i, block in enumerate(stack.blocks):
+            parts: list[Any] = [("SelfAttention", block.attention, block.attention_norm)]
+            parts += [] if block.cross is None else [("EncDecAttention", block.cross, block.cross_norm)]
+            start = f"{name}.block.{i}.layer."
+            for place, (part, attention, norm) in enumerate(parts):
+                layers = (attention.query, attention.key, attention.value, attention.output_dense)
+                for letter, layer in zip("qkvo", layers, strict=True):
+                    slots += _dense(layer, f"{start}{place}.{part}.{letter}")
+                slots += _norm(norm, f"{start}{place}.layer_norm")
+            start += f"{len(parts)}."
+            inner = "wi" if block.ffn.gate is None else "wi_0"
+            for part, layer in ((inner, block.ffn.inner), ("wi_1", block.ffn.gate), ("wo", block.ffn.outer)):
+                slots += _dense(layer, f"{start}DenseReluDense.{part}")
+            slots += _norm(block.ffn_norm, f"{start}layer_norm")
+        slots += _norm(stack.final_norm, f"{name}.final_layer_norm")
+    table = mlm.table if isinstance(mlm, OutputHead) else None
+    return slots if table is None else [*slots, Slot(table, "lm_head.weight")]
+
+
 def _dense(layer: Any, name: str) -> list[Slot]:
-    return [Slot(layer.kernel, f"{name}.weight", True), Slot(layer.bias, f"{name}.bias")]
+    if layer is None:
+        return []
+    slots = [Slot(layer.kernel, f"{name}.weight", True)]
+    return slots if layer.bias is None else [*slots, Slot(layer.bias, f"{name}.bias")]
 
 
 def _norm(layer: Any, name: str) -> list[Slot]:
-    slots = [Slot(layer.gamma, f"{name}.weight"), Slot(layer.beta, f"{name}.bias")]
+    if layer is None:
+        return []
+    weights = ((layer.gamma, "weight"), (layer.beta, "bias"))
+    slots = [Slot(weight, f"{name}.{part}") for weight, part in weights if weight is not None]
     kernels = {"hidden": layer.condition_hidden, "beta": layer.condition_beta, "gamma": layer.condition_gamma}
     return slots + [Slot(v, f"{name}{CONDITION}{part}.weight", True) for part, v in kernels.items() if v is not None]
 
 
-def export_weights(model: Transformer) -> dict[str, np.ndarray]:
+def export_weights(model: Transformer | EncoderDecoder) -> dict[str, np.ndarray]:
     """Canonical name -> float32 array as Hugging Face lays it out."""
     return {
         slot.name: np.ascontiguousarray(_oriented(np.asarray(slot.variable.value, "float32"), slot.transposed))
@@ -101,7 +150,7 @@ def export_weights(model: Transformer) -> dict[str, np.ndarray]:
 
 
 def assign_weights(
-    model: Transformer,
+    model: Transformer | EncoderDecoder,
     arrays: Mapping[str, np.ndarray],
     source: str,
     *,
@@ -138,7 +187,7 @@ def assign_weights(
         missing = [name for name in missing if CONDITION not in name]
     started = [head for head in fresh if _lacks(arrays, missing, head)]
     missing = [name for name in missing if not name.startswith(tuple(started) or ("\0",))]
-    known = (*TOLERATED, *HEADS, *skip)
+    known = (*TOLERATED, *HEADS, *skip, *(_COPIES if isinstance(model, EncoderDecoder) else ()))
     left = [n for n in arrays if not (n in wanted or n.startswith(known) or n.endswith(TOLERATED_ENDS))]
     foreign = [n for n in left if OPTIMIZER.search(n) or _TASK_HEADS.search(n)]
     left = [n for n in left if n not in set(foreign)]
@@ -147,12 +196,13 @@ def assign_weights(
         if slot.name not in arrays:
             continue
         value = _oriented(np.asarray(arrays[slot.name]), transposed and slot.transposed)
-        if keep_tokens is not None and slot.name in TIED.values():
+        if keep_tokens is not None and slot.name in _OF_VOCABULARY:
             value = value[np.asarray(keep_tokens)]
         if value.shape != tuple(slot.variable.shape):
             misfits.append(f"{slot.name} (model {tuple(slot.variable.shape)}, file {value.shape})")
         values.append((slot.variable, value))
-    untied = [name for name, tied in TIED.items() if name in arrays and tied in arrays and _differ(arrays, name, tied)]
+    both = [(name, tied) for name, tied in TIED.items() if name in arrays and tied in arrays and name not in wanted]
+    untied = [name for name, tied in both if _differ(arrays, name, tied)]
     problems = [("missing", missing), ("left over", left), ("of another shape", misfits), ("not tied", untied)]
     problems.append(("not the sinusoids that NEZHA fixes", other_positions))
     told = "; ".join(f"{kind}: {some_of(names, 6)}" for kind, names in problems if names)

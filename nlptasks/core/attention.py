@@ -1,10 +1,10 @@
-"""Multi-head self-attention, whole or one token at a time against a two-part cache.
+"""Multi-head attention: to oneself, whole or one token at a time against a two-part cache, or to an encoder's states.
 
 Legend: B batch, T query position, X rows of both, S key position, D hidden, N heads, H key size, J value size.
 Decoding: R rows (prefixes), K continuations of a row (beams or samples), P prefix slots, A slots for generated tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -27,7 +27,9 @@ class KeyValues(NamedTuple):
 
 @keras.saving.register_keras_serializable("nlptasks")
 class MultiHeadAttention(keras.layers.Layer):
-    """Scaled dot-product self-attention (arXiv 1706.03762) with independent key and value sizes.
+    """Scaled dot-product attention (arXiv 1706.03762) with independent key and value sizes.
+
+    A position looks at those of the same sequence (`call`, `step`), or of another one (`remember`, then `look`).
 
     With `talking_heads` the scores of all heads are mixed by a matrix before the softmax, and the probabilities by
     another after it (arXiv 2003.02436, equations of section 3 with as many heads at every stage). Both start as the
@@ -40,13 +42,16 @@ class MultiHeadAttention(keras.layers.Layer):
         value_size: size of a head's values.
         dropout: rate on the attention probabilities.
         initializer_range: standard deviation of the kernels' truncated normal.
-        position: "rotary" or "relative" where positions are part of attention.
+        position: "rotary", "relative" or "bucketed" where positions are part of attention.
         talking_heads: mix the heads.
+        use_bias: of the four dense layers.
+        scaled: scores are divided by the root of `key_size`.
 
     Call arguments:
         hidden_BTD: inputs.
         mask_BTS: bool, True where position T may look at position S; T may be 1 (the same for all).
-        position: `(1, T, H)` sinusoids where it is rotary, `(1, T, S, H)` vectors where it is relative, else None.
+        position: `(1, T, H)` sinusoids where it is rotary, `(1, T, S, H)` vectors where it is relative, `(1, N, T, S)`
+            scores where it is bucketed, else None.
         scores_BNTS: scores to add before the softmax (residual attention, arXiv 2012.11747), or None.
         with_state: also return the keys and values, for `step`, and the layer's own scores `(B, N, T, S)`.
         fused: compute without scores in memory where the device can (JAX; see `can_fuse`).
@@ -65,6 +70,8 @@ class MultiHeadAttention(keras.layers.Layer):
         initializer_range: float = 0.02,
         position: str = "learned",
         talking_heads: bool = False,
+        use_bias: bool = True,
+        scaled: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -72,6 +79,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.key_size, self.value_size = key_size, value_size
         self.dropout, self.initializer_range = dropout, initializer_range
         self.position, self.talking_heads = position, talking_heads
+        self.use_bias, self.scaled = use_bias, scaled
         self.query = self._dense(num_heads * key_size, "query")
         self.key = self._dense(num_heads * key_size, "key")
         self.value = self._dense(num_heads * value_size, "value")
@@ -80,7 +88,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _dense(self, units: int, name: str) -> keras.layers.Dense:
         initializer = keras.initializers.TruncatedNormal(stddev=self.initializer_range)
-        return keras.layers.Dense(units, kernel_initializer=initializer, name=name, dtype=self.dtype_policy)
+        settings = {"use_bias": self.use_bias, "kernel_initializer": initializer, "dtype": self.dtype_policy}
+        return keras.layers.Dense(units, name=name, **settings)
 
     def build(self, hidden_shape: Sequence[int | None]) -> None:
         for layer in (self.query, self.key, self.value):
@@ -93,9 +102,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def can_fuse(self) -> bool:
         """Whether `fused` computes what this layer does: no dropout of probabilities, nothing added to the scores."""
-        return not (
-            self.dropout or self.talking_heads or self.position == "relative" or self.key_size != self.value_size
-        )
+        added = self.talking_heads or self.position in ("relative", "bucketed")
+        return not (self.dropout or added or self.key_size != self.value_size)
 
     def call(
         self,
@@ -116,6 +124,8 @@ class MultiHeadAttention(keras.layers.Layer):
         if self.position == "relative":
             vectors_TSH = ops.cast(position[0], self.compute_dtype)
             own_BNTS = own_BNTS + ops.einsum("BNTH,TSH->BNTS", query_BNTH, vectors_TSH)
+        elif self.position == "bucketed":
+            own_BNTS = own_BNTS + ops.cast(position, self.compute_dtype)
         probability_BNTS = self.probabilities(own_BNTS, scores_BNTS, mask_BTS[:, None])
         probability_BNTS = self.probability_dropout(probability_BNTS, training=training)
         mixed_BNTJ = ops.matmul(probability_BNTS, value_BNSJ)
@@ -143,7 +153,8 @@ class MultiHeadAttention(keras.layers.Layer):
             prefix: `KeyValues` of the prefixes, `(R, N, H, P)` and `(R, N, P, J)`.
             generated: `KeyValues` of the generated tokens, `(R, K, N, A, H)` and `(R, K, N, A, J)`.
             time: slot of the new token among the generated ones.
-            position: `(R, 1, H)` sinusoids where it is rotary, `(R, 1, S, H)` vectors where it is relative, else None.
+            position: `(R, 1, H)` sinusoids where it is rotary, `(R, 1, S, H)` vectors where it is relative,
+                `(R, N, 1, S)` scores where it is bucketed, else None.
             scores_RNKS: scores to add before the softmax, or None.
 
         Returns:
@@ -166,6 +177,8 @@ class MultiHeadAttention(keras.layers.Layer):
         if self.position == "relative":
             vectors_RSH = ops.cast(position[:, 0], self.compute_dtype)
             own_RNKS = own_RNKS + ops.einsum("RKNH,RSH->RNKS", query_RKNH, vectors_RSH)
+        elif self.position == "bucketed":
+            own_RNKS = own_RNKS + ops.cast(position, self.compute_dtype)
         probability_RNKS = self.probabilities(own_RNKS, scores_RNKS, mask_R1S[:, None])
         length = prefix.values.shape[2]
         mixed_RNKJ = ops.matmul(probability_RNKS[..., :length], prefix.values)
@@ -176,18 +189,54 @@ class MultiHeadAttention(keras.layers.Layer):
             mixed_RNKJ = mixed_RNKJ + ops.einsum("RNKS,RSJ->RNKJ", probability_RNKS, vectors_RSH)
         return self._mix(mixed_RNKJ), generated, own_RNKS
 
+    def remember(self, other_BSD: Tensor) -> KeyValues:
+        """The keys and values of another sequence, which `look` takes: they are computed once for all looks."""
+        heads = self._heads(other_BSD)
+        key_BSNH, value_BSNJ = heads(self.key, self.key_size), heads(self.value, self.value_size)
+        return KeyValues(ops.transpose(key_BSNH, (0, 2, 3, 1)), ops.transpose(value_BSNJ, (0, 2, 1, 3)))
+
+    def look(
+        self,
+        hidden_BTD: Tensor,
+        mask_B1S: Tensor,
+        other: KeyValues,
+        training: bool | None = None,
+        scores_BNTS: Tensor | None = None,
+    ) -> Tensor:
+        """Attention from each position T to those of another sequence, `(B, T, D)`. In decoding, T are the K
+        continuations of a row, which look at one source.
+
+        Args:
+            mask_B1S: bool, which positions of the other sequence may be looked at.
+            other: what `remember` gave.
+            scores_BNTS: scores to add before the softmax, or None.
+        """
+        query_BTNH = self._scaled(self._heads(hidden_BTD)(self.query, self.key_size))
+        own_BNTS = ops.matmul(ops.transpose(query_BTNH, (0, 2, 1, 3)), other.keys)
+        probability_BNTS = self.probabilities(own_BNTS, scores_BNTS, mask_B1S[:, None])
+        probability_BNTS = self.probability_dropout(probability_BNTS, training=training)
+        return self._mix(ops.matmul(probability_BNTS, other.values))
+
     def _project(self, hidden_BTD: Tensor, position: Any) -> tuple[Tensor, Tensor, Tensor]:
+        heads = self._heads(hidden_BTD)
+        query_BTNH = self._scaled(heads(self.query, self.key_size))
+        key_BTNH = heads(self.key, self.key_size)
+        if self.position == "rotary":
+            query_BTNH, key_BTNH = rotated(query_BTNH, position), rotated(key_BTNH, position)
+        return query_BTNH, key_BTNH, heads(self.value, self.value_size)
+
+    def _heads(self, hidden_BTD: Tensor) -> Callable[[keras.layers.Dense, int], Tensor]:
+        """`heads(layer, size)`: what a dense layer makes of the hidden states, `(B, T, N, size)`."""
         length, flat_XD = ops.shape(hidden_BTD)[1], ops.reshape(hidden_BTD, (-1, hidden_BTD.shape[-1]))
 
         # all rows as one matrix, so that the bias is merged into the product
         def heads(layer: keras.layers.Dense, size: int) -> Tensor:
             return ops.reshape(layer(flat_XD), (-1, length, self.num_heads, size))
 
-        query_BTNH = heads(self.query, self.key_size) * self.key_size**-0.5
-        key_BTNH = heads(self.key, self.key_size)
-        if self.position == "rotary":
-            query_BTNH, key_BTNH = rotated(query_BTNH, position), rotated(key_BTNH, position)
-        return query_BTNH, key_BTNH, heads(self.value, self.value_size)
+        return heads
+
+    def _scaled(self, query_BTNH: Tensor) -> Tensor:
+        return query_BTNH * self.key_size**-0.5 if self.scaled else query_BTNH
 
     def probabilities(self, score_BNTS: Tensor, added_BNTS: Tensor, mask_B1TS: Tensor) -> Tensor:
         """The attention probabilities: the softmax, under the mask, of the layer's own scores and those added."""
@@ -222,6 +271,8 @@ class MultiHeadAttention(keras.layers.Layer):
             "initializer_range": self.initializer_range,
             "position": self.position,
             "talking_heads": self.talking_heads,
+            "use_bias": self.use_bias,
+            "scaled": self.scaled,
         }
 
 

@@ -1,6 +1,6 @@
-"""The parts of a Transformer other than attention.
+"""The parts of a Transformer other than attention and heads.
 
-Legend: B batch, T position, X rows of all of these, D hidden, E embedding, M chosen positions, V vocabulary.
+Legend: B batch, T position, X rows of all of these, D hidden, F inner, E embedding, M chosen positions.
 """
 
 import math
@@ -72,7 +72,7 @@ def at_positions(hidden_BTD: Tensor, positions_BM: Tensor) -> Tensor:
     return ops.take(ops.reshape(hidden_BTD, (-1, size)), positions_BM + first_B[:, None], axis=0)
 
 
-def _normal(initializer_range: float) -> keras.initializers.Initializer:
+def normal_initializer(initializer_range: float) -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=initializer_range)
 
 
@@ -87,6 +87,9 @@ class Affine(NamedTuple):
 class LayerNorm(keras.layers.Layer):
     """Layer normalization over the last axis (arXiv 1607.06450), computed in float32.
 
+    Of the kind "rms" it divides by the root of the mean square, without mean and beta (arXiv 1910.07467); of the kind
+    "unit" it has no gamma either.
+
     With a `condition_size` C it is conditional: gamma + W_gamma c and beta + W_beta c for a condition vector c. Both
     matrices start at zero, so that a plain checkpoint computes what it did.
 
@@ -96,6 +99,7 @@ class LayerNorm(keras.layers.Layer):
         condition_hidden_size: width of a projection of the condition before both matrices; None: no projection.
         condition_hidden_act: its activation.
         initializer_range: standard deviation of the projection's truncated normal.
+        kind: "layer", "rms" or "unit".
     """
 
     def __init__(
@@ -105,23 +109,26 @@ class LayerNorm(keras.layers.Layer):
         condition_hidden_size: int | None = None,
         condition_hidden_act: str = "linear",
         initializer_range: float = 0.02,
+        kind: str = "layer",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.epsilon, self.condition_size = epsilon, condition_size
+        self.epsilon, self.condition_size, self.kind = epsilon, condition_size, kind
         self.condition_hidden_size, self.condition_hidden_act = condition_hidden_size, condition_hidden_act
         self.initializer_range = initializer_range
-        self.condition_hidden = self.condition_gamma = self.condition_beta = None
+        self.condition_hidden = self.condition_gamma = self.condition_beta = self.gamma = self.beta = None
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         width = input_shape[-1]
-        self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
+        if self.kind != "unit":
+            self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
+        if self.kind == "layer":
+            self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
         if (size := self.condition_size) is None:
             return
         if self.condition_hidden_size is not None:
             shape = (size, self.condition_hidden_size)
-            normal = _normal(self.initializer_range)
+            normal = normal_initializer(self.initializer_range)
             self.condition_hidden = self.add_weight(name="condition_hidden", shape=shape, initializer=normal)
             size = self.condition_hidden_size
         self.condition_gamma = self.add_weight(name="condition_gamma", shape=(size, width), initializer="zeros")
@@ -129,7 +136,7 @@ class LayerNorm(keras.layers.Layer):
 
     def affine(self, condition: Tensor | None = None) -> Affine:
         """The norm's `Affine`, under the condition if given: `(B, C)`, or `(B, T, C)` with one for each position."""
-        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        gamma, beta = _as_float32(self.gamma), _as_float32(self.beta)
         if condition is None:
             return Affine(gamma, beta)
         condition = ops.cast(condition, "float32")
@@ -145,12 +152,13 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, x: Tensor, affine: Affine | None = None) -> Tensor:
         x = ops.cast(x, "float32")
-        centered = x - ops.mean(x, axis=-1, keepdims=True)
+        centered = x - ops.mean(x, axis=-1, keepdims=True) if self.kind == "layer" else x
         variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
         normal = centered * ops.rsqrt(variance + self.epsilon)
         gamma, beta = self.affine() if affine is None else affine
-        gamma, beta = ops.cast(gamma, "float32"), ops.cast(beta, "float32")  # Keras casts what a layer is given
-        return ops.cast(normal * gamma + beta, self.compute_dtype)
+        gamma, beta = _as_float32(gamma), _as_float32(beta)  # Keras casts what a layer is given
+        normal = normal if gamma is None else normal * gamma
+        return ops.cast(normal if beta is None else normal + beta, self.compute_dtype)
 
     def compute_output_shape(
         self, input_shape: Sequence[int | None], *args: Any, **kwargs: Any
@@ -164,7 +172,12 @@ class LayerNorm(keras.layers.Layer):
             "condition_hidden_size": self.condition_hidden_size,
             "condition_hidden_act": self.condition_hidden_act,
             "initializer_range": self.initializer_range,
+            "kind": self.kind,
         }
+
+
+def _as_float32(weight: Tensor | None) -> Any:
+    return None if weight is None else ops.cast(weight, "float32")
 
 
 def layer_norm(config: TransformerConfig, name: str, dtype: Any) -> LayerNorm:
@@ -175,6 +188,7 @@ def layer_norm(config: TransformerConfig, name: str, dtype: Any) -> LayerNorm:
         config.layer_norm_cond_hidden_size,
         config.layer_norm_cond_hidden_act,
         config.initializer_range,
+        config.norm,
         name=name,
         dtype=dtype,
     )
@@ -182,25 +196,39 @@ def layer_norm(config: TransformerConfig, name: str, dtype: Any) -> LayerNorm:
 
 @keras.saving.register_keras_serializable("nlptasks")
 class FeedForward(keras.layers.Layer):
-    """Two dense layers with an activation between them."""
+    """Two dense layers with an activation between them; gated: the activated one times another (arXiv 2002.05202)."""
 
     def __init__(
-        self, hidden_size: int, ffn_size: int, hidden_act: str = "gelu", initializer_range: float = 0.02, **kwargs: Any
+        self,
+        hidden_size: int,
+        ffn_size: int,
+        hidden_act: str = "gelu",
+        initializer_range: float = 0.02,
+        use_bias: bool = True,
+        gated: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hidden_size, self.ffn_size = hidden_size, ffn_size
         self.hidden_act, self.initializer_range = hidden_act, initializer_range
-        settings = {"kernel_initializer": _normal(initializer_range), "dtype": self.dtype_policy}
+        self.use_bias, self.gated = use_bias, gated
+        settings = {"kernel_initializer": normal_initializer(initializer_range), "dtype": self.dtype_policy}
+        settings["use_bias"] = use_bias
         self.inner = keras.layers.Dense(ffn_size, name="inner", **settings)
+        self.gate = keras.layers.Dense(ffn_size, name="gate", **settings) if gated else None
         self.outer = keras.layers.Dense(hidden_size, name="outer", **settings)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         self.inner.build(input_shape)
+        if self.gate is not None:
+            self.gate.build(input_shape)
         self.outer.build((*input_shape[:-1], self.ffn_size))
 
     def call(self, hidden_BTD: Tensor, training: bool | None = None) -> Tensor:
         flat_XD = ops.reshape(hidden_BTD, (-1, self.hidden_size))  # so that biases are merged into the products
-        flat_XD = self.outer(activation(self.hidden_act, training)(self.inner(flat_XD)))
+        inner_XF = activation(self.hidden_act, training)(self.inner(flat_XD))
+        inner_XF = inner_XF if self.gate is None else inner_XF * self.gate(flat_XD)
+        flat_XD = self.outer(inner_XF)
         return ops.reshape(flat_XD, (*ops.shape(hidden_BTD)[:-1], self.hidden_size))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
@@ -212,16 +240,20 @@ class FeedForward(keras.layers.Layer):
             "ffn_size": self.ffn_size,
             "hidden_act": self.hidden_act,
             "initializer_range": self.initializer_range,
+            "use_bias": self.use_bias,
+            "gated": self.gated,
         }
 
 
 class Embeddings(keras.layers.Layer):
-    """Token + segment + learned position embeddings, normalized; mapped to the hidden size where that differs."""
+    """Token + segment + learned position embeddings, as far as there are; normalized, and mapped to the hidden size
+    where that differs.
+    """
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
-        initializer = _normal(config.initializer_range)
+        initializer = normal_initializer(config.initializer_range)
         settings = {"output_dim": config.embedding_size, "embeddings_initializer": initializer}
         settings["dtype"] = self.dtype_policy
         self.token = keras.layers.Embedding(config.vocab_size, name="token", **settings)
@@ -231,19 +263,19 @@ class Embeddings(keras.layers.Layer):
         self.segment = None
         if config.segment_vocab_size:
             self.segment = keras.layers.Embedding(config.segment_vocab_size, name="segment", **settings)
-        self.norm = layer_norm(config, "norm", self.dtype_policy)
+        self.norm = layer_norm(config, "norm", self.dtype_policy) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
         self.mapping = None
         if config.embedding_size != config.hidden_size:
-            self.mapping = keras.layers.Dense(
-                config.hidden_size, kernel_initializer=initializer, name="mapping", dtype=self.dtype_policy
-            )
+            settings = {"kernel_initializer": initializer, "use_bias": config.use_bias, "dtype": self.dtype_policy}
+            self.mapping = keras.layers.Dense(config.hidden_size, name="mapping", **settings)
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         for table in (self.token, self.position, self.segment):
             if table is not None:
                 table.build((None, None))
-        self.norm.build((None, None, self.config.embedding_size))
+        if self.norm is not None:
+            self.norm.build((None, None, self.config.embedding_size))
         if self.mapping is not None:
             self.mapping.build((None, None, self.config.embedding_size))
 
@@ -265,7 +297,7 @@ class Embeddings(keras.layers.Layer):
             if segment_ids_BT is None or self.config.segment_vocab_size == 1:
                 segment_ids_BT = ops.zeros_like(token_ids_BT)
             x_BTE = x_BTE + self.segment(segment_ids_BT)
-        x_BTE = self.dropout(self.norm(x_BTE, affine), training=training)
+        x_BTE = self.dropout(x_BTE if self.norm is None else self.norm(x_BTE, affine), training=training)
         return x_BTE if self.mapping is None else self.mapping(x_BTE)
 
     def _positions(self, table: keras.layers.Embedding, position_ids_BT: Tensor) -> Tensor:
@@ -276,54 +308,3 @@ class Embeddings(keras.layers.Layer):
         first_11E = table(ops.zeros((1, 1), "int32"))
         high_BTE, low_BTE = table(position_ids_BT // rows), table(position_ids_BT % rows)
         return (low_BTE - share * first_11E) + share / (1 - share) * (high_BTE - share * first_11E)
-
-
-class DiscriminatorHead(keras.layers.Layer):
-    """ELECTRA's logit (arXiv 2003.10555) that a token was replaced, `(B, T, 1)`: dense, activation, dense."""
-
-    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config = config
-        settings = {"kernel_initializer": _normal(config.initializer_range), "dtype": self.dtype_policy}
-        act = activation(config.hidden_act)
-        self.dense = keras.layers.Dense(config.hidden_size, activation=act, name="dense", **settings)
-        self.prediction = keras.layers.Dense(1, name="prediction", **settings)
-
-    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
-        self.dense.build((None, None, self.config.hidden_size))
-        self.prediction.build((None, None, self.config.hidden_size))
-
-    def call(self, hidden_BTD: Tensor) -> Tensor:
-        return ops.cast(self.prediction(self.dense(hidden_BTD)), "float32")
-
-
-class MaskedLMHead(keras.layers.Layer):
-    """Scores over the vocabulary: dense, activation, norm, then the token embedding as output matrix, plus a bias."""
-
-    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config = config
-        self.dense = keras.layers.Dense(
-            config.embedding_size,
-            activation=activation(config.hidden_act),
-            kernel_initializer=_normal(config.initializer_range),
-            name="dense",
-            dtype=self.dtype_policy,
-        )
-        self.norm = layer_norm(config, "norm", self.dtype_policy)
-
-    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
-        self.dense.build((None, None, self.config.hidden_size))
-        self.norm.build((None, None, self.config.embedding_size))
-        self.bias = self.add_weight(name="bias", shape=(self.config.vocab_size,), initializer="zeros")
-
-    def call(self, hidden_BMD: Tensor, table_VE: Tensor, affine: Affine | None = None) -> Tensor:
-        x_BME, table_VE = self.norm(self.dense(hidden_BMD), affine), ops.cast(table_VE, self.compute_dtype)
-        x_EN = ops.transpose(ops.reshape(x_BME, (-1, self.config.embedding_size)))
-        if self.compute_dtype == "float32":
-            # the table as it is stored on the left: 1.5 to 5 times as fast on CPU as the plain product, for few tokens
-            logits_NV = ops.transpose(ops.matmul(table_VE, x_EN))
-        else:
-            logits_NV = ops.matmul(ops.transpose(x_EN), ops.transpose(table_VE))
-        logits_BMV = ops.reshape(logits_NV, (-1, ops.shape(hidden_BMD)[1], self.config.vocab_size))
-        return ops.cast(logits_BMV, "float32") + ops.cast(self.bias, "float32")

@@ -1,15 +1,19 @@
-"""Positions: those that attention computes with, rotary (RoFormer) and relative (NEZHA), and the rows that real tokens
-count to (RoBERTa) in the table of learned ones, which stands in `layers.Embeddings`.
+"""Positions: those that attention computes with, rotary (RoFormer), relative (NEZHA) and bucketed (T5), and the rows
+that real tokens count to (RoBERTa) in the table of learned ones, which stands in `layers.Embeddings`.
 
-Legend: B batch, T query position, S key position, H key size.
+Legend: B batch, T query position, S key position, N heads, H key size.
 """
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 from keras import ops
 
 from nlptasks.backend import Tensor
+from nlptasks.core.config import TransformerConfig
 
 WAVELENGTH = 10000.0
 
@@ -57,3 +61,54 @@ def relative_vectors(query_ids_BT: Tensor, key_ids_BS: Tensor, distance: int, si
     offsets_BTS = ops.clip(key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -distance, distance)
     table = ops.convert_to_tensor(sinusoid_table(2 * distance + 1, size), "float32")
     return ops.take(table, offsets_BTS + distance, axis=0)
+
+
+@functools.lru_cache(maxsize=8)
+def distance_buckets(count: int, farthest: int, two_sided: bool) -> tuple[int, ...]:
+    """The bucket of every distance, key minus query, from -`farthest` to `farthest` (T5, arXiv 1910.10683).
+
+    Half of the buckets of a side hold one distance each, from 0 up; the others divide the rest on a logarithmic scale,
+    and the last one holds all from `farthest` on. One-sided: what comes after the query is as distance 0; two-sided: it
+    has the second half of the buckets.
+    """
+    side = count // 2 if two_sided else count
+    exact = side // 2
+
+    def bucket(distance: int) -> int:
+        if distance < exact:
+            return distance
+        # the largest k <= log(distance / exact) / log(farthest / exact) * (side - exact), in whole numbers
+        steps = side - exact
+        k = 0
+        while k < steps and farthest ** (k + 1) * exact ** (steps - k - 1) <= distance**steps:
+            k += 1
+        return min(exact + k, side - 1)
+
+    before = [bucket(distance) for distance in range(farthest, -1, -1)]
+    after = [side + bucket(distance) if two_sided else 0 for distance in range(1, farthest + 1)]
+    return (*before, *after)
+
+
+class DistanceScores(keras.layers.Layer):
+    """What T5 adds to the scores of all layers of a stack: one number for each head and bucket of distances.
+
+    It is two-sided where a position sees what comes after it.
+    """
+
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        config = self.config
+        normal = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+        shape = (config.relative_buckets, config.num_heads)
+        self.scores = self.add_weight(name="scores", shape=shape, initializer=normal)
+
+    def call(self, query_ids_BT: Tensor, key_ids_BS: Tensor) -> Tensor:
+        """`(B, N, T, S)` of the positions of queries and keys."""
+        config, farthest = self.config, self.config.relative_distance
+        buckets = distance_buckets(config.relative_buckets, farthest, config.attention == "bidirectional")
+        offsets_BTS = ops.clip(key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -farthest, farthest)
+        buckets_BTS = ops.take(ops.convert_to_tensor(buckets, "int32"), offsets_BTS + farthest, axis=0)
+        return ops.transpose(ops.take(ops.cast(self.scores, self.compute_dtype), buckets_BTS, axis=0), (0, 3, 1, 2))

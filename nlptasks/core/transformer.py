@@ -12,17 +12,19 @@ from keras import ops
 
 from nlptasks.backend import Tensor, recomputed
 from nlptasks.core.attention import KeyValues
-from nlptasks.core.blocks import TransformerBlock, added_scores, run_block
+from nlptasks.core.blocks import Source, TransformerBlock, added_scores, run_block
 from nlptasks.core.config import TransformerConfig
-from nlptasks.core.layers import Affine, DiscriminatorHead, Embeddings, MaskedLMHead
+from nlptasks.core.heads import DiscriminatorHead, vocabulary_head
+from nlptasks.core.layers import Affine, Dropout, Embeddings, layer_norm
 from nlptasks.core.masks import attention_mask, padding_mask
-from nlptasks.core.positions import counted_positions, relative_vectors, sinusoids
+from nlptasks.core.positions import DistanceScores, counted_positions, relative_vectors, sinusoids
+from nlptasks.core.storing import stored_as
 
 
 @keras.saving.register_keras_serializable("nlptasks")
 class Transformer(keras.Model):
     """BERT (arXiv 1810.04805) with a bidirectional, causal or UNILM attention mask. Its config also makes it an ALBERT,
-    ELECTRA, NEZHA or RoFormer (see `TransformerConfig`).
+    ELECTRA, NEZHA, RoFormer or GPT, or one of the two stacks of a T5 (see `TransformerConfig`, `EncoderDecoder`).
 
         import numpy as np
 
@@ -35,12 +37,14 @@ class Transformer(keras.Model):
         config: sizes, attention mask, positions.
         with_pool: adds the pooler, a dense layer with tanh on the first position; a string names another activation.
         with_nsp: adds next-sentence probabilities (and the pooler).
-        with_mlm: adds the masked-LM head: True for probabilities, "linear" for logits.
+        with_mlm: adds the head over the vocabulary that the config names, that of masked LM where it names none: True
+            for probabilities, "linear" for logits.
         with_discriminator: adds ELECTRA's discriminator: True for the probability that a token was replaced, "linear"
             for its logit.
         recompute: in training, the activations inside the blocks are not kept but computed again for the gradient.
         fused_attention: computes attention without keeping the scores in memory, where device and config allow it
             (JAX); results differ only by rounding.
+        embeddings: those of another stack, to be shared with it; None: its own.
 
     Call arguments:
         inputs: `[token_ids, segment_ids]`, both int `(B, T)`, or `token_ids` alone (every segment id is then 0). If
@@ -68,9 +72,12 @@ class Transformer(keras.Model):
         with_discriminator: bool | str = False,
         recompute: bool = False,
         fused_attention: bool = False,
+        embeddings: Embeddings | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if config.decoder_layers is not None:
+            raise ValueError(f"A config with decoder_layers={config.decoder_layers} is that of an EncoderDecoder.")
         for name, value in (("with_mlm", with_mlm), ("with_discriminator", with_discriminator)):
             if value not in (False, True, "linear"):
                 raise ValueError(f'{name} must be False, True or "linear". Received: {name}={value!r}.')
@@ -78,9 +85,15 @@ class Transformer(keras.Model):
         self.with_pool, self.with_nsp = with_pool, with_nsp
         self.with_mlm, self.with_discriminator = with_mlm, with_discriminator
         dtype, normal = self.dtype_policy, keras.initializers.TruncatedNormal(stddev=config.initializer_range)
-        self.embeddings = Embeddings(config, name="embeddings", dtype=dtype)
+        self.embeddings = Embeddings(config, name="embeddings", dtype=dtype) if embeddings is None else embeddings
         count = 1 if config.shared_layers else config.num_layers
         self.blocks = [TransformerBlock(config, name=f"block_{i}", dtype=dtype) for i in range(count)]
+        self.final_norm = self.final_dropout = None
+        if config.norm_place == "pre":
+            self.final_norm = layer_norm(config, "final_norm", dtype)
+            self.final_dropout = Dropout(config.dropout, dtype=dtype)
+        bucketed = config.position == "bucketed"
+        self.distances = DistanceScores(config, name="distances", dtype=dtype) if bucketed else None
         self.pooler = self.nsp = self.mlm = self.discriminator = None
         if with_pool or with_nsp:
             pool_act = with_pool if isinstance(with_pool, str) else "tanh"
@@ -90,7 +103,7 @@ class Transformer(keras.Model):
         if with_nsp:
             self.nsp = keras.layers.Dense(2, kernel_initializer=normal, name="nsp", dtype=dtype)
         if with_mlm:
-            self.mlm = MaskedLMHead(config, name="mlm", dtype=dtype)
+            self.mlm = vocabulary_head(config, "mlm", dtype)
         if with_discriminator:
             self.discriminator = DiscriminatorHead(config, name="discriminator", dtype=dtype)
 
@@ -102,13 +115,12 @@ class Transformer(keras.Model):
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         if self.built:
             return
-        self.embeddings.build()
-        for block in self.blocks:
-            block.build((None, None, self.config.hidden_size))
-        for head in (self.pooler, self.nsp):
-            if head is not None:
-                head.build((None, self.config.hidden_size))
-        for head in (self.mlm, self.discriminator):
+        if not self.embeddings.built:
+            self.embeddings.build()
+        for layer in (*self.blocks, self.final_norm, self.pooler, self.nsp):
+            if layer is not None:
+                layer.build((None, None, self.config.hidden_size))
+        for head in (self.distances, self.mlm, self.discriminator):
             if head is not None:
                 head.build()
         self.built = True
@@ -152,7 +164,8 @@ class Transformer(keras.Model):
                 f"Received: condition of shape {shape}, layer_norm_cond_size={size}."
             )
         blocks = [(b.attention_norm.affine(condition), b.ffn_norm.affine(condition)) for b in self.blocks]
-        found = {"embeddings": self.embeddings.norm.affine(condition), "blocks": blocks}
+        first: Any = self.embeddings.norm  # there is one wherever a condition is taken
+        found = {"embeddings": first.affine(condition), "blocks": blocks}
         return found if self.mlm is None else found | {"mlm": self.mlm.norm.affine(condition)}
 
     def encode(
@@ -165,11 +178,13 @@ class Transformer(keras.Model):
         with_maps: bool = False,
         document_ids_BT: Tensor | None = None,
         token_vectors_BTE: Tensor | None = None,
+        sources: Sequence[Source] | None = None,
     ) -> Any:
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
         (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
         `affines` are those of a condition. With `document_ids_BT`, int, a position sees its own document only.
-        `token_vectors_BTE` stand in the place of the tokens' rows of the embedding table.
+        `token_vectors_BTE` stand in the place of the tokens' rows of the embedding table. `sources`, one for each
+        block, are what the decoder of an `EncoderDecoder` looks at.
         """
         segment_ids_BT, position_ids_BT, mask_BTS, position = self.layer_inputs(
             token_ids_BT, segment_ids_BT, document_ids_BT
@@ -186,18 +201,20 @@ class Transformer(keras.Model):
         states: list[Any] = []
         added: Tensor | None = None
         residual = self.config.residual_attention_scores
-        for block, pair in zip(self.layer_sequence, layer_affines, strict=True):
+        for block, pair, source in zip(self.layer_sequence, layer_affines, self._in_order(sources), strict=True):
             with_state = bool(with_cache or with_maps or residual)
             run: Callable[..., Any] = functools.partial(run_block, block, training, with_state, self.fused_attention)
             if self.recompute and training:
                 run = recomputed(run, block)
             if not with_state:
-                hidden_BTD = run(hidden_BTD, mask_BTS, position, None, pair)
+                hidden_BTD = run(hidden_BTD, mask_BTS, position, None, pair, source)
                 continue
             former = added
-            hidden_BTD, cache, own = run(hidden_BTD, mask_BTS, position, former, pair)
+            hidden_BTD, cache, own = run(hidden_BTD, mask_BTS, position, former, pair, source)
             states.append(block.attention.probabilities(own, former, mask_BTS[:, None]) if with_maps else cache)
             added = added_scores(residual, added, own)
+        if self.final_norm is not None and self.final_dropout is not None:
+            hidden_BTD = self.final_dropout(self.final_norm(hidden_BTD), training=training)
         return (hidden_BTD, states) if with_cache or with_maps else hidden_BTD
 
     def layer_inputs(
@@ -234,6 +251,7 @@ class Transformer(keras.Model):
         generated: Sequence[KeyValues],
         time: Tensor,
         affines: dict[str, Any] | None = None,
+        sources: Sequence[Source] | None = None,
     ) -> tuple[Tensor, list[KeyValues]]:
         """Hidden states `(R, K, D)` of one new token for each of the K continuations of R prefixes.
 
@@ -242,6 +260,7 @@ class Transformer(keras.Model):
             prefix, generated: one `KeyValues` a layer, as `MultiHeadAttention.step` takes them.
             time: slot of the new token among the generated ones.
             affines: those of a condition `(R, C)`.
+            sources: as `encode` takes them, of the R rows.
 
         Returns:
             The hidden states, and `generated` with the new token written in.
@@ -255,13 +274,17 @@ class Transformer(keras.Model):
             position_ids_R1 = position_ids_R1 + self.config.pad_id + 1
         hidden_RKD = self.embeddings(token_ids_RK, segment_ids_RK, position_ids_R1, embedding_affine)
         updated, added = [], None
-        for block, seen, recent, pair in zip(self.layer_sequence, prefix, generated, layer_affines, strict=True):
+        caches = zip(prefix, generated, layer_affines, self._in_order(sources), strict=True)
+        for block, (seen, recent, pair, source) in zip(self.layer_sequence, caches, strict=True):
             hidden_RKD, recent, own = block.step(
-                hidden_RKD, mask_R1S, seen, recent, time, position, added, affines=pair
+                hidden_RKD, mask_R1S, seen, recent, time, position, added, affines=pair, source=source
             )
             updated.append(recent)
             added = added_scores(self.config.residual_attention_scores, added, own)
-        return hidden_RKD, updated
+        return hidden_RKD if self.final_norm is None else self.final_norm(hidden_RKD), updated
+
+    def _in_order(self, sources: Sequence[Source] | None) -> Sequence[Source | None]:
+        return [None] * self.config.num_layers if sources is None else sources
 
     def _affines_in_order(self, affines: dict[str, Any] | None) -> tuple[Affine | None, list[Any]]:
         """The `Affine` of the embeddings, and a pair for each layer."""
@@ -277,7 +300,7 @@ class Transformer(keras.Model):
             return sinusoids(query_ids_BT, config.key_size)
         if config.position == "relative":
             return relative_vectors(query_ids_BT, key_ids_BS, config.relative_distance, config.key_size)
-        return None
+        return None if self.distances is None else self.distances(query_ids_BT, key_ids_BS)
 
     def token_logits(self, hidden_BMD: Tensor, affines: dict[str, Any] | None = None) -> Tensor:
         """Masked-LM logits `(B, M, V)`, float32, of the hidden states at chosen positions."""
@@ -289,13 +312,7 @@ class Transformer(keras.Model):
 
         A copy computes in `dtype` without casting weights at every use; norms still compute in float32.
         """
-        if {weight.dtype for weight in self.weights} == {dtype} and self.compute_dtype == dtype:
-            return self
-        copy = type(self).from_config(self.get_config() | {"dtype": dtype})
-        copy.build()
-        for mine, its in zip(self.weights, copy.weights, strict=True):
-            its.assign(ops.cast(mine, dtype))
-        return copy
+        return stored_as(self, dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -33,11 +33,16 @@ class TransformerGraph:
         config: of the Transformer.
         arrays: canonical name -> array as Hugging Face lays it out, from `export_weights`.
         condition: the value `(B, C)` that every norm reads; None: none does.
+
+    Raises:
+        UserError: norms, biases or head are not where BERT has them.
     """
 
     def __init__(
         self, graph: Graph, config: TransformerConfig, arrays: Mapping[str, np.ndarray], condition: str | None = None
     ) -> None:
+        if not config.has_bert_layout or config.position == "bucketed":
+            raise UserError("Only models in BERT's layout are exported, and this is a GPT, a T5 or a RoFormerV2.")
         self.graph, self.config, self._arrays, self._condition = graph, config, arrays, condition
 
     # inputs

@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from nlptasks.backend import Tensor
-from nlptasks.core import Transformer
+from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.core.attention import KeyValues
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.layers import at_positions
@@ -23,6 +23,9 @@ class CachedSteps:
     stands in generated slot t, has position `length of its prefix + t` and segment `generated_segment`, and sees its
     prefix and what was generated before it. The keys and values of a prefix are stored once for all continuations.
 
+    Of an encoder-decoder, the encoder reads the rows, once, and the prefix of its decoder is the start token alone;
+    what the decoder looks at is stored once for all continuations, too.
+
     Args:
         generated_segment: segment id of generated tokens; None: 1 for UNILM, 0 for a causal model.
 
@@ -32,7 +35,9 @@ class CachedSteps:
 
     normalized = False  # gives logits, not log scores
 
-    def __init__(self, model: Transformer, generated_segment: int | None = None):
+    def __init__(self, model: Transformer | EncoderDecoder, generated_segment: int | None = None):
+        self.whole = model
+        model = model.decoder if isinstance(model, EncoderDecoder) else model
         config = model.config
         if config.attention == "bidirectional":
             raise ValueError(
@@ -67,9 +72,15 @@ class CachedSteps:
         token_ids_RT, segment_ids_RT = inputs["token_ids"], inputs["segment_ids"]
         affines = self.model.affines(_with_zeros(inputs.get("condition"), guidance))
         token_ids_RT, segment_ids_RT = _twice(token_ids_RT, guidance), _twice(segment_ids_RT, guidance)
+        sources = None
+        if isinstance(self.whole, EncoderDecoder):
+            sources = self.whole.read(token_ids_RT)
+            # decoders start with <pad>; that of a second slot is padding, for Keras warns of a softmax of one number
+            token_ids_RT = ops.full((ops.shape(token_ids_RT)[0], 2), config.pad_id, "int32")
+            segment_ids_RT = ops.zeros_like(token_ids_RT)
         real_RT = padding_mask(token_ids_RT, config.pad_id)
         lengths_R = ops.sum(ops.cast(real_RT, "int32"), axis=1)
-        hidden_RTD, prefix = self.model.encode(token_ids_RT, segment_ids_RT, affines, with_cache=True)
+        hidden_RTD, prefix = self.model.encode(token_ids_RT, segment_ids_RT, affines, with_cache=True, sources=sources)
         shape = (ops.shape(token_ids_RT)[0], width, config.num_heads, capacity)
         generated = [
             KeyValues(*(ops.zeros((*shape, size), x.dtype) for size, x in zip(_sizes(config), cache, strict=True)))
@@ -79,6 +90,7 @@ class CachedSteps:
         state = {"real": real_RT, "lengths": lengths_R, "prefix": prefix, "generated": generated}
         state |= {} if affines is None else {"affines": affines}
         state |= {} if guidance is None else {"guidance": guidance}
+        state |= {} if sources is None else {"sources": sources}
         return _guided(self.model.token_logits(last_R1D, affines), guidance), state
 
     def __call__(self, tokens_RK: Tensor, state: dict[str, Any], time: Tensor) -> tuple[Tensor, dict[str, Any]]:
@@ -90,8 +102,9 @@ class CachedSteps:
         mask_R1S = ops.concatenate([real_RT, recent_RA], axis=1)[:, None]
         segments_RK = ops.full_like(tokens_RK, self.generated_segment)
         positions_R1 = state["lengths"][:, None] + time
+        cache = (state["prefix"], state["generated"])
         hidden_RKD, generated = self.model.encode_step(
-            tokens_RK, segments_RK, positions_R1, mask_R1S, state["prefix"], state["generated"], time, affines
+            tokens_RK, segments_RK, positions_R1, mask_R1S, *cache, time, affines, state.get("sources")
         )
         return _guided(self.model.token_logits(hidden_RKD, affines), guidance), state | {"generated": generated}
 

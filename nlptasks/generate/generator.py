@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from nlptasks.core import Transformer
+from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.core.config import TransformerConfig
 from nlptasks.generate import constraints as c
 from nlptasks.generate.cached import CachedSteps
@@ -15,7 +15,7 @@ from nlptasks.generate.search import NO_TOKEN, Greedy, Hypothesis, Limits, Searc
 
 
 class Generator:
-    """Continues token sequences with a causal or UNILM Transformer.
+    """Continues token sequences with a causal or UNILM Transformer, or writes what an encoder-decoder makes of them.
 
         from nlptasks.generate import BeamSearch, Generator
         from nlptasks.text import Tokenizer
@@ -28,7 +28,7 @@ class Generator:
         tokenizer.decode(best.tokens)
 
     Args:
-        model: a Transformer built with `application="lm"` or `"unilm"`.
+        model: a Transformer built with `application="lm"` or `"unilm"`, or an `EncoderDecoder` (T5).
         end_id: the token that ends a sequence; None: no token does.
         dtype: "float32" or "bfloat16", the type to compute in; None: that of the model. Weights of another type are
             converted once, when the generator is made: after more training, make a new one.
@@ -41,7 +41,7 @@ class Generator:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Transformer | EncoderDecoder,
         end_id: int | None,
         dtype: str | None = None,
         generated_segment: int | None = None,
@@ -163,8 +163,8 @@ class Generator:
                 return
 
     def _restrictions(self, call: "_Call", penalty: float, constraints: Sequence[c.Constraint]) -> list[c.Constraint]:
-        """The constraints of a call, the usual ones first: padding is never generated."""
-        usual = [c.forbid([self.config.pad_id])]
+        """The constraints of a call, the usual ones first: padding is never generated (in GPT-2, it is the end)."""
+        usual = [] if self.config.pad_id == self.end_id else [c.forbid([self.config.pad_id])]
         if penalty != 1.0:
             usual.append(c.repetition_penalty(penalty))
         if call.limits.min_length > 1 and not call.search.may_pass_ends:

@@ -92,7 +92,7 @@ def test_keep_tokens_cuts_embedding_and_output_bias(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2' is another architecture"),
+        ({"model_type": "bloom"}, "model_type 'bloom' is another architecture"),
         ({"hidden_size": None}, "lacks hidden_size; is it a BERT config"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key' is not supported"),
         ({"num_attention_heads": 5}, "multiple of num_heads"),

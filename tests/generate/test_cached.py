@@ -46,6 +46,15 @@ def compiled(model, segment=None):
         ("unilm", {"position": "rotary", "key_size": 10}, None),
         pytest.param("unilm", {"hierarchical_position": 0.4, "max_positions": 5}, None, marks=pytest.mark.on_jax),
         pytest.param("unilm", {"shared_layers": True, "embedding_size": 13}, None, marks=pytest.mark.on_jax),
+        pytest.param("causal", {"embedding_norm": False, "output": "tied"}, None, marks=pytest.mark.on_jax),
+        ("causal", {"embedding_norm": False, "output": "tied", "norm_place": "pre"}, None),
+        pytest.param("causal", {"norm_place": "inner", "output": "tied"}, None, marks=pytest.mark.on_jax),
+        pytest.param(
+            "unilm",
+            {"position": "rotary", "norm": "unit", "use_bias": False, "output": "tied"},
+            None,
+            marks=pytest.mark.on_jax,
+        ),
         (
             "causal",
             {"position": "relative", "shared_layers": True, "talking_heads": True, "residual_attention_scores": True},

@@ -115,6 +115,8 @@ class Theseus(keras.Model):
         old, new = transformer_of(predecessor), transformer_of(successor)
         if mixing not in MIXINGS:
             raise ValueError(f"mixing must be one of {MIXINGS}. Received: mixing={mixing!r}.")
+        if old.final_norm is not None:
+            raise UserError("Layers are replaced in models whose norms stand behind each layer, not in a GPT-2.")
         self.spans = module_spans(old.config.num_layers, new.config.num_layers)
         its = new.config.to_dict()
         for name, value in old.config.to_dict().items():

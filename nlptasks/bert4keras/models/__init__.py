@@ -18,7 +18,8 @@ from nlptasks.bert4keras.models.bert import (
     RoFormer,
     UniLM_Mask,
 )
-from nlptasks.bert4keras.models.missing import GPT, GPT2, GPT2_ML, T5, RoFormerV2, T5_Base, T5_Decoder, T5_Encoder
+from nlptasks.bert4keras.models.t5 import T5, T5_Base, T5_Decoder, T5_Encoder
+from nlptasks.bert4keras.models.writers import GPT, GPT2, GPT2_ML, RoFormerV2
 from nlptasks.bert4keras.snippets import (
     delete_arguments,
     insert_arguments,
@@ -111,6 +112,8 @@ def build_transformer_model(
     ):
         configs.setdefault(name, other)
     found = _class_of(model)
+    if (version := _version_of(model)) is not None:
+        configs["version"] = version
     application = application.lower()
     if application in ("lm", "unilm") and model in ("electra", "t5"):
         raise UserError("{model} is not built as {application}.", model=model, application=application)
@@ -135,6 +138,12 @@ def _class_of(model: Any) -> Any:
     if name not in CLASSES:
         raise UserError("{field:model} must be one of {known}. Received: {model!r}.", known=tuple(CLASSES), model=model)
     return CLASSES[name]
+
+
+def _version_of(model: Any) -> str | None:
+    """Which T5 a name means, where it says so."""
+    versions = (v for v in ("t5.1.1", "mt5.1.1") if isinstance(model, str) and model.lower().startswith(v))
+    return next(versions, None)
 
 
 def data_parallel(model: Any, devices: Any = None, parts: Any = None) -> Any:

@@ -30,7 +30,8 @@ Dropout: Any = recalling(CoreDropout)
 Lambda: Any = _keras_layer("Lambda")
 _MOST_LAYERS = 200
 """more than any checkpoint has"""
-MODELS = {"albert": "albert", "albert_unshared": "albert_unshared", "nezha": "nezha", "roformer": "roformer"}
+MODELS = ("albert", "albert_unshared", "nezha", "roformer", "roformer_v2", "gpt", "gpt2", "gpt2_ml")
+"""families that our loader knows by name"""
 
 
 class Transformer:
@@ -108,7 +109,7 @@ class Transformer:
         act = layer_norm_cond_hidden_act or "linear"
         self.layer_norm_conds = [layer_norm_cond, layer_norm_cond_hidden_size, act]
         size = None if layer_norm_cond is None else layer_norm_cond.shape[-1]
-        self.core = Core(self.core_config(size), **self.core_options())
+        self.core = self.make_core(size)
         self.core.build()
         for part_name, layer in self.parts(Owner(self.core)).items():
             self.layers.setdefault(part_name, layer)
@@ -118,6 +119,10 @@ class Transformer:
         self.model = Model(self.inputs, self.outputs, name=self.name)
         self.model.core = _Untracked(self.core)
         self.built = True
+
+    def make_core(self, condition_size: int | None) -> Any:
+        """The Transformer whose parts the layers hold."""
+        return Core(self.core_config(condition_size), **self.core_options())
 
     def core_config(self, condition_size: int | None) -> Any:
         """The config of the Transformer whose parts the layers hold."""
@@ -141,7 +146,7 @@ class Transformer:
             "layer_norm_cond_hidden_act": act,
         }
         values = {name: value for name, value in values.items() if value is not None} | self.config_values()
-        return config_from_json(values, "config", MODELS.get(self.family, "bert"))
+        return config_from_json(values, "config", self.family if self.family in MODELS else "bert")
 
     def config_values(self) -> dict[str, Any]:
         """What a class adds to the config."""

@@ -65,6 +65,10 @@ class BERT(Transformer):
         """How the layers of a block begin."""
         return f"Transformer-{index}-"
 
+    def norm_names(self, start: str) -> tuple[str, str]:
+        """The names of a block's norms."""
+        return start + "MultiHeadSelfAttention-Norm", start + "FeedForward-Norm"
+
     def parts(self, owner: Owner) -> dict[str, Any]:
         """The layers around the parts of the Transformer."""
         core, found = owner.transformer, {}
@@ -78,21 +82,25 @@ class BERT(Transformer):
             add("Embedding-Segment", TablePart, "embeddings.segment")
         if core.embeddings.position is not None:
             add("Embedding-Position", PositionPart, "embeddings.position")
-        add("Embedding-Norm", NormPart, "embeddings.norm")
+        if core.embeddings.norm is not None:
+            add("Embedding-Norm", NormPart, "embeddings.norm")
         if core.embeddings.mapping is not None:
             add("Embedding-Mapping", DensePart, "embeddings.mapping")
         for i in range(len(core.blocks)):
             start, path = self.block_name(i), f"blocks.{i}."
             scores = bool(self.residual_attention_scores)
             add(f"{start}MultiHeadSelfAttention", AttentionPart, path + "attention", return_attention_scores=scores)
-            add(f"{start}MultiHeadSelfAttention-Norm", NormPart, path + "attention_norm")
+            names = self.norm_names(start)
+            add(names[0], NormPart, path + "attention_norm")
             add(f"{start}FeedForward", FeedForwardPart, path + "ffn")
-            add(f"{start}FeedForward-Norm", NormPart, path + "ffn_norm")
+            add(names[1], NormPart, path + "ffn_norm")
+        if core.final_norm is not None:
+            add("Output-Norm", NormPart, "final_norm")
         if core.pooler is not None:
             add("Pooler-Dense", DensePart, "pooler")
         if core.nsp is not None:
             add("NSP-Proba", DensePart, "nsp", then="softmax")
-        if core.mlm is not None:
+        if core.mlm is not None and core.config.output == "masked_lm":
             add("MLM-Dense", DensePart, "mlm.dense")
             add("MLM-Norm", NormPart, "mlm.norm")
             add("MLM-Bias", BiasPart, "mlm.bias")
@@ -115,8 +123,8 @@ class BERT(Transformer):
         self._position_ids = more.pop(0) if self.custom_position_ids else None
         return x, segments, self._position_ids
 
-    def apply_embeddings(self, inputs: Any) -> Any:
-        """The sum of the embeddings, normalized."""
+    def _summed(self, inputs: Any) -> Any:
+        """The sum of the embeddings."""
         x, segments, position_ids = self._split(list(inputs))
         x = self.apply(inputs=x, name="Embedding-Token")
         if segments is not None:
@@ -125,7 +133,11 @@ class BERT(Transformer):
             x = self.apply(inputs=[x, segments], layer=Add, name="Embedding-Token-Segment")
         if self.prefixed("Embedding-Position") in self.layers:
             x = self.apply(inputs=self.simplify([x, position_ids]), name="Embedding-Position")
-        x = self._normed(x, "Embedding-Norm")
+        return x
+
+    def apply_embeddings(self, inputs: Any) -> Any:
+        """The sum of the embeddings, normalized."""
+        x = self._normed(self._summed(inputs), "Embedding-Norm")
         x = self.apply(inputs=x, layer=Dropout, rate=self.dropout_rate, name="Embedding-Dropout")
         if self.embedding_size != self.hidden_size:
             x = self.apply(inputs=x, name="Embedding-Mapping")
@@ -137,18 +149,20 @@ class BERT(Transformer):
     def apply_main_layers(self, inputs: Any, index: int) -> Any:
         """Attention and feed-forward, each with dropout, sum and norm."""
         start = self.block_name(index)
-        bias, position = self.compute_attention_bias(index), self.compute_position_bias(inputs)
-        heads = [inputs, inputs, inputs, *(x for x in (bias, position) if x is not None)]
-        arguments = {"a_bias": None if bias is None else True, "p_bias": None if position is None else "position"}
         name = start + "MultiHeadSelfAttention"
-        x = self._added(inputs, self.apply(inputs=heads, arguments=arguments, name=name), name)
+        x = self._normed(self._plus(inputs, self._attended(inputs, index), name), name + "-Norm")
         name = start + "FeedForward"
-        return self._added(x, self.apply(inputs=x, name=name), name)
+        return self._normed(self._plus(x, self.apply(inputs=x, name=name), name), name + "-Norm")
 
-    def _added(self, before: Any, after: Any, name: str) -> Any:
+    def _attended(self, x: Any, index: int) -> Any:
+        bias, position = self.compute_attention_bias(index), self.compute_position_bias(x)
+        heads = [x, x, x, *(more for more in (bias, position) if more is not None)]
+        arguments = {"a_bias": None if bias is None else True, "p_bias": None if position is None else "position"}
+        return self.apply(inputs=heads, arguments=arguments, name=self.block_name(index) + "MultiHeadSelfAttention")
+
+    def _plus(self, before: Any, after: Any, name: str) -> Any:
         x = self.apply(inputs=after, layer=Dropout, rate=self.dropout_rate, name=name + "-Dropout")
-        x = self.apply(inputs=[before, x], layer=Add, name=name + "-Add")
-        return self._normed(x, name + "-Norm")
+        return self.apply(inputs=[before, x], layer=Add, name=name + "-Add")
 
     def compute_position_bias(self, inputs: Any = None) -> Any:
         """The positions of RoFormer and NEZHA."""

@@ -12,16 +12,16 @@ from keras import ops
 from nlptasks.bert4keras.keras.layers import Layer, real_positions
 from nlptasks.bert4keras.keras.owners import owner
 from nlptasks.bert4keras.naming import name_weights
-from nlptasks.core import Transformer
+from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.core.masks import causal_mask, unilm_mask
 
 PACKAGE = "nlptasks.bert4keras"
 
 
 class Owner:
-    """The Transformer whose parts the layers are. An object of its own, so that no layer takes it for a child."""
+    """The model whose parts the layers are. An object of its own, so that no layer takes it for a child."""
 
-    def __init__(self, transformer: Transformer, key: str | None = None) -> None:
+    def __init__(self, transformer: Any, key: str | None = None) -> None:
         self.transformer, self.key = transformer, key or uuid.uuid4().hex
 
     def part(self, path: str) -> Any:
@@ -37,7 +37,8 @@ class Owner:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Owner":
         def make() -> Owner:
-            transformer = Transformer.from_config(config["transformer"])
+            two_stacks = config["transformer"]["config"].get("decoder_layers") is not None
+            transformer = (EncoderDecoder if two_stacks else Transformer).from_config(config["transformer"])
             transformer.build()
             return cls(transformer)
 
@@ -192,6 +193,38 @@ class AttentionPart(Part):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"return_attention_scores": self.return_attention_scores}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CrossPart(Part):
+    """Attention of `[x, states, states]` from x to the states of an encoder; with `p_bias`, scores follow to add."""
+
+    def call(self, inputs: Any, mask: Any = None, a_bias: Any = None, p_bias: Any = None) -> Any:
+        x, states, _, *more = inputs
+        visible_BS = ops.ones(ops.shape(states)[:2], "bool")
+        if mask is not None and mask[2] is not None:
+            visible_BS = mask[2]
+        scores = more[-1] if p_bias else None
+        return self.part.look(x, visible_BS[:, None], self.part.remember(states), scores_BNTS=scores)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class DistancePart(Part):
+    """T5's scores of the distances from the positions of `x` to those of `y`, of `[x, y]`."""
+
+    def call(self, inputs: Any) -> Any:
+        return self.part(*(ops.arange(ops.shape(one)[1])[None] for one in inputs))
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        return None
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class OutputPart(Part):
+    """T5's scores of the vocabulary, where they have a matrix of their own."""
+
+    def call(self, inputs: Any) -> Any:
+        return self.part(inputs, self.part.table)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
