@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from record import surroundings
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +52,7 @@ def measure() -> list[Row]:
         )
         for case, file, reference in files
     ]
-    rows += bert_rows() + family_rows()
+    rows += bert_rows() + family_rows() + writer_rows()
     steps = float(loss_differences(folder).max())
     return [*rows, Row("200 training steps, loss", "bert", "unilm", "bert4keras", steps)]
 
@@ -112,6 +113,42 @@ def family_rows() -> list[Row]:
         for reference, their_model in pairs:
             figure = compare(*families.ours_and_theirs(case, their_model, ours, inputs), inputs[0])
             rows.append(Row(case, model, application, reference, figure))
+    return rows
+
+
+def writer_rows() -> list[Row]:
+    """GPTs, T5s and RoFormerV2: bert4keras' files, and those of transformers in both directions."""
+    import transformers
+
+    from nlptasks import build_encoder_decoder
+    from nlptasks.checkpoints.huggingface import save_directory
+    from tests.checkpoints import test_gpt, test_t5, test_writers_parity
+    from tests.checkpoints.test_huggingface import compare
+    from tests.golden.writers_cases import CASES, TENSORFLOW
+
+    folder, rows = ROOT / "tests" / "golden" / "writers", []
+    with np.load(folder / "outputs.npz", allow_pickle=False) as file:
+        outputs = dict(file)
+    files = [(case, f"{case}.h5", "bert4keras, HDF5") for case in CASES]
+    files += [(case, f"{case}.ckpt", "bert4keras, TensorFlow checkpoint") for case in TENSORFLOW]
+    for case, file, reference in files:
+        figure = test_writers_parity.largest_distance(folder, case, file, outputs)
+        rows.append(Row(case, CASES[case].arguments["model"], "as there", reference, figure))
+    token_ids, pair = test_gpt.some_ids(), test_t5.some_ids()
+    for name, live in (("gpt", test_gpt), ("t5", test_t5)):
+        for case, (kind, _, third) in live.CASES.items():
+            with tempfile.TemporaryDirectory() as directory:
+                theirs = live.saved(case, Path(directory))
+                model = third if name == "t5" else "gpt2" if "gpt2" in case else "gpt"
+                ours = build_encoder_decoder(directory, directory) if name == "t5" else live.built(case, directory)
+            with tempfile.TemporaryDirectory() as directory:
+                save_directory(ours, directory, **({"model_type": "mt5"} if case == "mt5" else {}))
+                full = f"{kind}ForConditionalGeneration" if name == "t5" else kind
+                loaded = getattr(transformers, full).from_pretrained(directory)
+            for reference, other in (("we load theirs", theirs), ("they load ours", loaded)):
+                fed, value = (pair, ours(list(pair))) if name == "t5" else ((token_ids,), ours(token_ids))
+                figure = compare(value, live.theirs(other, *fed), fed[-1] + (name == "t5"))
+                rows.append(Row(case, model, "as there", f"transformers, {reference}", figure))
     return rows
 
 

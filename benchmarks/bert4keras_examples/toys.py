@@ -120,6 +120,50 @@ def bert(
     return found
 
 
+def gpt2(vocab: int, layers: int) -> dict[str, np.ndarray]:
+    """The variables of CPM's checkpoint, as it was made for bert4keras."""
+    size, ffn = SIZES["hidden_size"], SIZES["intermediate_size"]
+    found = {"gpt/embeddings/word_embeddings": normal(vocab, size), **norm("gpt/output/LayerNorm", size)}
+    found["gpt/embeddings/position_embeddings"] = normal(512, size)
+    for i in range(layers):
+        p = f"gpt/transformer/layer_{i}/"
+        names = (f"{p}attention", f"{p}attention/input/LayerNorm", f"{p}intermediate/dense", f"{p}output/dense")
+        found |= block(*names, f"{p}input/LayerNorm", size, ffn)
+    return found
+
+
+def gpt2_ml(vocab: int, layers: int) -> dict[str, np.ndarray]:
+    """The variables of GPT2-ML's checkpoint."""
+    size, ffn = SIZES["hidden_size"], SIZES["intermediate_size"]
+    found = {"newslm/embeddings/word_embed": normal(vocab, size), "newslm/embeddings/pos_embed": normal(512, size)}
+    found |= norm("newslm/embeddings/LayerNorm_embed_norm", size)
+    for i in range(layers):
+        p = f"newslm/layer{i:02d}/"
+        for part in ("query_layer", "key_layer", "value_layer", "context_projection_layer"):
+            found |= dense(p + part, size, size)
+        found |= norm(p + "LayerNorm_mlp_ln0", size) | norm(p + "LayerNorm_mlp_ln1", size)
+        found |= dense(p + "intermediate", size, ffn) | dense(p + "output", ffn, size)
+    return found
+
+
+def mt5(vocab: int, layers: int) -> dict[str, np.ndarray]:
+    """The variables of mT5's checkpoint."""
+    size, ffn, heads = SIZES["hidden_size"], SIZES["intermediate_size"], SIZES["num_attention_heads"]
+    found = {"shared/embedding": normal(vocab, size), "decoder/logits/kernel": normal(size, vocab)}
+    for stack, parts in (("encoder", ("SelfAttention",)), ("decoder", ("SelfAttention", "EncDecAttention"))):
+        found[f"{stack}/block_000/layer_000/SelfAttention/relative_attention_bias"] = normal(heads, 32)
+        found[f"{stack}/rms_norm/scale"] = 1 + normal(size)
+        for i in range(layers):
+            p = f"{stack}/block_{i:03d}/"
+            for k, part in enumerate(parts):
+                found |= {f"{p}layer_{k:03d}/{part}/{name}": normal(size, size) for name in "qkvo"}
+            q = f"{p}layer_{len(parts):03d}/DenseReluDense/"
+            found |= {f"{q}wi_0/kernel": normal(size, ffn), f"{q}wi_1/kernel": normal(size, ffn)}
+            found[f"{q}wo/kernel"] = normal(ffn, size)
+            found |= {f"{p}layer_{k:03d}/rms_norm/scale": 1 + normal(size) for k in range(len(parts) + 1)}
+    return found
+
+
 def write_checkpoint(prefix: Path, arrays: dict[str, np.ndarray]) -> None:
     import tensorflow as tf
 
@@ -157,10 +201,16 @@ def models(root: Path) -> None:
     write(folder / "vocab.txt", "\n".join(tokens) + "\n")
     write(folder / "config.json", json.dumps(SIZES | {"vocab_size": len(tokens)}))
     write_checkpoint(folder / "gpt.ckpt", bert(len(tokens), segments=0))
-    for name, config_name in (("CPM_LM_2.6B_TF", "config.json"), ("gpt2_ml", "config.json")):
-        write(root / "kg/bert" / name / config_name, json.dumps(SIZES | {"vocab_size": len(tokens)}))
-        write(root / "kg/bert" / name / "vocab.txt", "\n".join(tokens) + "\n")
-    write(root / "kg/bert/mt5/mt5_base/mt5_base_config.json", json.dumps(SIZES | {"vocab_size": 120}))
+    sizes = SIZES | {"vocab_size": len(tokens), "num_hidden_layers": 2}
+    for name, file, made in (("CPM_LM_2.6B_TF", "model.ckpt", gpt2), ("gpt2_ml", "model.ckpt-100000", gpt2_ml)):
+        folder = root / "kg/bert" / name
+        write(folder / "config.json", json.dumps(sizes))
+        write(folder / "vocab.txt", "\n".join(tokens) + "\n")
+        write_checkpoint(folder / file, made(len(tokens), 2))
+    folder = root / "kg/bert/mt5/mt5_base"
+    sizes |= {"vocab_size": 120, "hidden_act": ["gelu", "linear"]}
+    write(folder / "mt5_base_config.json", json.dumps(sizes))
+    write_checkpoint(folder / "model.ckpt-1000000", mt5(120, 2))
 
 
 def sentence_pieces(root: Path) -> None:
