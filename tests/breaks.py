@@ -179,8 +179,8 @@ BREAKS = (
     Break(
         "attention: scaled by the whole hidden size",
         "nlptasks/core/attention.py",
-        "heads(self.query, self.key_size) * self.key_size**-0.5",
-        "heads(self.query, self.key_size) * self.hidden_size**-0.5",
+        "query_BTNH * self.key_size**-0.5 if",
+        "query_BTNH * self.hidden_size**-0.5 if",
         ("tests/core/test_transformer.py",),
     ),
     Break(
@@ -193,8 +193,8 @@ BREAKS = (
     Break(
         "attention: relative positions are mirrored",
         "nlptasks/core/positions.py",
-        "key_ids_BS[:, None, :] - query_ids_BT[:, :, None]",
-        "query_ids_BT[:, :, None] - key_ids_BS[:, None, :]",
+        "key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -distance",
+        "query_ids_BT[:, :, None] - key_ids_BS[:, None, :], -distance",
         ("tests/core/test_attention.py",),
     ),
     # loaders
