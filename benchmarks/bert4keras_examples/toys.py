@@ -120,11 +120,15 @@ def bert(
     return found
 
 
+CPM_POSITIONS = 1024
+"""as CPM has; the script's prompts fill more than half of them"""
+
+
 def gpt2(vocab: int, layers: int) -> dict[str, np.ndarray]:
     """The variables of CPM's checkpoint, as it was made for bert4keras."""
     size, ffn = SIZES["hidden_size"], SIZES["intermediate_size"]
     found = {"gpt/embeddings/word_embeddings": normal(vocab, size), **norm("gpt/output/LayerNorm", size)}
-    found["gpt/embeddings/position_embeddings"] = normal(512, size)
+    found["gpt/embeddings/position_embeddings"] = normal(CPM_POSITIONS, size)
     for i in range(layers):
         p = f"gpt/transformer/layer_{i}/"
         names = (f"{p}attention", f"{p}attention/input/LayerNorm", f"{p}intermediate/dense", f"{p}output/dense")
@@ -204,7 +208,8 @@ def models(root: Path) -> None:
     sizes = SIZES | {"vocab_size": len(tokens), "num_hidden_layers": 2}
     for name, file, made in (("CPM_LM_2.6B_TF", "model.ckpt", gpt2), ("gpt2_ml", "model.ckpt-100000", gpt2_ml)):
         folder = root / "kg/bert" / name
-        write(folder / "config.json", json.dumps(sizes))
+        positions = {"max_position_embeddings": CPM_POSITIONS} if made is gpt2 else {}
+        write(folder / "config.json", json.dumps(sizes | positions))
         write(folder / "vocab.txt", "\n".join(tokens) + "\n")
         write_checkpoint(folder / file, made(len(tokens), 2))
     folder = root / "kg/bert/mt5/mt5_base"
