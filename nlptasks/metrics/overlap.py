@@ -6,6 +6,7 @@ tokenizer `zh`. bert4keras' scripts, and the scores published with them, take tw
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from nlptasks.errors import UserError
 
@@ -79,6 +80,7 @@ def bleu(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
     _require_as_many(written, references)
     most = max(map(len, references))
+    columns: list[Any]  # None where a text has fewer references, as sacreBLEU takes it
     columns = [[several[i] if i < len(several) else None for several in references] for i in range(most)]
     found = BLEU(tokenize="zh", effective_order=True).corpus_score(list(written), columns)
     return round(float(found.score), 10)  # 100 is 100.00000000000004 there
