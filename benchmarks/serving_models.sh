@@ -6,7 +6,7 @@
 #         reader=runs/demo/reader writer=runs/reviews
 #
 # The data is samples of data/ and questions made here: the models show what a card does, and know no more than that. A model
-# that is there already is left as it is. PYTHON names the interpreter; about ten minutes on two cores.
+# that is there already is left as it is. PYTHON names the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}

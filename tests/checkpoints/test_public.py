@@ -95,7 +95,7 @@ print("keras" in sys.modules)
 
 
 def in_a_process(endpoint, cache, *names, **more):
-    pytest.importorskip("huggingface_hub")
+    pytest.importorskip("huggingface_hub", reason="the test extra brings huggingface_hub")
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"} | more
     environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
@@ -173,7 +173,7 @@ def test_a_path_that_is_there_is_no_public_name(tmp_path, monkeypatch):
 
 
 def test_a_pickle_of_tensors_is_read_and_one_that_runs_something_is_not(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the test extra brings torch")
     model = Transformer(TransformerConfig(vocab_size=11, hidden_size=6, num_layers=1, num_heads=2, ffn_size=5))
     model.build()
     save_directory(model, tmp_path / "a")

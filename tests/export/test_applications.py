@@ -27,8 +27,8 @@ from nlptasks.opening import is_exported
 from tests.applications.labeling.label_cases import BAD, GOOD, classifier, entity_texts, labeler, tokenizer
 from tests.export.test_graphs import filled
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx", reason="the test extra brings onnx")
+pytest.importorskip("onnxruntime", reason="the test extra brings onnxruntime")
 
 QUESTIONS = [
     ("沈月去了哪里？", ["沈月去了南山。", "方大海在家。"]),

@@ -7,8 +7,8 @@ from keras import ops
 from nlptasks.core import Transformer, TransformerConfig
 from tests.export.cases import opened
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx", reason="the test extra brings onnx")
+pytest.importorskip("onnxruntime", reason="the test extra brings onnxruntime")
 
 SIZES = {"vocab_size": 37, "hidden_size": 12, "num_layers": 2, "num_heads": 3, "ffn_size": 19, "max_positions": 23}
 FAMILIES = {

@@ -102,7 +102,7 @@ def test_a_calibrated_encoder_comes_back_and_is_another_model(tmp_path):
 
 
 def test_a_calibrated_encoder_is_not_exported():
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnx", reason="the test extra brings onnx")
     from nlptasks.export.applications import encoder as exported
 
     with pytest.raises(UserError, match="a calibrated encoder is not exported"):
