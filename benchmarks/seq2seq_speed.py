@@ -50,6 +50,9 @@ def timed(function, repeats: int) -> tuple:
 
 def bert4keras(folder: Path) -> dict:
     """bert4keras 0.11.5: makes the weights that both sides read, then writes titles and trains."""
+    import tensorflow as tf
+
+    tf.keras.optimizers.Optimizer = tf.keras.optimizers.legacy.Optimizer  # the class that its optimizers extend
     from bert4keras.backend import K, keras, set_gelu
     from bert4keras.layers import Loss
     from bert4keras.models import build_transformer_model

@@ -1,10 +1,11 @@
-"""Decoding speed of T5 beside transformers' `generate`, on equal random weights, after the tokens were compared.
+"""Speed of T5 beside transformers: decoding and a training step, on equal random weights, after tokens were compared.
 
     python benchmarks/t5_decoding.py --output benchmarks/t5_decoding.md
 
 T5-small's size (v1.0) with a vocabulary of 32,000, float32 on CPU, sources of 128 tokens, 32 new tokens, the end token
-suppressed, greedy and beam 4, batches of 1 and 16. One side runs at a time, each in a process of its own with as many
-threads as this one may use; a time is the best of `--repeats` runs after a first one.
+suppressed, greedy and beam 4, batches of 1 and 16. A training step is of 8 pairs of 128 and 32 tokens, without dropout,
+by Adam; its first loss is compared. One side runs at a time, each in a process of its own with as many threads as this
+one may use; a time is the best of `--repeats` runs after a first one.
 """
 
 import argparse
@@ -20,20 +21,34 @@ import numpy as np
 from record import surroundings
 
 ROOT = Path(__file__).parent.parent
-SOURCE, NEW, END, PAD = 128, 32, 1, 0
-SIZES = {"vocab_size": 32000, "d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8}
+SOURCE, NEW, END, PAD, PAIRS = 128, 32, 1, 0, 8
+SIZES = {
+    "vocab_size": 32000,
+    "d_model": 512,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 6,
+    "num_heads": 8,
+    "dropout_rate": 0,
+}
 CASES = {
     "greedy, batch 1": (1, 1),
     "beam 4, batch 1": (1, 4),
     "greedy, batch 16": (16, 1),
     "beam 4, batch 16": (16, 4),
 }
+STEP = "training step"
 SIDES = ("nlptasks, TensorFlow", "nlptasks, JAX", "transformers")
 
 
 def sources(count: int) -> np.ndarray:
     """Source token ids `(count, SOURCE)`."""
     return np.random.default_rng(1).integers(200, 31000, (count, SOURCE))
+
+
+def targets() -> np.ndarray:
+    """Target token ids `(PAIRS, NEW)`."""
+    return np.random.default_rng(2).integers(200, 31000, (PAIRS, NEW))
 
 
 def timed(function, repeats: int):
@@ -63,10 +78,15 @@ def make_model(folder: Path) -> None:
 
 def ours(folder: Path, repeats: int) -> dict:
     """This library, on the backend of this process."""
-    import nlptasks
-    from nlptasks.generate import BeamSearch, Greedy, forbid
+    from keras import ops
 
-    generator, found = nlptasks.Generator(nlptasks.build_encoder_decoder(folder, folder), END), {}
+    import nlptasks
+    from nlptasks.backend import compile_train_step
+    from nlptasks.generate import BeamSearch, Greedy, forbid
+    from nlptasks.train.optimizers import make_adam
+
+    model = nlptasks.build_encoder_decoder(folder, folder)
+    generator, found = nlptasks.Generator(model, END), {}
     for case, (count, beams) in CASES.items():
         search = BeamSearch(size=beams, length_penalty=0.0) if beams > 1 else Greedy()
         rows = sources(count).tolist()
@@ -76,7 +96,16 @@ def ours(folder: Path, repeats: int) -> dict:
 
         result, seconds = timed(run, repeats)
         found[case] = (seconds, [ranked[0].tokens for ranked in result])
-    return found
+
+    def loss(batch):
+        return ops.mean(ops.sparse_categorical_crossentropy(batch["labels"], model(batch["inputs"]), from_logits=True))
+
+    labels = targets().astype("int32")
+    shifted = np.pad(labels[:, :-1], ((0, 0), (1, 0)), constant_values=PAD)
+    batch = {"inputs": [sources(PAIRS).astype("int32"), shifted], "labels": labels}
+    step = compile_train_step(model, make_adam(1e-5, 1), loss)
+    result, seconds = timed(lambda: float(step(batch)), repeats)
+    return found | {STEP: (seconds, result)}
 
 
 def theirs(folder: Path, repeats: int) -> dict:
@@ -89,6 +118,7 @@ def theirs(folder: Path, repeats: int) -> dict:
         ids = torch.tensor(sources(count))
         arguments = {"num_beams": beams, "do_sample": False, "max_new_tokens": NEW, "length_penalty": 0.0}
         arguments |= {"suppress_tokens": [PAD, END], "attention_mask": torch.ones_like(ids)}
+        arguments |= {"decoder_start_token_id": PAD, "pad_token_id": PAD, "eos_token_id": END}
 
         def run(ids=ids, arguments=arguments):
             with torch.inference_mode():
@@ -96,7 +126,18 @@ def theirs(folder: Path, repeats: int) -> dict:
 
         result, seconds = timed(run, repeats)
         found[case] = (seconds, result[:, 1:].tolist())
-    return found
+
+    optimizer, ids, labels = torch.optim.Adam(model.parameters(), 1e-5), torch.tensor(sources(PAIRS)), targets()
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        loss = model(input_ids=ids, labels=torch.tensor(labels)).loss
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    result, seconds = timed(step, repeats)
+    return found | {STEP: (seconds, result)}
 
 
 def measured(side: str, folder: Path, repeats: int) -> dict:
@@ -110,12 +151,12 @@ def measured(side: str, folder: Path, repeats: int) -> dict:
 def table(results: dict[str, dict]) -> str:
     """Samples a second, and how many times transformers' rate that is; tokens are compared with its."""
     lines = [
-        "# Decoding of T5",
+        "# Speed of T5",
         "",
         "Made by `python benchmarks/t5_decoding.py`,",
         f"{surroundings('keras', 'tensorflow', 'jax', 'transformers', 'torch')}.",
         f"Sources of {SOURCE} tokens, {NEW} new tokens, float32, random weights of T5-small's size. Samples a second;",
-        "in brackets, times transformers' rate, and the share of tokens that are equal to its.",
+        "in brackets, times transformers' rate, and the share of tokens that are equal to its (the step: the loss).",
         "",
         "| case | " + " | ".join(results) + " |",
         "|---|" + "---|" * len(results),
@@ -129,6 +170,12 @@ def table(results: dict[str, dict]) -> str:
             more = "" if side == "transformers" else f" ({reference / seconds:.2f}, {equal:.0%})"
             cells.append(f"{count / seconds:.2f}{more}")
         lines.append(f"| {case} | {' | '.join(cells)} |")
+    reference, cells = results["transformers"][STEP][0], []
+    for side, of_side in results.items():
+        seconds, loss = of_side[STEP]
+        more = "" if side == "transformers" else f"{reference / seconds:.2f}, "
+        cells.append(f"{PAIRS / seconds:.2f} ({more}loss {loss:.4f})")
+    lines.append(f"| {STEP} of {PAIRS} pairs | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -90,6 +90,20 @@ def brute_force_loss(scores, tags, transitions):
     return np.log(np.sum(np.exp(every))) - score(tags)
 
 
+def test_a_loss_makes_sizes_of_a_shape():
+    def flat(y_true, y_pred):
+        sizes = K.shape(y_pred)
+        one_axis = K.reshape(y_pred, (sizes[0], -1, K.prod(sizes[2:])))
+        return K.mean(K.square(one_axis), axis=[1, 2]) + 0 * K.cast(K.max(sizes[1:]), K.floatx())
+
+    x = Input(shape=(3, 2, 4))
+    model = Model(x, Dense(5)(x))
+    model.compile(loss=flat, optimizer=Adam(0.0))
+    values = np.random.default_rng(3).normal(size=(2, 3, 2, 4)).astype("float32")
+    found = model.train_on_batch(values, values[:, :1, 0, 0])
+    assert float(np.ravel(found)[0]) == pytest.approx(float(np.mean(np.square(model.predict(values)))), rel=1e-5)
+
+
 def test_the_crf_loss_is_the_sum_over_all_paths():
     crf = ConditionalRandomField(lr_multiplier=100)
     rng = np.random.default_rng(2)

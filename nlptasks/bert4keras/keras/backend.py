@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras as _keras
+import numpy as np
 from keras import ops
 
 from nlptasks.bert4keras.keras.losses import binary_crossentropy as binary_crossentropy
@@ -99,8 +100,14 @@ stack, tile, identity = ops.stack, ops.tile, lambda x: x
 symbolic = lambda function: function  # noqa: E731 - a decorator of Keras 2.3
 
 
+_OF_SIZES = ("sum", "max", "min", "prod")
+"""of sizes from `shape`, these give plain numbers: inside a program of JAX, another number could be no size again"""
+
+
 def _over(function: Callable) -> Callable:
     def reduce(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        if function.__name__ in _OF_SIZES and isinstance(x, tuple) and {type(size) for size in x} == {int}:
+            return int(getattr(np, function.__name__)(x))
         return function(x, axis=axis, keepdims=keepdims)
 
     reduce.__name__ = function.__name__
