@@ -67,7 +67,7 @@ def make_model(folder: Path) -> None:
     import transformers
 
     torch.manual_seed(7)
-    model = transformers.T5ForConditionalGeneration(transformers.T5Config(**SIZES))
+    model = transformers.T5ForConditionalGeneration(transformers.T5Config(**SIZES, decoder_start_token_id=PAD))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2:
