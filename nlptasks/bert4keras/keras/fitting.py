@@ -179,12 +179,12 @@ class Training:
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """One step on lists of arrays of any width; see Keras."""
-        x, y = _widened(arrays_of(self, x), targets_of(y))
+        x, y = _widened(self, arrays_of(self, x), targets_of(y))
         return super().train_on_batch(_one(x), y, sample_weight, **options)  # type: ignore[misc]
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """The losses and metrics of one batch; see Keras."""
-        x, y = _widened(arrays_of(self, x), targets_of(y))
+        x, y = _widened(self, arrays_of(self, x), targets_of(y))
         return super().test_on_batch(_one(x), y, sample_weight, **options)  # type: ignore[misc]
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **options: Any) -> Any:
@@ -267,16 +267,19 @@ def _is_data_set(x: Any) -> bool:
     )
 
 
-def _widened(x: list[np.ndarray], y: Any) -> tuple[list[np.ndarray], Any]:
-    """On JAX, the width of the first input rounded up, and every array of that width with it."""
-    if _keras.config.backend() != "jax" or x[0].ndim < 2:
+def _widened(model: Any, x: list[np.ndarray], y: Any) -> tuple[list[np.ndarray], Any]:
+    """On JAX, the width of the first input rounded up where it is free, and every array of that width with it."""
+    inputs = getattr(model, "inputs", None)
+    if _keras.config.backend() != "jax" or x[0].ndim < 2 or (inputs and inputs[0].shape[1] is not None):
         return x, y
     width = x[0].shape[1]
     more = -width % WIDTH_STEP
 
     def wider(array: Any) -> Any:
-        if array is None or not more or array.ndim < 2 or array.shape[1] != width:
+        if array is None or not more or np.ndim(array) < 2 or np.shape(array)[1] != width:
             return array
         return np.pad(array, [(0, 0), (0, more)] + [(0, 0)] * (array.ndim - 2))
 
+    if isinstance(y, dict):
+        return [wider(a) for a in x], {name: wider(a) for name, a in y.items()}
     return [wider(a) for a in x], [wider(a) for a in y] if isinstance(y, list) else wider(y)

@@ -1,0 +1,92 @@
+"""The last position of a model's outputs by few programs: what `AutoRegressiveDecoder.last_token` runs on JAX.
+
+JAX compiles a program for every shape, and a decoder asks with one more token at each step. So the inputs are padded on
+the right to a multiple of `WIDTH_STEP`, and the output is taken where the last token stands. This is right where no
+position sees those after it, which holds for the masks of language models and of UniLM; whether it holds for a model is
+tried out at its first call.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from nlptasks.bert4keras.keras.fitting import WIDTH_STEP
+from nlptasks.bert4keras.keras.layers import Input, Layer
+from nlptasks.bert4keras.keras.models import Model
+
+POSITIONS = "Embedding-Position"
+
+
+class LastToken(Model):
+    """A model that returns the last position; its predictions are made by `widened` where that is set."""
+
+    widened: "Widened | None" = None
+
+    def _predict_arrays(self, arrays: list[np.ndarray]) -> Any:
+        exact = super()._predict_arrays
+        return exact(arrays) if self.widened is None else self.widened(arrays, exact)
+
+
+class Widened:
+    """A model's outputs at the last position of inputs that are padded to few widths.
+
+    Args:
+        model: its inputs of two axes are token ids `(B, T)` and what goes with them.
+
+    Attributes:
+        holds: whether padding changes nothing; None: not tried yet.
+    """
+
+    def __init__(self, model: Any) -> None:
+        place = Input(shape=(1,), dtype="int32")
+        outputs = [_AtPlace()([output, place]) for output in model.outputs]
+        self.program = Model([*model.inputs, place], outputs)
+        tables = [layer.weights[0].shape[0] for layer in model.layers if layer.name == POSITIONS and layer.weights]
+        self.most = min(tables, default=None)
+        self.holds: bool | None = None
+
+    def __call__(self, arrays: list[np.ndarray], exact: Callable[[list[np.ndarray]], Any]) -> Any:
+        """The outputs for `arrays`; `exact` computes them without padding."""
+        widths = {array.shape[1] for array in arrays if array.ndim == 2}
+        width = max(widths, default=0)
+        more = -width % WIDTH_STEP
+        if self.holds is False or len(widths) != 1 or (self.most is not None and width + more > self.most):
+            return exact(arrays)
+        place = np.full((len(arrays[0]), 1), width - 1, "int32")
+        found = self.program.predict_on_batch([*_padded(arrays, more), place])
+        if self.holds is None and more:
+            wanted = exact(arrays)
+            self.holds = all(map(_equal, _listed(found), _listed(wanted)))
+            return wanted
+        return found
+
+
+class _AtPlace(Layer):
+    """`(B, T, ...)` and the position of all rows, `(B, 1)` -> `(B, ...)`."""
+
+    def call(self, inputs: Any) -> Any:
+        x, place = inputs
+        return ops.take(x, place[0, 0], axis=1)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        return None
+
+
+def _padded(arrays: list[np.ndarray], more: int) -> list[np.ndarray]:
+    """Token ids, the first array of two axes, go on with 0, segments with their last one."""
+    found, mode = [], "constant"
+    for array in arrays:
+        if array.ndim == 2:
+            array, mode = np.pad(array, [(0, 0), (0, more)], mode=mode), "edge"  # type: ignore[call-overload]
+        found.append(array)
+    return found
+
+
+def _equal(found: np.ndarray, wanted: np.ndarray) -> bool:
+    return np.allclose(found, wanted, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(wanted).max())))
+
+
+def _listed(found: Any) -> list[np.ndarray]:
+    return list(found) if isinstance(found, list | tuple) else [found]
