@@ -193,8 +193,8 @@ BREAKS = (
     Break(
         "attention: relative positions are mirrored",
         "nlptasks/core/positions.py",
-        "key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -distance",
-        "query_ids_BT[:, :, None] - key_ids_BS[:, None, :], -distance",
+        "key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -farthest",
+        "query_ids_BT[:, :, None] - key_ids_BS[:, None, :], -farthest",
         ("tests/core/test_attention.py",),
     ),
     # loaders

@@ -58,9 +58,13 @@ def relative_vectors(query_ids_BT: Tensor, key_ids_BS: Tensor, distance: int, si
 
     The vectors are fixed sinusoids, one for each distance from -`distance` to `distance` (NEZHA, arXiv 1909.00204).
     """
-    offsets_BTS = ops.clip(key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -distance, distance)
     table = ops.convert_to_tensor(sinusoid_table(2 * distance + 1, size), "float32")
-    return ops.take(table, offsets_BTS + distance, axis=0)
+    return ops.take(table, _places(query_ids_BT, key_ids_BS, distance), axis=0)
+
+
+def _places(query_ids_BT: Tensor, key_ids_BS: Tensor, farthest: int) -> Tensor:
+    """Where each key's distance from each query stands in a table from -`farthest` to `farthest`: int `(B, T, S)`."""
+    return ops.clip(key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -farthest, farthest) + farthest
 
 
 @functools.lru_cache(maxsize=8)
@@ -108,7 +112,7 @@ class DistanceScores(keras.layers.Layer):
     def call(self, query_ids_BT: Tensor, key_ids_BS: Tensor) -> Tensor:
         """`(B, N, T, S)` of the positions of queries and keys."""
         config, farthest = self.config, self.config.relative_distance
-        buckets = distance_buckets(config.relative_buckets, farthest, config.attention == "bidirectional")
-        offsets_BTS = ops.clip(key_ids_BS[:, None, :] - query_ids_BT[:, :, None], -farthest, farthest)
-        buckets_BTS = ops.take(ops.convert_to_tensor(buckets, "int32"), offsets_BTS + farthest, axis=0)
+        buckets = distance_buckets(config.relative_buckets, farthest, config.attention != "causal")
+        places_BTS = _places(query_ids_BT, key_ids_BS, farthest)
+        buckets_BTS = ops.take(ops.convert_to_tensor(buckets, "int32"), places_BTS, axis=0)
         return ops.transpose(ops.take(ops.cast(self.scores, self.compute_dtype), buckets_BTS, axis=0), (0, 3, 1, 2))

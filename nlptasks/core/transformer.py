@@ -284,6 +284,17 @@ class Transformer(keras.Model):
         return hidden_RKD if self.final_norm is None else self.final_norm(hidden_RKD), updated
 
     def _in_order(self, sources: Sequence[Source] | None) -> Sequence[Source | None]:
+        """One for each layer.
+
+        Raises:
+            ValueError: a decoder without them, or they are given to another stack.
+        """
+        given = sources is not None
+        if given != self.config.cross_attention:
+            raise ValueError(
+                "A stack with cross_attention needs sources, which EncoderDecoder.read makes, and no other takes any. "
+                f"Received: cross_attention={self.config.cross_attention}, sources given: {given}."
+            )
         return [None] * self.config.num_layers if sources is None else sources
 
     def _affines_in_order(self, affines: dict[str, Any] | None) -> tuple[Affine | None, list[Any]]:

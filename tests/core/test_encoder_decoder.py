@@ -7,31 +7,12 @@ from keras import ops
 
 from nlptasks.core import EncoderDecoder, Transformer, TransformerConfig
 from nlptasks.core.layers import LayerNorm
-from nlptasks.core.positions import distance_buckets
+from nlptasks.core.positions import DistanceScores, distance_buckets
+from tests import t5 as t5_config
 from tests.parity import TOLERANCE, distance, randomised
 
-B, S, T, D, V = 2, 11, 7, 12, 53
-T5 = {
-    "vocab_size": V,
-    "hidden_size": D,
-    "num_layers": 2,
-    "decoder_layers": 3,
-    "num_heads": 3,
-    "ffn_size": 17,
-    "value_size": 5,
-    "segment_vocab_size": 0,
-    "norm_place": "pre",
-    "norm": "rms",
-    "layer_norm_epsilon": 1e-6,
-    "use_bias": False,
-    "embedding_norm": False,
-    "attention_scale": False,
-    "position": "bucketed",
-    "relative_buckets": 8,
-    "relative_distance": 6,
-    "hidden_act": "relu",
-    "output": "scaled",
-}
+B, S, T, D, V = 2, 11, 7, t5_config.SIZES["hidden_size"], 53
+T5 = t5_config.SIZES | t5_config.T5 | {"vocab_size": V}
 
 
 def t5(**changes):
@@ -133,3 +114,24 @@ def test_a_config_of_two_stacks_is_not_taken_for_one_or_the_other_way_round():
         Transformer(TransformerConfig(**T5))
     with pytest.raises(ValueError, match="needs a config with decoder_layers"):
         EncoderDecoder(TransformerConfig(**T5 | {"decoder_layers": None}))
+@pytest.mark.once
+def test_a_decoder_without_what_it_looks_at_is_refused(rng):
+    model, (source, target) = t5(), some_ids(rng)
+    with pytest.raises(ValueError, match=r"needs sources, .* Received: cross_attention=True, sources given: False"):
+        model.decoder.encode(target)
+    with pytest.raises(ValueError, match=r"no other takes any\. Received: cross_attention=False, sources given: True"):
+        model.encoder.encode(source, sources=model.read(source))
+
+
+@pytest.mark.once
+def test_distances_to_both_sides_are_told_apart_where_both_are_seen(rng):
+    x = np.arange(5)[None]
+    for attention, both in (("bidirectional", True), ("unilm", True), ("causal", False)):
+        changes = {"attention": attention, "decoder_layers": None, "segment_vocab_size": 1}
+        layer = DistanceScores(TransformerConfig(**T5 | changes))
+        layer.build()
+        layer.scores.assign(rng.normal(size=layer.scores.shape))
+        scores = ops.convert_to_numpy(layer(x, x))[0, 0]
+        assert (scores[0, 2] != scores[2, 2]) == both
+
+

@@ -9,27 +9,19 @@ from keras import ops
 import nlptasks
 from nlptasks.bundled import pretrained_path
 from nlptasks.checkpoints.huggingface import save_directory
-from nlptasks.core import EncoderDecoder, Transformer, TransformerConfig
+from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.errors import UserError
 from nlptasks.generate import BeamSearch
-from nlptasks.text import Tokenizer, open_tokenizer
-from tests.core.test_encoder_decoder import T5
+from nlptasks.text import Tokenizer
 from tests.parity import randomised
-from tests.text.kinds import piece_model
+from tests.t5 import save_t5
 
 TEXTS = ["今天天气很好", "我们去公园散步"]
 
 
 @pytest.fixture(scope="module")
 def t5_directory(tmp_path_factory):
-    pytest.importorskip("sentencepiece", reason="the test extra brings sentencepiece")
-    directory = tmp_path_factory.mktemp("t5")
-    (directory / "spiece.model").write_bytes(piece_model("t5"))
-    vocab_size = open_tokenizer(directory).vocab_size + 28  # as T5's rows, which are more than its tokens
-    model = EncoderDecoder(TransformerConfig(**T5 | {"vocab_size": vocab_size}))
-    model.build()
-    save_directory(randomised(model, spread=0.5), directory)
-    return directory
+    return save_t5(tmp_path_factory.mktemp("t5"))
 
 
 def test_a_t5_writes_for_each_text_what_it_writes_for_it_alone(t5_directory):
