@@ -57,8 +57,8 @@ def build_transformer_model(
         model: "bert", "roberta" (Chinese RoBERTa has BERT's layout; a config whose own type is roberta, as transformers
             writes it, has RoBERTa's positions), "xlm-roberta" (RoBERTa's positions), "albert", "albert_unshared" (every
             layer has its own weights, which start as copies of ALBERT's shared layer), "electra", "nezha", "roformer",
-            "roformer_v2", "gpt" (NEZHA-GEN, CDial; "openai-gpt" in transformers), "gpt2" (CPM) or "gpt2_ml". None: the
-            config's `model_type`, or "bert" if it has none.
+            "roformer_v2", "gau_alpha", "gpt" (NEZHA-GEN, CDial; "openai-gpt" in transformers), "gpt2" (CPM) or
+            "gpt2_ml". None: the config's `model_type`, or "bert" if it has none.
         application: "encoder" (bidirectional, but for the GPTs), "lm" (causal) or "unilm" (sequence to sequence in one
             stack). "lm" and "unilm" add the head over the vocabulary, as in bert4keras.
         with_pool: adds the pooler, a dense layer on the first position; a string names its activation (True: tanh).

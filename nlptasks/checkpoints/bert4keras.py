@@ -35,6 +35,7 @@ _LAYERS = {
     "Output-Norm": ("encoder.LayerNorm",),  # GPT-2
 }
 _BLOCK = re.compile(r"^Transformer-(?:(\d+)-)?(MultiHeadSelfAttention|FeedForward)(-Norm(?:-[01])?)?$")
+_GATED = re.compile(r"^Transformer-(\d+)-GatedAttentionUnit$")
 _LEAVES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
 
 
@@ -74,6 +75,12 @@ def _layer_arrays(layer: str, names: Sequence[str], values: Sequence[np.ndarray]
     if layer == "Embedding-Relative-Position":
         return {RELATIVE_TABLE: values[0]}
     modules = _modules(layer)
+    if match := _GATED.match(layer):  # its kernels, and its vectors, come in this order each
+        start = f"encoder.layer.{match[1]}.attention."
+        kernels = iter(("self.inner.weight", "output.dense.weight"))
+        vectors = iter(("self.query_scale", "self.key_scale"))
+        ours = [start + next(kernels if "kernel" in name.split("/")[-1] else vectors) for name in names]
+        return dict(zip(ours, values, strict=True))
     if modules is None and (theirs := hdf5_names(layer, len(names))) is not None:
         return dict(zip(theirs, values, strict=True))
     if modules is None:

@@ -52,6 +52,7 @@ _NAMES = {
     "embedding_norm": ("embedding_norm",),
     "use_bias": ("use_bias",),
     "attention_scale": ("attention_scale",),
+    "gated_attention": ("gated_attention",),
     "gated_ffn": ("gated_ffn",),
     "output": ("output",),
     "relative_buckets": ("relative_attention_num_buckets",),
@@ -60,7 +61,7 @@ _NAMES = {
 }
 # written only where they are not what they are for BERT
 _LAYOUT = (
-    *("norm_place", "norm", "embedding_norm", "use_bias", "attention_scale", "gated_ffn", "output"),
+    *("norm_place", "norm", "embedding_norm", "use_bias", "attention_scale", "gated_attention", "gated_ffn", "output"),
     *("relative_buckets", "cross_attention", "decoder_layers"),
 )
 # those that transformers' files do not have
@@ -156,6 +157,10 @@ def _writers_fields(
     if values.get("afn") == "gelu":  # there, that is the approximation
         fields["hidden_act"] = "gelu_new"
     if name == "gpt2" and isinstance(values.get("eos_token_id"), int):  # it has no padding of its own
+    if name == "gau_alpha" and "hidden_size" in fields:  # one head, whatever the file says; bert4keras reads its size
+        fields.setdefault("key_size", fields["hidden_size"] // fields.get("num_heads", 1))
+        fields["num_heads"] = 1
+        fields.pop("value_size", None)
         fields.setdefault("pad_id", values["eos_token_id"])
     return defaults | fields
 

@@ -29,6 +29,7 @@ MODELS: dict[str, dict[str, object]] = {
     "nezha": {"position": "relative"},
     "roformer": {"position": "rotary"},
     "roformer_v2": {"position": "rotary", "norm": "unit", "use_bias": False, "output": "tied"},
+    "gau_alpha": {"position": "rotary", "norm": "unit", "use_bias": False, "output": "tied", "gated_attention": True},
     "gpt": {"norm_place": "post"} | _GPT,  # NEZHA-GEN, CDial
     "openai-gpt": {"norm_place": "post"} | _GPT,  # the same, as transformers calls it
     "gpt2": {"norm_place": "pre"} | _GPT,
@@ -46,6 +47,7 @@ _WRITER: dict[str, object] = {"attention": "causal", "segment_vocab_size": 0}
 _T5_SIZES: dict[str, object] = {"segment_vocab_size": 0, "layer_norm_epsilon": 1e-6, "relative_distance": 128}
 DEFAULTS: dict[str, dict[str, object]] = {
     "roformer_v2": {"layer_norm_epsilon": 1e-7},
+    "gau_alpha": {"layer_norm_epsilon": 1e-7, "hidden_act": "swish"},
     "gpt": _WRITER,
     "openai-gpt": _WRITER | {"layer_norm_epsilon": 1e-5, "hidden_act": "gelu_new"},
     "gpt2": _WRITER | {"layer_norm_epsilon": 1e-5, "hidden_act": "gelu_new"},
@@ -225,7 +227,7 @@ def transformers_family(
 
 def gpt_family(config: TransformerConfig) -> str | None:
     """The GPT of transformers that a config is, or None."""
-    if config.cross_attention or config.decoder_layers is not None:
+    if config.cross_attention or config.gated_attention or config.decoder_layers is not None:
         return None
     plain = config.replace(norm_place="post", ffn_size=4 * config.hidden_size)
     same = TransformerConfig(

@@ -18,6 +18,10 @@ _REPLACED = (
     (r"/input/LayerNorm/", "/output/LayerNorm/"),
     (r"^gpt/transformer/", "encoder/"),
     (r"^gpt/", ""),
+    (r"^GAU_alpha/encoder/layer_(\d+)/gau/i_dense/kernel$", r"encoder/layer/\1/attention/self/inner/weight"),
+    (r"^GAU_alpha/encoder/layer_(\d+)/gau/o_dense/kernel$", r"encoder/layer/\1/attention/output/dense/weight"),
+    (r"^GAU_alpha/encoder/layer_(\d+)/gau/q_scaleoffset/gamma$", r"encoder/layer/\1/attention/self/query_scale"),
+    (r"^GAU_alpha/encoder/layer_(\d+)/gau/k_scaleoffset/gamma$", r"encoder/layer/\1/attention/self/key_scale"),
     (r"^newslm/layer0*(\d+)/", r"encoder/layer/\1/"),  # GPT2-ML
     (r"/(query|key|value)_layer/", r"/attention/self/\1/"),
     (r"/context_projection_layer/", "/attention/output/dense/"),

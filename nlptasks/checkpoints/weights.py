@@ -13,6 +13,7 @@ import numpy as np
 
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.encoder_decoder import EncoderDecoder
+from nlptasks.core.gated import GatedAttention
 from nlptasks.core.heads import OutputHead
 from nlptasks.core.positions import sinusoid_table
 from nlptasks.core.transformer import Transformer
@@ -71,14 +72,20 @@ def weight_table(model: Transformer | EncoderDecoder) -> list[Slot]:
     slots += _dense(embeddings.mapping, "encoder.embedding_hidden_mapping_in")
     for i, block in enumerate(model.blocks):
         prefix = f"encoder.layer.{i}."
-        slots += _dense(block.attention.query, prefix + "attention.self.query")
-        slots += _dense(block.attention.key, prefix + "attention.self.key")
-        slots += _dense(block.attention.value, prefix + "attention.self.value")
+        if isinstance(block.attention, GatedAttention):
+            slots += _dense(block.attention.inner, prefix + "attention.self.inner")
+            slots.append(Slot(block.attention.query_scale, prefix + "attention.self.query_scale"))
+            slots.append(Slot(block.attention.key_scale, prefix + "attention.self.key_scale"))
+        else:
+            slots += _dense(block.attention.query, prefix + "attention.self.query")
+            slots += _dense(block.attention.key, prefix + "attention.self.key")
+            slots += _dense(block.attention.value, prefix + "attention.self.value")
         slots += _dense(block.attention.output_dense, prefix + "attention.output.dense")
         slots += _norm(block.attention_norm, prefix + "attention.output.LayerNorm")
-        slots += _dense(block.ffn.inner, prefix + "intermediate.dense")
-        slots += _dense(block.ffn.gate, prefix + "intermediate.gate")
-        slots += _dense(block.ffn.outer, prefix + "output.dense")
+        if block.ffn is not None:
+            slots += _dense(block.ffn.inner, prefix + "intermediate.dense")
+            slots += _dense(block.ffn.gate, prefix + "intermediate.gate")
+            slots += _dense(block.ffn.outer, prefix + "output.dense")
         slots += _norm(block.ffn_norm, prefix + "output.LayerNorm")
         if block.attention.talking_heads:
             slots.append(Slot(block.attention.score_mixing, prefix + "attention.self.score_mixing"))
@@ -116,8 +123,9 @@ def _encoder_decoder_table(model: EncoderDecoder) -> list[Slot]:
                     slots += _dense(layer, f"{start}{place}.{part}.{letter}")
                 slots += _norm(norm, f"{start}{place}.layer_norm")
             start += f"{len(parts)}."
-            inner = "wi" if block.ffn.gate is None else "wi_0"
-            for part, layer in ((inner, block.ffn.inner), ("wi_1", block.ffn.gate), ("wo", block.ffn.outer)):
+            ffn: Any = block.ffn
+            inner = "wi" if ffn.gate is None else "wi_0"
+            for part, layer in ((inner, ffn.inner), ("wi_1", ffn.gate), ("wo", ffn.outer)):
                 slots += _dense(layer, f"{start}DenseReluDense.{part}")
             slots += _norm(block.ffn_norm, f"{start}layer_norm")
         slots += _norm(stack.final_norm, f"{name}.final_layer_norm")

@@ -80,11 +80,14 @@ class MultiHeadAttention(keras.layers.Layer):
         self.dropout, self.initializer_range = dropout, initializer_range
         self.position, self.talking_heads = position, talking_heads
         self.use_bias, self.scaled = use_bias, scaled
-        self.query = self._dense(num_heads * key_size, "query")
-        self.key = self._dense(num_heads * key_size, "key")
-        self.value = self._dense(num_heads * value_size, "value")
+        self._make_projections()
         self.output_dense = self._dense(hidden_size, "output")
         self.probability_dropout = Dropout(dropout, dtype=self.dtype_policy)
+
+    def _make_projections(self) -> None:
+        self.query = self._dense(self.num_heads * self.key_size, "query")
+        self.key = self._dense(self.num_heads * self.key_size, "key")
+        self.value = self._dense(self.num_heads * self.value_size, "value")
 
     def _dense(self, units: int, name: str) -> keras.layers.Dense:
         initializer = keras.initializers.TruncatedNormal(stddev=self.initializer_range)
@@ -115,9 +118,9 @@ class MultiHeadAttention(keras.layers.Layer):
         with_state: bool = False,
         fused: bool = False,
     ) -> Any:
-        projected = self._project(hidden_BTD, position)
+        *projected, gate_BTNJ = self._project(hidden_BTD, position)
         if fused and fused_attention is not None and self.can_fuse() and scores_BNTS is None and not with_state:
-            return self._joined(fused_attention(*projected, mask_BTS))
+            return self._joined(fused_attention(*projected, mask_BTS), gate_BTNJ)
         query_BNTH, key_BNSH, value_BNSJ = (ops.transpose(x, (0, 2, 1, 3)) for x in projected)
         cache = KeyValues(ops.transpose(key_BNSH, (0, 1, 3, 2)), value_BNSJ)
         own_BNTS = ops.matmul(query_BNTH, cache.keys)
@@ -131,7 +134,7 @@ class MultiHeadAttention(keras.layers.Layer):
         mixed_BNTJ = ops.matmul(probability_BNTS, value_BNSJ)
         if self.position == "relative":
             mixed_BNTJ = mixed_BNTJ + ops.einsum("BNTS,TSJ->BNTJ", probability_BNTS, vectors_TSH)
-        output_BTD = self._mix(mixed_BNTJ)
+        output_BTD = self._mix(mixed_BNTJ, gate_BTNJ)
         return (output_BTD, cache, own_BNTS) if with_state else output_BTD
 
     def step(
@@ -160,7 +163,7 @@ class MultiHeadAttention(keras.layers.Layer):
         Returns:
             `(R, K, D)`, `generated` with the new token written in, and the layer's own scores `(R, N, K, S)`.
         """
-        query_RKNH, key_RKNH, value_RKNJ = self._project(hidden_RKD, position)
+        query_RKNH, key_RKNH, value_RKNJ, gate_RKNJ = self._project(hidden_RKD, position)
         first = (0, 0, 0, time, 0)
         generated = KeyValues(
             ops.slice_update(generated.keys, first, key_RKNH[:, :, :, None]),
@@ -187,7 +190,7 @@ class MultiHeadAttention(keras.layers.Layer):
         mixed_RNKJ = mixed_RNKJ + ops.transpose(recent_RKNJ, (0, 2, 1, 3))
         if self.position == "relative":
             mixed_RNKJ = mixed_RNKJ + ops.einsum("RNKS,RSJ->RNKJ", probability_RNKS, vectors_RSH)
-        return self._mix(mixed_RNKJ), generated, own_RNKS
+        return self._mix(mixed_RNKJ, gate_RKNJ), generated, own_RNKS
 
     def remember(self, other_BSD: Tensor) -> KeyValues:
         """The keys and values of another sequence, which `look` takes: they are computed once for all looks."""
@@ -217,13 +220,14 @@ class MultiHeadAttention(keras.layers.Layer):
         probability_BNTS = self.probability_dropout(probability_BNTS, training=training)
         return self._mix(ops.matmul(probability_BNTS, other.values))
 
-    def _project(self, hidden_BTD: Tensor, position: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, hidden_BTD: Tensor, position: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries, keys, values, and what the mixed values are multiplied by (None: nothing), all `(B, T, N, size)`."""
         heads = self._heads(hidden_BTD)
         query_BTNH = self._scaled(heads(self.query, self.key_size))
         key_BTNH = heads(self.key, self.key_size)
         if self.position == "rotary":
             query_BTNH, key_BTNH = rotated(query_BTNH, position), rotated(key_BTNH, position)
-        return query_BTNH, key_BTNH, heads(self.value, self.value_size)
+        return query_BTNH, key_BTNH, heads(self.value, self.value_size), None
 
     def _heads(self, hidden_BTD: Tensor) -> Callable[[keras.layers.Dense, int], Tensor]:
         """`heads(layer, size)`: what a dense layer makes of the hidden states, `(B, T, N, size)`."""
@@ -248,10 +252,11 @@ class MultiHeadAttention(keras.layers.Layer):
         probability_BNTS = ops.cast(ops.softmax(score_BNTS), self.compute_dtype)
         return _mixed_heads(probability_BNTS, self.probability_mixing) if self.talking_heads else probability_BNTS
 
-    def _mix(self, mixed_BNTJ: Tensor) -> Tensor:
-        return self._joined(ops.transpose(mixed_BNTJ, (0, 2, 1, 3)))
+    def _mix(self, mixed_BNTJ: Tensor, gate_BTNJ: Tensor | None = None) -> Tensor:
+        return self._joined(ops.transpose(mixed_BNTJ, (0, 2, 1, 3)), gate_BTNJ)
 
-    def _joined(self, mixed_BTNJ: Tensor) -> Tensor:
+    def _joined(self, mixed_BTNJ: Tensor, gate_BTNJ: Tensor | None) -> Tensor:
+        mixed_BTNJ = mixed_BTNJ if gate_BTNJ is None else mixed_BTNJ * gate_BTNJ
         length = ops.shape(mixed_BTNJ)[1]
         output_XD = self.output_dense(ops.reshape(mixed_BTNJ, (-1, self.num_heads * self.value_size)))
         return ops.reshape(output_XD, (-1, length, self.hidden_size))

@@ -12,6 +12,7 @@ import keras
 from nlptasks.backend import Tensor
 from nlptasks.core.attention import KeyValues, MultiHeadAttention
 from nlptasks.core.config import TransformerConfig
+from nlptasks.core.gated import GatedAttention
 from nlptasks.core.layers import Affine, Dropout, FeedForward, LayerNorm, layer_norm
 
 
@@ -30,7 +31,8 @@ class TransformerBlock(keras.layers.Layer):
         "inner"  h = x + attention(x)          norm(h + f(norm(h)))    GPT2-ML
 
     The first norm of a line is `attention_norm`, the second `ffn_norm`. With cross-attention (T5's decoder),
-    h = h + cross(norm(h), source) stands between both parts.
+    h = h + cross(norm(h), source) stands between both parts. GAU-alpha's block is norm(x + attention(x)) alone: its
+    gated attention is both parts.
     """
 
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
@@ -38,17 +40,20 @@ class TransformerBlock(keras.layers.Layer):
         self.config = config
         self.attention = self._attention("attention", config.position)
         self.attention_norm = layer_norm(config, "attention_norm", self.dtype_policy)
-        self.ffn = FeedForward(
-            config.hidden_size,
-            config.ffn_size,
-            config.hidden_act,
-            config.initializer_range,
-            config.use_bias,
-            config.gated_ffn,
-            name="ffn",
-            dtype=self.dtype_policy,
-        )
-        self.ffn_norm = layer_norm(config, "ffn_norm", self.dtype_policy)
+        self.ffn: FeedForward | None = None
+        self.ffn_norm: LayerNorm | None = None
+        if not config.gated_attention:
+            self.ffn = FeedForward(
+                config.hidden_size,
+                config.ffn_size,
+                config.hidden_act,
+                config.initializer_range,
+                config.use_bias,
+                config.gated_ffn,
+                name="ffn",
+                dtype=self.dtype_policy,
+            )
+            self.ffn_norm = layer_norm(config, "ffn_norm", self.dtype_policy)
         self.cross: MultiHeadAttention | None = None
         self.cross_norm: LayerNorm | None = None
         if config.cross_attention:
@@ -58,7 +63,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def _attention(self, name: str, position: str) -> MultiHeadAttention:
         config = self.config
-        return MultiHeadAttention(
+        arguments = (
             config.hidden_size,
             config.num_heads,
             config.key_size,
@@ -69,9 +74,11 @@ class TransformerBlock(keras.layers.Layer):
             config.talking_heads,
             config.use_bias,
             config.attention_scale,
-            name=name,
-            dtype=self.dtype_policy,
         )
+        settings = {"name": name, "dtype": self.dtype_policy}
+        if config.gated_attention:
+            return GatedAttention(*arguments, hidden_act=config.hidden_act, **settings)
+        return MultiHeadAttention(*arguments, **settings)
 
     def build(self, hidden_shape: Sequence[int | None]) -> None:
         for layer in (self.attention, self.attention_norm, self.ffn, self.ffn_norm, self.cross, self.cross_norm):
@@ -127,6 +134,7 @@ class TransformerBlock(keras.layers.Layer):
         training: bool | None,
         source: Source | None,
     ) -> Tensor:
+        """The rest of the block, from the sum of its input and what attention made of it."""
         place = self.config.norm_place
         hidden_BTD = hidden_BTD + self.dropout(mixed_BTD, training=training)
         if place == "post":
@@ -134,11 +142,14 @@ class TransformerBlock(keras.layers.Layer):
         if source is not None and self.cross is not None and self.cross_norm is not None:
             looked_BTD = self.cross.look(self.cross_norm(hidden_BTD), source.mask, source.other, training)
             hidden_BTD = hidden_BTD + self.dropout(looked_BTD, training=training)
+        if self.ffn is None or self.ffn_norm is None:
+            return hidden_BTD
         inner_BTD = hidden_BTD
-        if place != "post":
-            inner_BTD = (self.ffn_norm if place == "pre" else self.attention_norm)(hidden_BTD)
-        changed_BTD = self.dropout(self.ffn(inner_BTD, training=training), training=training)
-        hidden_BTD = hidden_BTD + changed_BTD
+        if place == "pre":
+            inner_BTD = self.ffn_norm(hidden_BTD)
+        elif place == "inner":
+            inner_BTD = self.attention_norm(hidden_BTD)
+        hidden_BTD = hidden_BTD + self.dropout(self.ffn(inner_BTD, training=training), training=training)
         return hidden_BTD if place == "pre" else self.ffn_norm(hidden_BTD, affines[1])
 
     def compute_output_shape(

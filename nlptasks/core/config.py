@@ -30,7 +30,8 @@ class TransformerConfig:
       position="bucketed", output="scaled", and decoder_layers;
     - T5 v1.1 and mT5: the same, but gated_ffn=True and output="untied".
 
-    RoFormerV2 has position="rotary", norm="unit", use_bias=False, output="tied".
+    RoFormerV2 has position="rotary", norm="unit", use_bias=False, output="tied", and GAU-alpha gated_attention=True
+    beside these.
 
     Args:
         vocab_size, hidden_size, num_layers, num_heads: the usual sizes.
@@ -64,6 +65,8 @@ class TransformerConfig:
         use_bias: of all dense layers in blocks.
         attention_scale: divides scores by the root of `key_size`.
         hidden_act: activation of the feed-forward layers and of the masked-LM head.
+        gated_attention: one head whose values are `ffn_size` wide and gated, and no feed-forward layer (GAU, arXiv
+            2202.10447).
         gated_ffn: the activated inner layer is multiplied by another one (arXiv 2002.05202).
         output: the head over the vocabulary: "masked_lm" (BERT's: dense, activation, norm, the token embedding, bias);
             "tied": the token embedding alone; "scaled": the same, of hidden states times hidden_size ** -0.5; "untied":
@@ -107,6 +110,7 @@ class TransformerConfig:
     use_bias: bool = True
     attention_scale: bool = True
     hidden_act: str = "gelu"
+    gated_attention: bool = False
     gated_ffn: bool = False
     output: str = "masked_lm"
     dropout: float = 0.1
@@ -120,6 +124,8 @@ class TransformerConfig:
     decoder_layers: int | None = None
 
     def __post_init__(self) -> None:
+        if self.value_size is None and self.gated_attention:
+            object.__setattr__(self, "value_size", self.ffn_size)
         if self.value_size is None and isinstance(self.hidden_size, int) and self.num_heads:
             if self.hidden_size % self.num_heads:
                 raise ValueError(
@@ -175,6 +181,16 @@ class TransformerConfig:
         if (self.cross_attention or self.decoder_layers is not None) and self.norm_place != "pre":
             raise ValueError(
                 f'Attention to an encoder goes with norm_place="pre". Received: norm_place={self.norm_place!r}.'
+            )
+        if self.gated_attention and (self.num_heads, self.norm_place, self.use_bias) != (1, "post", False):
+            raise ValueError(
+                "Gated attention has one head, a norm behind it and no biases. Received: "
+                f"num_heads={self.num_heads}, norm_place={self.norm_place!r}, use_bias={self.use_bias}."
+            )
+        if self.gated_attention and self.value_size != self.ffn_size:
+            raise ValueError(
+                "The values of gated attention are ffn_size wide. Received: "
+                f"value_size={self.value_size}, ffn_size={self.ffn_size}."
             )
         if self.output != "masked_lm" and self.embedding_size != self.hidden_size:
             raise ValueError(
@@ -270,6 +286,7 @@ _LAYOUT = {
     "embedding_norm": True,
     "use_bias": True,
     "attention_scale": True,
+    "gated_attention": False,
     "gated_ffn": False,
     "output": "masked_lm",
 }
@@ -298,6 +315,7 @@ _KINDS = {
     "embedding_norm": (False, True),
     "use_bias": (False, True),
     "attention_scale": (False, True),
+    "gated_attention": (False, True),
     "gated_ffn": (False, True),
     "output": OUTPUT_KINDS,
     "cross_attention": (False, True),

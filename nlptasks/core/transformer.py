@@ -163,9 +163,10 @@ class Transformer(keras.Model):
                 "A condition must be (batch, size) or (batch, length, size), of the model's layer_norm_cond_size. "
                 f"Received: condition of shape {shape}, layer_norm_cond_size={size}."
             )
-        blocks = [(b.attention_norm.affine(condition), b.ffn_norm.affine(condition)) for b in self.blocks]
-        first: Any = self.embeddings.norm  # there is one wherever a condition is taken
-        found = {"embeddings": first.affine(condition), "blocks": blocks}
+        norms: list[Any] = [self.embeddings.norm]  # BERT's layout, which alone takes a condition, has all of them
+        norms += [norm for block in self.blocks for norm in (block.attention_norm, block.ffn_norm)]
+        first, *others = [norm.affine(condition) for norm in norms]
+        found = {"embeddings": first, "blocks": list(zip(others[::2], others[1::2], strict=True))}
         return found if self.mlm is None else found | {"mlm": self.mlm.norm.affine(condition)}
 
     def encode(

@@ -96,7 +96,12 @@ def test_a_gpt2_without_padding_takes_its_end_for_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "changes"),
-    [("gpt2_ml", {}), ("roformer_v2", {"hidden_act": "relu"}), ("gpt", {"type_vocab_size": 3})],
+    [
+        ("gau_alpha", {"attention_key_size": 6}),
+        ("gpt2_ml", {}),
+        ("roformer_v2", {"hidden_act": "relu"}),
+        ("gpt", {"type_vocab_size": 3}),
+    ],
 )
 @pytest.mark.once
 def test_one_that_transformers_does_not_have_is_a_model_of_ours(model, changes, tmp_path):

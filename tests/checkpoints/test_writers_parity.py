@@ -1,11 +1,11 @@
-"""The GPTs, T5s and RoFormerV2: equal weights and inputs give what real bert4keras 0.11.5 computed (tests/golden)."""
+"""GPTs, T5s, RoFormerV2 and GAU-alpha: equal weights and inputs give what bert4keras 0.11.5 computed (tests/golden)."""
 
 import numpy as np
 import pytest
 from keras import ops
 
 import nlptasks
-from tests.golden.writers_cases import CASES, T5_CASES, TENSORFLOW
+from tests.golden.writers_cases import CASES, GAU_CASES, T5_CASES, TENSORFLOW
 from tests.parity import TOLERANCE, at_real_positions, distance
 
 
@@ -26,9 +26,9 @@ def largest_distance(folder, case, file, outputs):
             value = value * model.config.hidden_size**-0.5
         ids = outputs["target_ids"]
     else:
-        application = arguments.get("application", "encoder" if case == "roformer_v2" else "lm")
+        application = arguments.get("application", "encoder" if case in ("roformer_v2", "gau_alpha") else "lm")
         options = {"application": application, "with_mlm": True if "application" in arguments else "linear"}
-        options |= {"hidden_act": "gelu_new", "model": arguments["model"]}
+        options |= {"model": arguments["model"]} | ({} if case in GAU_CASES else {"hidden_act": "gelu_new"})
         model = nlptasks.build_transformer_model(path, folder / file, **options)
         value, ids = ops.convert_to_numpy(model([source, outputs["segment_ids"]])), source
     return distance(at_real_positions(value, ids), at_real_positions(outputs[case], ids))

@@ -100,6 +100,14 @@ def test_every_weight_has_a_gradient(rng):
         ({"relative_buckets": 12}, r"below 2 x relative_distance\. Received: relative_buckets=12, relative_distance=6"),
         ({"embedding_size": 7}, r"output='scaled' multiplies hidden states by the token embedding"),
         ({"layer_norm_cond_size": 4}, r"read by the norms of BERT's layout\. Received: layer_norm_cond_size=4, norm_p"),
+        (
+            {"norm_place": "post", "decoder_layers": None, "gated_attention": True},
+            r"one head, a norm behind it and no biases",
+        ),
+        (
+            {"norm_place": "post", "decoder_layers": None, "num_heads": 1, "gated_attention": True},
+            r"ffn_size wide\. Received: value_size=5, ffn_size=17",
+        ),
         ({"norm": "mean"}, r"norm must be one of \('layer', 'rms', 'unit'\)\. Received: norm='mean'"),
     ],
 )
@@ -108,12 +116,6 @@ def test_fields_that_contradict_each_other_are_refused(changes, message):
         TransformerConfig(**T5 | changes)
 
 
-@pytest.mark.once
-def test_a_config_of_two_stacks_is_not_taken_for_one_or_the_other_way_round():
-    with pytest.raises(ValueError, match="decoder_layers=3 is that of an EncoderDecoder"):
-        Transformer(TransformerConfig(**T5))
-    with pytest.raises(ValueError, match="needs a config with decoder_layers"):
-        EncoderDecoder(TransformerConfig(**T5 | {"decoder_layers": None}))
 @pytest.mark.once
 def test_a_decoder_without_what_it_looks_at_is_refused(rng):
     model, (source, target) = t5(), some_ids(rng)
@@ -135,3 +137,9 @@ def test_distances_to_both_sides_are_told_apart_where_both_are_seen(rng):
         assert (scores[0, 2] != scores[2, 2]) == both
 
 
+@pytest.mark.once
+def test_a_config_of_two_stacks_is_not_taken_for_one_or_the_other_way_round():
+    with pytest.raises(ValueError, match="decoder_layers=3 is that of an EncoderDecoder"):
+        Transformer(TransformerConfig(**T5))
+    with pytest.raises(ValueError, match="needs a config with decoder_layers"):
+        EncoderDecoder(TransformerConfig(**T5 | {"decoder_layers": None}))

@@ -56,6 +56,11 @@ def compiled(model, segment=None):
             marks=pytest.mark.on_jax,
         ),
         (
+            "unilm",
+            {"position": "rotary", "gated_attention": True, "num_heads": 1, "key_size": 10, "use_bias": False},
+            None,
+        ),
+        (
             "causal",
             {"position": "relative", "shared_layers": True, "talking_heads": True, "residual_attention_scores": True},
             None,

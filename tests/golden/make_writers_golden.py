@@ -1,5 +1,5 @@
-"""Makes the golden files of real bert4keras' GPTs, T5s and RoFormerV2: small random models, their weights in two
-formats, and their outputs. The environment is that of make_bert4keras_golden.py; in this folder:
+"""Makes the golden files of real bert4keras' GPTs, T5s, RoFormerV2 and GAU-alpha: small random models, their weights in
+two formats, and their outputs. The environment is that of make_bert4keras_golden.py; in this folder:
 
     TF_KERAS=1 python make_writers_golden.py writers
 """
@@ -12,11 +12,46 @@ from pathlib import Path
 os.environ["TF_KERAS"] = "1"
 import numpy as np
 from bert4keras.backend import K, set_gelu, tf
-from bert4keras.models import build_transformer_model
+from bert4keras.layers import Add, GatedAttentionUnit, LayerNormalization
+from bert4keras.models import RoFormerV2, build_transformer_model
 from make_bert4keras_golden import BASE, V, inputs, randomise
-from writers_cases import CASES, OF_GRAPHS, T5_CASES, TENSORFLOW
+from writers_cases import CASES, GAU_CASES, OF_GRAPHS, T5_CASES, TENSORFLOW
 
 set_gelu("tanh")  # as T5 and GPT-2 were trained
+
+
+class GAU_alpha(RoFormerV2):
+    """GAU-alpha of bert4keras' `GatedAttentionUnit`, which has no class of its own there: unit, sum, norm."""
+
+    def apply_main_layers(self, inputs, index):
+        name = f"Transformer-{index}-GatedAttentionUnit"
+        mask, position = self.compute_attention_bias(index), self.compute_position_bias(inputs)
+        x = self.apply(
+            inputs=[inputs, position] if mask is None else [inputs, mask, position],
+            layer=GatedAttentionUnit,
+            arguments={"a_bias": None if mask is None else True, "p_bias": "rotary"},
+            units=self.intermediate_size,
+            key_size=self.attention_key_size,
+            activation=self.hidden_act,
+            use_bias=False,
+            normalization="softmax_plus",
+            name=name,
+        )
+        x = self.apply(inputs=[inputs, x], layer=Add, name=f"{name}-Add")
+        options = {"zero_mean": False, "scale": False, "offset": False}
+        return self.apply(inputs=x, layer=LayerNormalization, name=f"{name}-Norm", **options)
+
+    def variable_mapping(self):
+        mapping = super().variable_mapping()
+        for index in range(self.num_hidden_layers):
+            start = f"GAU_alpha/encoder/layer_{index}/gau/"
+            layer = self.layers[f"Transformer-{index}-GatedAttentionUnit"]
+            kernels, vectors = iter(("i_dense/kernel", "o_dense/kernel")), iter(("q_scaleoffset", "k_scaleoffset"))
+            mapping[layer.name] = [
+                start + (next(kernels) if "kernel" in weight.name else f"{next(vectors)}/gamma")
+                for weight in layer.trainable_weights
+            ]
+        return mapping
 
 
 def tensorflow_values(transformer):
@@ -49,6 +84,8 @@ def main(output):
         path = output / f"{name}.json"
         path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
         arguments = dict(arguments)
+        if name in GAU_CASES:
+            arguments["model"] = GAU_alpha
         if name.startswith("gpt"):
             arguments["final_activation"] = "linear"
         transformer = build_transformer_model(str(path), return_keras_model=False, **arguments)

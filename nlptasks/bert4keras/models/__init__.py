@@ -19,7 +19,7 @@ from nlptasks.bert4keras.models.bert import (
     UniLM_Mask,
 )
 from nlptasks.bert4keras.models.t5 import T5, T5_Base, T5_Decoder, T5_Encoder
-from nlptasks.bert4keras.models.writers import GPT, GPT2, GPT2_ML, RoFormerV2
+from nlptasks.bert4keras.models.writers import GPT, GPT2, GPT2_ML, GAU_alpha, RoFormerV2
 from nlptasks.bert4keras.snippets import (
     delete_arguments,
     insert_arguments,
@@ -37,6 +37,7 @@ CLASSES: dict[str, Any] = {
     "nezha": NEZHA,
     "roformer": RoFormer,
     "roformer_v2": RoFormerV2,
+    "gau_alpha": GAU_alpha,
     "electra": ELECTRA,
     "gpt": GPT,
     "gpt2": GPT2,
@@ -168,6 +169,7 @@ __all__ = [
     "ALBERT_Unshared",
     "BatchConcat",
     "BatchSplit",
+    "GAU_alpha",
     "GPT2_ML",
     "LM_Mask",
     "Model",

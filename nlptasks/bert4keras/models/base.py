@@ -30,7 +30,7 @@ Dropout: Any = recalling(CoreDropout)
 Lambda: Any = _keras_layer("Lambda")
 _MOST_LAYERS = 200
 """more than any checkpoint has"""
-MODELS = ("albert", "albert_unshared", "nezha", "roformer", "roformer_v2", "gpt", "gpt2", "gpt2_ml")
+MODELS = ("albert", "albert_unshared", "nezha", "roformer", "roformer_v2", "gau_alpha", "gpt", "gpt2", "gpt2_ml")
 """families that our loader knows by name"""
 
 

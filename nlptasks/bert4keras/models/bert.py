@@ -1,5 +1,6 @@
 """BERT and its kin as graphs with bert4keras' layer names."""
 
+from collections.abc import Callable
 from typing import Any
 
 from nlptasks.bert4keras.keras.layers import layer_class as _keras_layer
@@ -87,13 +88,7 @@ class BERT(Transformer):
         if core.embeddings.mapping is not None:
             add("Embedding-Mapping", DensePart, "embeddings.mapping")
         for i in range(len(core.blocks)):
-            start, path = self.block_name(i), f"blocks.{i}."
-            scores = bool(self.residual_attention_scores)
-            add(f"{start}MultiHeadSelfAttention", AttentionPart, path + "attention", return_attention_scores=scores)
-            names = self.norm_names(start)
-            add(names[0], NormPart, path + "attention_norm")
-            add(f"{start}FeedForward", FeedForwardPart, path + "ffn")
-            add(names[1], NormPart, path + "ffn_norm")
+            self.block_parts(add, self.block_name(i), f"blocks.{i}.")
         if core.final_norm is not None:
             add("Output-Norm", NormPart, "final_norm")
         if core.pooler is not None:
@@ -109,6 +104,14 @@ class BERT(Transformer):
             name = f"{self.prefix}Embedding-{kind}-Position"
             found[name] = PositionBias(owner, name=name)
         return found
+
+    def block_parts(self, add: Callable[..., None], start: str, path: str) -> None:
+        """Adds the layers of a block: `add(name, kind, path)`."""
+        scores, norms = bool(self.residual_attention_scores), self.norm_names(start)
+        add(f"{start}MultiHeadSelfAttention", AttentionPart, path + "attention", return_attention_scores=scores)
+        add(norms[0], NormPart, path + "attention_norm")
+        add(f"{start}FeedForward", FeedForwardPart, path + "ffn")
+        add(norms[1], NormPart, path + "ffn_norm")
 
     def get_inputs(self) -> list[Any]:
         """Token ids, segment ids where there are segments, position ids where they are the caller's."""
@@ -155,10 +158,14 @@ class BERT(Transformer):
         return self._normed(self._plus(x, self.apply(inputs=x, name=name), name), name + "-Norm")
 
     def _attended(self, x: Any, index: int) -> Any:
-        bias, position = self.compute_attention_bias(index), self.compute_position_bias(x)
-        heads = [x, x, x, *(more for more in (bias, position) if more is not None)]
+        return self._looked([x, x, x], index, self.block_name(index) + "MultiHeadSelfAttention")
+
+    def _looked(self, heads: list[Any], index: int, name: str) -> Any:
+        """What an attention makes of its inputs, and of the bias and positions where there are any."""
+        bias, position = self.compute_attention_bias(index), self.compute_position_bias(heads[0])
+        inputs = [*heads, *(more for more in (bias, position) if more is not None)]
         arguments = {"a_bias": None if bias is None else True, "p_bias": None if position is None else "position"}
-        return self.apply(inputs=heads, arguments=arguments, name=self.block_name(index) + "MultiHeadSelfAttention")
+        return self.apply(inputs=inputs, arguments=arguments, name=name)
 
     def _plus(self, before: Any, after: Any, name: str) -> Any:
         x = self.apply(inputs=after, layer=Dropout, rate=self.dropout_rate, name=name + "-Dropout")

@@ -196,6 +196,21 @@ class AttentionPart(Part):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@keras.saving.register_keras_serializable(PACKAGE)
+class GatedAttentionPart(AttentionPart):
+    """Gated attention of `[x]`, then a bias and positions as in `AttentionPart`."""
+
+    def call(self, inputs: Any, mask: Any = None, a_bias: Any = None, p_bias: Any = None) -> Any:
+        x, *more = inputs
+        masks = None if mask is None else [mask[0]] * 3
+        return super().call([x, x, x, *more], masks, a_bias, p_bias)
+
+    def ordered_weights(self) -> list[Any]:
+        """Of projection, queries, keys and output, as bert4keras makes them."""
+        unit = self.part
+        return [unit.inner.kernel, unit.query_scale, unit.key_scale, unit.output_dense.kernel]
+
+
 class CrossPart(Part):
     """Attention of `[x, states, states]` from x to the states of an encoder; with `p_bias`, scores follow to add."""
 

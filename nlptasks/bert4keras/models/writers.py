@@ -1,11 +1,13 @@
-"""GPT, GPT-2 (CPM), GPT2-ML and RoFormerV2 as graphs with bert4keras' layer names."""
+"""GPT, GPT-2 (CPM), GPT2-ML, RoFormerV2 and GAU-alpha as graphs with bert4keras' layer names."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from nlptasks.bert4keras.models.base import Dropout
 from nlptasks.bert4keras.models.bert import BERT, Activation, LM_Mask, RoFormer
+from nlptasks.bert4keras.models.parts import GatedAttentionPart, NormPart
 
 
 class RoFormerV2(RoFormer):
@@ -34,6 +36,26 @@ class RoFormerV2(RoFormer):
         x = self.apply(inputs=x, arguments={"mode": "dense"}, name="Embedding-Token")
         act = "softmax" if self.with_mlm is True else self.with_mlm
         return self.apply(inputs=x, layer=Activation, activation=act, name="Output-MLM-Activation")
+
+
+class GAU_alpha(RoFormerV2):
+    """RoFormerV2 whose blocks are one gated attention; its authors' subclass, for bert4keras itself has none."""
+
+    family = "gau_alpha"
+
+    def initializer(self, shape: Any, dtype: Any = None, order: int = 3, gain: float = 1.0) -> Any:
+        """A fresh weight of that shape; the more layers, the smaller."""
+        return super().initializer(shape, dtype, order, gain)
+
+    def block_parts(self, add: Callable[..., None], start: str, path: str) -> None:
+        """The layers of a block."""
+        add(start + "GatedAttentionUnit", GatedAttentionPart, path + "attention")
+        add(start + "GatedAttentionUnit-Norm", NormPart, path + "attention_norm")
+
+    def apply_main_layers(self, inputs: Any, index: int) -> Any:
+        """Gated attention, sum, norm."""
+        name = self.block_name(index) + "GatedAttentionUnit"
+        return self._normed(self._plus(inputs, self._looked([inputs], index, name), name), name + "-Norm")
 
 
 class GPT(LM_Mask, BERT):
