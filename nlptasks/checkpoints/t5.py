@@ -106,7 +106,7 @@ def read_t5_variables(prefix: str | Path) -> dict[str, np.ndarray]:
 
 def of_hdf5(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The weights of bert4keras' HDF5 file, whose table of tokens has the name that BERT's has, and whose output matrix
-    is a dense layer's (nlptasks.bert4keras writes it as it is here).
+    is a dense layer's; in older files of nlptasks.bert4keras it stands as it is here.
     """
     found = {TABLE if name == "embeddings.word_embeddings.weight" else name: a for name, a in arrays.items()}
     if OUTPUT in found and found[OUTPUT].shape[0] == found[TABLE].shape[1]:

@@ -37,6 +37,27 @@ def _weighted(model: Any) -> list[tuple[str, list[Any]]]:
     return [(layer.name, weights) for layer in model.layers if (weights := weights_of(layer))]
 
 
+class Turned:
+    """A matrix as the files of bert4keras hold it, which we have the other way round; it takes both."""
+
+    def __init__(self, weight: Any, name: str) -> None:
+        self.weight, self.name, self.path = weight, name, weight.path
+        self.shape = tuple(weight.shape)[::-1]
+
+    @property
+    def value(self) -> np.ndarray:
+        """The matrix."""
+        return np.asarray(self.weight.value).T
+
+    def fits(self, value: np.ndarray) -> bool:
+        """Whether it can be assigned."""
+        return value.shape in (self.shape, self.shape[::-1])
+
+    def assign(self, value: np.ndarray) -> None:
+        """Sets it, from a file of bert4keras or from one of ours that is older."""
+        self.weight.assign(value.T if value.shape == self.shape else value)
+
+
 class Storing:
     """`save_weights`, `load_weights` and `save` under names with any ending."""
 
@@ -258,7 +279,10 @@ def _is_fixed(values: list[np.ndarray], wanted: Sequence[Any], found: Sequence[A
 
 
 def _fits(weights: Sequence[Any], values: Sequence[np.ndarray]) -> bool:
-    return [tuple(w.shape) for w in weights] == [v.shape for v in values]
+    def fits(weight: Any, value: np.ndarray) -> bool:
+        return weight.fits(value) if isinstance(weight, Turned) else tuple(weight.shape) == value.shape
+
+    return len(weights) == len(values) and all(map(fits, weights, values))
 
 
 def _short(layers: Sequence[tuple[str, Any]]) -> str:

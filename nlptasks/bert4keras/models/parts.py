@@ -11,6 +11,7 @@ from keras import ops
 
 from nlptasks.bert4keras.keras.layers import Layer, real_positions
 from nlptasks.bert4keras.keras.owners import owner
+from nlptasks.bert4keras.keras.storing import Turned
 from nlptasks.bert4keras.naming import name_weights
 from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.core.masks import causal_mask, unilm_mask
@@ -196,7 +197,6 @@ class AttentionPart(Part):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-@keras.saving.register_keras_serializable(PACKAGE)
 class GatedAttentionPart(AttentionPart):
     """Gated attention of `[x]`, then a bias and positions as in `AttentionPart`."""
 
@@ -211,6 +211,7 @@ class GatedAttentionPart(AttentionPart):
         return [unit.inner.kernel, unit.query_scale, unit.key_scale, unit.output_dense.kernel]
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
 class CrossPart(Part):
     """Attention of `[x, states, states]` from x to the states of an encoder; with `p_bias`, scores follow to add."""
 
@@ -236,10 +237,14 @@ class DistancePart(Part):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class OutputPart(Part):
-    """T5's scores of the vocabulary, where they have a matrix of their own."""
+    """T5's scores of the vocabulary, where they have a matrix of their own: a dense layer in bert4keras."""
 
     def call(self, inputs: Any) -> Any:
         return self.part(inputs, self.part.table)
+
+    def ordered_weights(self) -> list[Any]:
+        """The kernel of that dense layer."""
+        return [Turned(self.part.table, "kernel")]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
