@@ -658,6 +658,20 @@ BREAKS = (
         "",
         ("tests/discovery/test_spherical.py",),
     ),
+    Break(
+        "a step along the sphere that is as long in every direction",
+        "nlptasks/train/toolbox/spheres.py",
+        "rate * (1.0 + along / ops.maximum(length, SMALLEST)) *",
+        "rate *",
+        ("tests/train/toolbox/test_spheres.py",),
+    ),
+    Break(
+        "a training on Keras that counts what only fills a batch",
+        "nlptasks/discovery/spherical_keras.py",
+        'self._model(batch) * batch["real"]',
+        "self._model(batch)",
+        ("tests/discovery/test_spherical_keras.py",),
+    ),
     # flows, calibrations, latent text
     Break(
         "flow: an affine coupling forgets its volume",

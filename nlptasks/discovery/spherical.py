@@ -179,7 +179,7 @@ class SphericalTrainer:
 
     def step(self, centers: np.ndarray, contexts: np.ndarray, documents: np.ndarray, rate: float) -> float:
         """One step on pairs (P,) of words in documents; returns the sum of the losses."""
-        others = np.searchsorted(self._noise, self._random.random(len(centers))).astype(centers.dtype)
+        others = self.drawn(len(centers))
         losses, at_words, at_rest = loss_and_gradients(
             self.words[centers],
             self.contexts[contexts],
@@ -193,6 +193,10 @@ class SphericalTrainer:
         _update(self.contexts, contexts[active], at_rest[active], rate)
         _update(self.documents, documents[active], at_rest[active], rate)
         return float(losses.sum())
+
+    def drawn(self, count: int) -> np.ndarray:
+        """Random words (count,), int32."""
+        return np.searchsorted(self._noise, self._random.random(count)).astype("int32")
 
     def _batches(self, tokens: Tokens, start: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """The pairs of some documents in a random order: words, context words, documents."""

@@ -26,9 +26,10 @@ from nlptasks.errors import UserError, told
 from nlptasks.files import atomic_path, require_writable, write_text
 from nlptasks.opening import load
 from nlptasks.pretraining.corpus import CorpusFormat, find_files, plan_units, read_documents
-from nlptasks.train.options import Options, TextFiles, require_at_least, require_one_of
+from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least, require_one_of
 
 JOSE, SPACES = "jose", "spaces"
+NUMPY, ON_KERAS = "numpy", "keras"
 WORDS, DOCUMENTS = "words.txt", "documents.npy"
 TRAINING = "training.npz"
 SAVE_SECONDS = 30.0
@@ -36,7 +37,7 @@ SAVE_SECONDS = 30.0
 
 
 @dataclass(kw_only=True)
-class TrainVectors(SphericalOptions, TextFiles):
+class TrainVectors(SphericalOptions, OnKeras, TextFiles):
     """Learn vectors of words and documents on the unit sphere (JoSE).
 
     A document is a line of a text file, or a JSON line.
@@ -48,6 +49,8 @@ class TrainVectors(SphericalOptions, TextFiles):
     """folder to write: words.txt, in word2vec's text format, and documents.npy, a row a document"""
     method: str = JOSE
     """how vectors are learned: jose"""
+    engine: str = NUMPY
+    """what computes the steps: numpy, or keras (TensorFlow or JAX), which holds all vectors in memory"""
     segmenter: str = "segmenter"
     """what cuts words: a run directory; segmenter: the model that comes with the package; spaces: white space"""
     format: str = "auto"
@@ -62,7 +65,11 @@ class TrainVectors(SphericalOptions, TextFiles):
     def check(self) -> None:
         """Refuses values that are out of range."""
         super().check()
-        require_one_of(self, method=(JOSE,))
+        require_one_of(self, method=(JOSE,), engine=(NUMPY, ON_KERAS))
+
+    def packages(self) -> tuple[str, ...]:
+        """The modules without which the command does not begin."""
+        return super().packages() if self.engine == ON_KERAS else ()
 
     def run(self) -> None:
         """Cuts, trains, writes."""
@@ -90,7 +97,7 @@ class TrainVectors(SphericalOptions, TextFiles):
             size = (len(tokens.starts) - 1, self.vector_size)
             with atomic_path(self.output / DOCUMENTS) as path:
                 rows = np.lib.format.open_memmap(path, "w+", "float32", size)
-                trainer = SphericalTrainer(counts, rows, self)
+                trainer = self._trainer()(counts, rows, self)
                 keeper = Keeper(trainer, folder)
                 losses = trainer.train(tokens, lambda epochs: progress_bar(epochs, told("epochs")), keeper.keep)
                 rows.flush()
@@ -102,10 +109,19 @@ class TrainVectors(SphericalOptions, TextFiles):
         if self.json:
             print(json.dumps({"words": len(names), "documents": size[0], "losses": losses, "seconds": seconds}))
 
+    def _trainer(self) -> type[SphericalTrainer]:
+        if self.engine == NUMPY:
+            return SphericalTrainer
+        from nlptasks.discovery.spherical_keras import KerasTrainer
+
+        return KerasTrainer
+
     def _settings(self, files: Sequence[tuple[str, int]], form: CorpusFormat) -> str:
         """A short name of all that decides the vectors."""
         stamps = [(os.path.abspath(path), size, os.stat(path).st_mtime_ns) for path, size in files]
-        options = {name: getattr(self, name) for name in (*SphericalOptions.__dataclass_fields__, "segmenter")}
+        options = {
+            name: getattr(self, name) for name in (*SphericalOptions.__dataclass_fields__, "segmenter", "engine")
+        }
         return fingerprint({"options": options, "files": stamps, "format": vars(form)})
 
 
