@@ -19,7 +19,13 @@ from pathlib import Path
 from record import surroundings
 
 ROOT = Path(__file__).parent.parent
-COUNTS = {"train": 6000, "valid": 300, "test": 500}
+PICTURES = {
+    "train": ("train", 6000, 1),
+    "valid": ("valid", 300, 1),
+    "known": ("valid", 500, 2),
+    "test": ("test", 500, 1),
+}
+"""file: split, number and seed of its pictures; `valid` chooses the best epoch and is not scored"""
 TRAINING = (
     "--checkpoint none --seq-length 24 --hidden-size 128 --num-layers 2 --num-heads 4 --ffn-size 256 --epochs 8 "
     "--batch-size 32 --learning-rate 1e-3 --warmup-share 0.05 --decay --condition-hidden-size 128 "
@@ -29,7 +35,8 @@ TRAINING = (
 
 def call(*words: object) -> None:
     """Runs a script of this clone."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "NLPTASKS_LANG": "en"}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "NLPTASKS_LANG": "en"}
     subprocess.run([sys.executable, *map(str, words)], env=environment, check=True)
 
 
@@ -56,9 +63,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file of the record")
     options = parser.parse_args()
     work = options.work
-    for split, count in COUNTS.items():
-        if not (work / f"{split}.npy").is_file():
-            words = ["--count", count, "--split", split, "--output", work / split]
+    for name, (split, count, seed) in PICTURES.items():
+        if not (work / f"{name}.npy").is_file():
+            words = ["--count", count, "--split", split, "--seed", seed, "--output", work / name]
             call(ROOT / "data" / "make_shapes.py", *words)
     train, test = lines(work / "train.tsv"), lines(work / "test.tsv")
     frequent = Counter(train).most_common(1)[0][0]
@@ -70,13 +77,13 @@ def main() -> None:
             words += ["--valid-vectors", work / "valid.npy", "--seed", seed, "--output", run, *TRAINING.split()]
             words += ["--resume"] if (run / "options.json").is_file() else []
             call("-m", "nlptasks", "conditional", "train", *words)
-        for split, wanted in (("valid", lines(work / "valid.tsv")), ("test", test)):
+        for split, wanted in (("known", lines(work / "known.tsv")), ("test", test)):
             output = run / f"{split}_written.jsonl"
             if not output.is_file():
                 words = ["--model", run, "--vector", work / f"{split}.npy", "--top-k", 1, "--output", output]
                 call("-m", "nlptasks", "conditional", "generate", *words)
             written = [json.loads(line)["text"] for line in output.read_text(encoding="utf-8").splitlines()]
-            name = "pairs of training" if split == "valid" else "pairs held out"
+            name = "pairs of training" if split == "known" else "pairs held out"
             results[f"seed {seed}, {name}"] = scores(written, wanted)
     found = [
         "# Captions of pictures",

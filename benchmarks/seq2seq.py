@@ -115,20 +115,23 @@ def prepare(work: Path, task: str) -> None:
 
 
 def run(*words: object, until: float | None = None) -> str:
-    """What `nlptasks seq2seq ...` writes to standard output; an interruption at `until` lets it save itself."""
+    """What `nlptasks seq2seq ...` writes to standard output; it is ended at `until`, and then saves itself."""
     command = [sys.executable, "-m", "nlptasks", "seq2seq", *map(str, words)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "NLPTASKS_LANG": "en"}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "NLPTASKS_LANG": "en"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         out, _ = process.communicate(timeout=None if until is None else max(1.0, until - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+    except BaseException as error:  # also where this command is ended: the run saves itself
+        process.terminate()
         try:
             process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-        raise OutOfTimeError from None
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise OutOfTimeError from None
+        raise
     if process.returncode:
         sys.exit(f"{' '.join(command)}: status {process.returncode}")
     return out
@@ -139,13 +142,22 @@ def start_kind(start: str) -> str:
     return start if start in ("none", "mini") else "other"
 
 
+def run_name(start: str, seed: int, rows: int | None) -> str:
+    """The folder of a run."""
+    return f"{Path(start).name}_{seed}" + ("" if rows is None else f"_{rows}")
+
+
 def one_run(work: Path, task: str, start: str, seed: int, options: argparse.Namespace, until: float | None) -> dict:
     """The scores of a run by test, trained as far as it is not yet."""
     plan, kind = TASKS[task], start_kind(start)
-    folder = work / task / f"{Path(start).name}_{seed}"
+    folder, train = work / task / run_name(start, seed, options.rows), work / task / "train.jsonl"
+    if options.rows is not None:
+        lines = train.read_text(encoding="utf-8").splitlines(keepends=True)[: options.rows]
+        train = work / task / f"train_{options.rows}.jsonl"
+        train.write_text("".join(lines), encoding="utf-8")
     if not (folder / "scores.json").is_file():
         epochs = options.epochs or plan.epochs[kind]
-        words = ["--train", work / task / "train.jsonl", "--valid", work / task / "valid.jsonl", "--checkpoint", start]
+        words = ["--train", train, "--valid", work / task / "valid.jsonl", "--checkpoint", start]
         words += ["--source-length", plan.lengths[0], "--target-length", plan.lengths[1], "--output", folder]
         words += ["--epochs", epochs, "--learning-rate", RATES[kind], "--batch-size", plan.batch_size, "--seed", seed]
         words += ["--precision", options.precision, *COMMON]
@@ -205,12 +217,14 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", default=["none", "mini"], help="none, mini, or folders of checkpoints")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, help="instead of each task's own number, for a trial")
+    parser.add_argument("--rows", type=int, help="train on so many rows of each task only, for a trial")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--skip", nargs="+", default=[], help="--skip-weights of checkpoints in folders")
     parser.add_argument("--seconds", type=float, help="end after about so long; the same command goes on")
     parser.add_argument("--written", type=Path, help="texts, one a line, that get titles")
     parser.add_argument("--output", type=Path, help="the record, written when all runs are there")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     until = None if options.seconds is None else time.monotonic() + options.seconds
     results: dict = {}
     try:
@@ -226,7 +240,7 @@ def main() -> None:
     head = f"Made by `{' '.join(['python', 'benchmarks/seq2seq.py', *sys.argv[1:]])}`, "
     lines = ["# Sequence to sequence", "", head + surroundings("keras", "tensorflow") + ".", *table(results)]
     if options.written is not None and "titles" in options.tasks:
-        name = f"{Path(options.starts[-1]).name}_{options.seeds[0]}"
+        name = run_name(options.starts[-1], options.seeds[0], options.rows)
         lines += written(options.work / "titles" / name, options.written)
     if options.output is not None:
         options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
