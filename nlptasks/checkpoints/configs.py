@@ -157,11 +157,11 @@ def _writers_fields(
     if values.get("afn") == "gelu":  # there, that is the approximation
         fields["hidden_act"] = "gelu_new"
     if name == "gpt2" and isinstance(values.get("eos_token_id"), int):  # it has no padding of its own
+        fields.setdefault("pad_id", values["eos_token_id"])
     if name == "gau_alpha" and "hidden_size" in fields:  # one head, whatever the file says; bert4keras reads its size
         fields.setdefault("key_size", fields["hidden_size"] // fields.get("num_heads", 1))
         fields["num_heads"] = 1
         fields.pop("value_size", None)
-        fields.setdefault("pad_id", values["eos_token_id"])
     return defaults | fields
 
 
