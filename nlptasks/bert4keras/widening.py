@@ -33,7 +33,7 @@ class Widened:
     """A model's outputs at the last position of inputs that are padded to few widths.
 
     Args:
-        model: its inputs of two axes are token ids `(B, T)` and what goes with them.
+        model: its inputs of two axes, the second free, are token ids `(B, T)` and what goes with them.
 
     Attributes:
         holds: whether padding changes nothing; None: not tried yet.
@@ -43,23 +43,33 @@ class Widened:
         place = Input(shape=(1,), dtype="int32")
         outputs = [_AtPlace()([output, place]) for output in model.outputs]
         self.program = Model([*model.inputs, place], outputs)
+        self.free = [len(each.shape) == 2 and each.shape[1] is None for each in model.inputs]
         tables = [layer.weights[0].shape[0] for layer in model.layers if layer.name == POSITIONS and layer.weights]
         self.most = min(tables, default=None)
         self.holds: bool | None = None
 
     def __call__(self, arrays: list[np.ndarray], exact: Callable[[list[np.ndarray]], Any]) -> Any:
         """The outputs for `arrays`; `exact` computes them without padding."""
-        widths = {array.shape[1] for array in arrays if array.ndim == 2}
+        widths = {array.shape[1] for array, free in zip(arrays, self.free, strict=True) if free}
         width = max(widths, default=0)
         more = -width % WIDTH_STEP
         if self.holds is False or len(widths) != 1 or (self.most is not None and width + more > self.most):
             return exact(arrays)
         place = np.full((len(arrays[0]), 1), width - 1, "int32")
-        found = self.program.predict_on_batch([*_padded(arrays, more), place])
+        found = self.program.predict_on_batch([*self._padded(arrays, more), place])
         if self.holds is None and more:
             wanted = exact(arrays)
             self.holds = all(map(_equal, _listed(found), _listed(wanted)))
             return wanted
+        return found
+
+    def _padded(self, arrays: list[np.ndarray], more: int) -> list[np.ndarray]:
+        """Token ids, the first array with a free width, go on with 0, segments with their last one."""
+        found, mode = [], "constant"
+        for array, free in zip(arrays, self.free, strict=True):
+            if free:
+                array, mode = np.pad(array, [(0, 0), (0, more)], mode=mode), "edge"  # type: ignore[call-overload]
+            found.append(array)
         return found
 
 
@@ -72,16 +82,6 @@ class _AtPlace(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         return None
-
-
-def _padded(arrays: list[np.ndarray], more: int) -> list[np.ndarray]:
-    """Token ids, the first array of two axes, go on with 0, segments with their last one."""
-    found, mode = [], "constant"
-    for array in arrays:
-        if array.ndim == 2:
-            array, mode = np.pad(array, [(0, 0), (0, more)], mode=mode), "edge"  # type: ignore[call-overload]
-        found.append(array)
-    return found
 
 
 def _equal(found: np.ndarray, wanted: np.ndarray) -> bool:

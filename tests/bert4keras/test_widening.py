@@ -46,6 +46,16 @@ def test_a_model_that_sees_what_follows_is_asked_as_it_is():
     assert widened.holds is False
 
 
+def test_a_condition_of_one_number_is_not_widened_with_one_token():
+    token_ids, label = Input(shape=(None,)), Input(shape=(1,))
+    x = Lambda(lambda x: x[0] + x[1])([Embedding(31, 6)(token_ids), Embedding(2, 6)(label)])
+    model = Model([token_ids, label], x)
+    widened, arrays = Widened(model), [np.array([[7], [8]]), np.array([[0], [1]])]
+    for _ in range(2):
+        np.testing.assert_allclose(widened(arrays, lambda a: model.predict(a)[:, -1]), model.predict(arrays)[:, -1])
+    assert widened.holds is True
+
+
 def test_a_decoder_writes_the_same_with_and_without(unilm):
     class Writer(snippets.AutoRegressiveDecoder):
         @snippets.AutoRegressiveDecoder.wraps(default_rtype="probas")

@@ -268,9 +268,10 @@ def _is_data_set(x: Any) -> bool:
 
 
 def _widened(model: Any, x: list[np.ndarray], y: Any) -> tuple[list[np.ndarray], Any]:
-    """On JAX, the width of the first input rounded up where it is free, and every array of that width with it."""
+    """On JAX, the width of the first input rounded up where it is free, and all of that width with it that are free."""
     inputs = getattr(model, "inputs", None)
-    if _keras.config.backend() != "jax" or x[0].ndim < 2 or (inputs and inputs[0].shape[1] is not None):
+    free = [len(each.shape) > 1 and each.shape[1] is None for each in inputs] if inputs else [True] * len(x)
+    if _keras.config.backend() != "jax" or x[0].ndim < 2 or not free[0]:
         return x, y
     width = x[0].shape[1]
     more = -width % WIDTH_STEP
@@ -280,6 +281,7 @@ def _widened(model: Any, x: list[np.ndarray], y: Any) -> tuple[list[np.ndarray],
             return array
         return np.pad(array, [(0, 0), (0, more)] + [(0, 0)] * (array.ndim - 2))
 
+    x = [wider(array) if may else array for array, may in zip(x, free, strict=True)]
     if isinstance(y, dict):
-        return [wider(a) for a in x], {name: wider(a) for name, a in y.items()}
-    return [wider(a) for a in x], [wider(a) for a in y] if isinstance(y, list) else wider(y)
+        return x, {name: wider(array) for name, array in y.items()}
+    return x, [wider(array) for array in y] if isinstance(y, list) else wider(y)
