@@ -127,16 +127,33 @@ def build_encoder_decoder(
     """
     if model not in (None, *ENCODER_DECODERS):
         raise ValueError(f"model must be one of {tuple(ENCODER_DECODERS)}. Received: model={model!r}.")
-    path = config_file(Path(config_path))
-    told = read_json_object(path).get("model_type")
-    config = read_config(path, told if model is None and told in ENCODER_DECODERS else model, **config_overrides)
-    if config.decoder_layers is None:
-        raise ValueError(f'{path}: says nothing of a decoder; pass model="t5" (or "mt5") if it is a T5.')
+    config = encoder_decoder_config(config_path, model, **config_overrides)
     found = EncoderDecoder(_reduced(config, keep_tokens), recompute)
     found.build()
     if checkpoint_path is not None:
         load_encoder_decoder(found, checkpoint_path, keep_tokens, skip)
     return found
+
+
+def encoder_decoder_config(config_path: str | Path, model: str | None = None, **overrides: object) -> TransformerConfig:
+    """The config of an encoder-decoder; arguments and errors as of `build_encoder_decoder`."""
+    path = config_file(Path(config_path))
+    told = read_json_object(path).get("model_type")
+    config = read_config(path, told if model is None and told in ENCODER_DECODERS else model, **overrides)
+    if config.decoder_layers is None:
+        raise ValueError(f'{path}: says nothing of a decoder; pass model="t5" (or "mt5") if it is a T5.')
+    return config
+
+
+def has_decoder(config_path: str | Path) -> bool:
+    """Whether a config or the one of a directory is that of an encoder-decoder, which `build_encoder_decoder` opens; no
+    for one that cannot be read, which loading it will tell.
+    """
+    try:
+        values = read_json_object(config_file(Path(config_path)))
+    except (OSError, ValueError):
+        return False
+    return values.get("model_type") in ENCODER_DECODERS or values.get("num_decoder_layers") is not None
 
 
 def load_encoder_decoder(

@@ -1,4 +1,4 @@
-"""The encoder that a run starts from: a checkpoint's, or one from random weights."""
+"""The network that a run starts from: a checkpoint's, or one from random weights."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,15 +7,20 @@ from typing import Any
 from nlptasks.applications.encoder_head import HEAD
 from nlptasks.applications.options import EncoderTraining, SimplifyingTraining
 from nlptasks.applications.scratch import scratch_config, transformer_from_scratch
-from nlptasks.core.transformer import Transformer
+from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.errors import UserError
-from nlptasks.loading import APPLICATIONS, build_transformer_model
+from nlptasks.loading import (
+    APPLICATIONS,
+    build_encoder_decoder,
+    build_transformer_model,
+    encoder_decoder_config,
+)
 from nlptasks.text import TextTokenizer, Tokenizer, build_character_vocab, open_tokenizer
 from nlptasks.text.vocab import SPECIAL_TOKENS, simplify_vocab
 
 
 def pretrained_tokenizer(path: str | Path) -> TextTokenizer:
-    """The tokenizer of a checkpoint; every task here reads the tokens that stand around a text.
+    """The tokenizer of a checkpoint; every task on one stack reads the tokens that stand around a text.
 
     Raises:
         UserError, FileNotFoundError, ValueError: it puts none there, as T5's; or as `open_tokenizer`.
@@ -23,7 +28,7 @@ def pretrained_tokenizer(path: str | Path) -> TextTokenizer:
     tokenizer = open_tokenizer(path)
     if not (tokenizer.template.before and tokenizer.template.after):
         raise UserError(
-            "{path}: its tokenizer puts nothing {where} a text, as T5's and GPT's do not, and every task here reads "
+            "{path}: its tokenizer puts nothing {where} a text, as T5's and GPT's do not, and this task reads "
             "what stands there; give a model with [CLS] or <s> before a text and [SEP] or </s> behind it.",
             path=path,
             where="behind" if tokenizer.template.before else "before",
@@ -57,6 +62,23 @@ def simplified(options: SimplifyingTraining, tokenizer: TextTokenizer) -> tuple[
     first = [token for token in SPECIAL_TOKENS if token in tokenizer.vocab]
     vocab, keep_tokens = simplify_vocab(tokenizer.vocab, first)
     return Tokenizer(vocab, tokenizer.lowercase), {"keep_tokens": keep_tokens}
+
+
+def pretrained_encoder_decoder(options: SimplifyingTraining) -> tuple[EncoderDecoder, TextTokenizer]:
+    """A checkpoint's T5, without the rows that stand for no token of its tokenizer, and the tokenizer.
+
+    Raises:
+        UserError, FileNotFoundError, ValueError: its vocabulary is to be cut, or nothing closes a text, or as
+            `build_encoder_decoder`.
+    """
+    path = options.source
+    tokenizer, kept = simplified(options, open_tokenizer(path))
+    _ = tokenizer.sep_id  # what closes a text is there, or nothing begins
+    if not kept and tokenizer.vocab_size < encoder_decoder_config(path).vocab_size:
+        kept = {"keep_tokens": list(range(tokenizer.vocab_size))}
+    settings: dict[str, Any] = kept | {"skip": options.skip_weights, "recompute": options.recompute}
+    settings |= {"dropout": options.dropout, "attention_dropout": options.dropout}
+    return build_encoder_decoder(path, path, **settings), tokenizer
 
 
 def make_transformer(

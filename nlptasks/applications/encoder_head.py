@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from nlptasks.backend import Tensor
+from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.core.masks import padding_mask
-from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.text import TextTokenizer
 
@@ -81,7 +81,7 @@ def mean_state(hidden_BTD: Tensor, token_ids_BT: Tensor, pad_id: int) -> Tensor:
     return ops.sum(ops.cast(hidden_BTD, "float32") * real_BT1, axis=1) / ops.sum(real_BT1, axis=1)
 
 
-def check_vocabulary(transformer: Transformer, tokenizer: TextTokenizer) -> None:
+def check_vocabulary(transformer: Transformer | EncoderDecoder, tokenizer: TextTokenizer) -> None:
     """Refuses a tokenizer that does not fit the model.
 
     Raises:

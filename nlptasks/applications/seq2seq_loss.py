@@ -14,6 +14,9 @@ from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
 from nlptasks.text.batches import round_up
 
+TARGET_MULTIPLE = 8
+"""numbers of targets a row are multiples of this"""
+
 
 class TargetBatch(TypedDict):
     """Padded arrays of one batch; `target_weights` is 0 where a row has fewer targets than M."""
@@ -31,7 +34,7 @@ def target_batch(
     batch_size: int | None = None,
     max_length: int | None = None,
     length_multiple: int = 16,
-    target_multiple: int = 8,
+    target_multiple: int = TARGET_MULTIPLE,
     hidden: Sequence[Sequence[int] | np.ndarray] | None = None,
     mask_id: int | None = None,
     pad_id: int = 0,
@@ -85,6 +88,9 @@ def target_loss(
     model: Transformer, batch: TargetBatch, training: bool = True, encode: Callable | None = None
 ) -> Tensor:
     """Mean cross-entropy over the target tokens of the batch: a scalar in nats; `encode` as above."""
-    weights_BM = batch["target_weights"]
-    log_BM = target_log_probabilities(model, batch, training, encode)
+    return mean_loss(target_log_probabilities(model, batch, training, encode), batch["target_weights"])
+
+
+def mean_loss(log_BM: Tensor, weights_BM: Tensor) -> Tensor:
+    """Mean cross-entropy, in nats, of target tokens with these log probabilities and weights."""
     return -ops.sum(log_BM * weights_BM) / ops.maximum(ops.sum(weights_BM), 1.0)

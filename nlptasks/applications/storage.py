@@ -15,20 +15,23 @@ from nlptasks.applications.encoder_head import HEAD, EncoderWithHead
 from nlptasks.checkpoints.configs import config_from_json
 from nlptasks.checkpoints.huggingface import CONFIG, read_huggingface, save_directory
 from nlptasks.checkpoints.weights import assign_weights
-from nlptasks.core.config import TransformerConfig
-from nlptasks.core.transformer import Transformer
+from nlptasks.core import EncoderDecoder, Transformer, TransformerConfig
 from nlptasks.files import read_json_object
 from nlptasks.text import TextTokenizer, open_tokenizer
 
 
 def save_application(
-    model: EncoderWithHead | Transformer, tokenizer: TextTokenizer, directory: str | Path, settings: dict[str, Any]
+    model: EncoderWithHead | Transformer | EncoderDecoder,
+    tokenizer: TextTokenizer,
+    directory: str | Path,
+    settings: dict[str, Any],
 ) -> None:
     """Writes config with `settings`, weights of Transformer and head, and vocabulary."""
-    transformer, head = (model, {}) if isinstance(model, Transformer) else (model.transformer, model.head_weights())
+    head = model.head_weights() if isinstance(model, EncoderWithHead) else {}
     tensors = {name: np.array(ops.convert_to_numpy(w), "float32") for name, w in head.items()}
     tokenizer.save(directory)
-    save_directory(transformer, directory, tensors=tensors, nlptasks=settings)
+    network = model.transformer if isinstance(model, EncoderWithHead) else model
+    save_directory(network, directory, tensors=tensors, nlptasks=settings)
 
 
 def read_settings(

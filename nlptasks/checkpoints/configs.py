@@ -114,7 +114,10 @@ def config_from_json(
     if unknown := [name for name in overrides if name not in ours]:
         raise ValueError(f"{source}: unknown config field(s) {', '.join(unknown)}. Known: {', '.join(_NAMES)}.")
     fixed = _family_fields(values, source, model)
-    for key, harmless in _UNSUPPORTED:
+    unsupported = list(_UNSUPPORTED)
+    if (model or values.get("model_type")) in ENCODER_DECODERS:  # their decoder begins with padding
+        unsupported.append(("decoder_start_token_id", (None, values.get("pad_token_id", 0))))
+    for key, harmless in unsupported:
         if values.get(key) not in harmless:
             raise ValueError(f"{source}: {key}={values[key]!r} is not supported by this model.")
     fields = {}
@@ -154,14 +157,14 @@ def _writers_fields(
         fields.setdefault("attention_dropout", fields.get("dropout", 0.1))
     if name in (*GPT_TYPES, "gpt") and "hidden_size" in fields:
         fields.setdefault("ffn_size", 4 * fields["hidden_size"])
-    if values.get("afn") == "gelu":  # there, that is the approximation
-        fields["hidden_act"] = "gelu_new"
-    if name == "gpt2" and isinstance(values.get("eos_token_id"), int):  # it has no padding of its own
-        fields.setdefault("pad_id", values["eos_token_id"])
     if name == "gau_alpha" and "hidden_size" in fields:  # one head, whatever the file says; bert4keras reads its size
         fields.setdefault("key_size", fields["hidden_size"] // fields.get("num_heads", 1))
         fields["num_heads"] = 1
         fields.pop("value_size", None)
+    if values.get("afn") == "gelu":  # there, that is the approximation
+        fields["hidden_act"] = "gelu_new"
+    if name == "gpt2" and isinstance(values.get("eos_token_id"), int):  # it has no padding of its own
+        fields.setdefault("pad_id", values["eos_token_id"])
     return defaults | fields
 
 

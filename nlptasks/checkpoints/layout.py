@@ -41,10 +41,11 @@ def config_file(path: Path) -> Path:
 def hidden_size_of(checkpoint: str | Path) -> int | None:
     """The width of the model in a checkpoint; None where its config cannot be read, which loading it will tell."""
     try:
-        size = read_json_object(config_file(Path(checkpoint))).get("hidden_size")
+        values = read_json_object(config_file(Path(checkpoint)))
     except (OSError, ValueError):
         return None
-    return size if isinstance(size, int) else None
+    sizes = (values.get(name) for name in ("hidden_size", "d_model", "n_embd"))
+    return next((size for size in sizes if isinstance(size, int)), None)
 
 
 def packages_of(checkpoint: str | Path | None) -> tuple[str, ...]:

@@ -137,6 +137,7 @@ def test_one_that_transformers_cannot_compute_is_a_model_of_ours(tmp_path):
         ({}, {"model": "bert"}, r"model must be one of \('t5', .*Received: model='bert'"),
         ({"model_type": "bert"}, {}, r"config\.json: Attention to an encoder goes with norm_place"),
         ({}, {"position": "learned"}, r"means position='bucketed'\. Received: position='learned'"),
+        ({"decoder_start_token_id": 5}, {}, r"decoder_start_token_id=5 is not supported by this model"),
         ({"d_ff": 43}, {}, r"DenseReluDense\.wi\.weight \(model \(30, 43\), file \(30, 41\)\)"),
         ({}, {"keep_tokens": [0, 83]}, r"keep_tokens must lie in \[0, 83\)\. Received: 83"),
     ],

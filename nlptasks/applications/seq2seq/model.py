@@ -1,6 +1,5 @@
-"""Sequence to sequence in one stack: a Transformer with UniLM's mask reads a source and writes a target behind it.
-
-It follows bert4keras' `task_seq2seq_autotitle`; see docs/seq2seq.md.
+"""Sequence to sequence: a Transformer with UniLM's mask reads a source and writes a target behind it, as in bert4keras'
+`task_seq2seq_autotitle`, or a T5 does; see docs/seq2seq.md.
 """
 
 import dataclasses
@@ -15,18 +14,20 @@ from keras import ops
 from nlptasks.applications.encoder_head import check_vocabulary
 from nlptasks.applications.seq2seq.decoding import Decoding
 from nlptasks.applications.seq2seq.limits import constraints_of
+from nlptasks.applications.seq2seq.networks import SourceBatch, network_of
 from nlptasks.applications.seq2seq.samples import target_ids
 from nlptasks.applications.seq2seq.training import Seq2SeqOptions, train_seq2seq
 from nlptasks.applications.seq2seq.writing import PairLengths, SourceWriter
-from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch, target_log_probabilities, target_loss
+from nlptasks.applications.seq2seq_loss import TargetBatch, mean_loss
 from nlptasks.applications.storage import load_transformer, read_settings, save_application
 from nlptasks.applications.written import PartialText, behind_prompt, growing_text
 from nlptasks.backend import compile_function
-from nlptasks.core.transformer import Transformer
+from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.errors import UserError
 from nlptasks.generate import BeamSearch, Generator, Greedy, Sampling
 from nlptasks.generate.search import Search
-from nlptasks.text import TextTokenizer
+from nlptasks.loading import build_encoder_decoder, has_decoder
+from nlptasks.text import TextTokenizer, open_tokenizer
 from nlptasks.text.batches import length_sorted_batches
 from nlptasks.text.pairs import given_pairs
 from nlptasks.train.experiment import run_folder
@@ -39,7 +40,7 @@ class Seq2Seq(SourceWriter):
         writer.generate("本文介绍了一种新的分词方法……", search="beam")
 
     Args:
-        model: a Transformer with `attention="unilm"` and the masked-LM head.
+        model: a Transformer with `attention="unilm"` and the masked-LM head, or an `EncoderDecoder` (T5).
         tokenizer: has the vocabulary of the model.
         lengths: the most tokens of source and target; None: the defaults.
 
@@ -47,24 +48,21 @@ class Seq2Seq(SourceWriter):
         UserError: model, tokenizer and lengths do not fit together.
     """
 
-    def __init__(self, model: Transformer, tokenizer: TextTokenizer, lengths: PairLengths | None = None):
+    def __init__(
+        self, model: Transformer | EncoderDecoder, tokenizer: TextTokenizer, lengths: PairLengths | None = None
+    ):
         check_vocabulary(model, tokenizer)
-        if model.config.attention != "unilm":
-            raise UserError(
-                "a sequence-to-sequence model needs the UNILM mask. Received: a model with attention {attention!r}; "
-                'build it with application="unilm".',
-                attention=model.config.attention,
-            )
+        self.network: Any = network_of(model)
         super().__init__(tokenizer, lengths or PairLengths(), model.config.position_reach)
         self.model = model
         self._score = compile_function(lambda batch: self._row_log_probabilities(batch), model)
 
-    def loss(self, batch: TargetBatch, training: bool = True, encode: Callable | None = None) -> Any:
-        """Mean cross-entropy of the batch's target tokens, in nats; `encode` as in `target_loss`."""
-        return target_loss(self.model, batch, training, encode)
+    def loss(self, batch: TargetBatch | SourceBatch, training: bool = True) -> Any:
+        """Mean cross-entropy of the batch's target tokens, in nats."""
+        return mean_loss(self.network.log_probabilities(batch, training), batch["target_weights"])
 
-    def _row_log_probabilities(self, batch: TargetBatch) -> Any:
-        return ops.sum(target_log_probabilities(self.model, batch) * batch["target_weights"], axis=1)
+    def _row_log_probabilities(self, batch: TargetBatch | SourceBatch) -> Any:
+        return ops.sum(self.network.log_probabilities(batch) * batch["target_weights"], axis=1)
 
     def score(
         self,
@@ -91,7 +89,7 @@ class Seq2Seq(SourceWriter):
         together = np.array([len(ids) for ids in read]) + lengths
         for indices in progress(length_sorted_batches(together, batch_size)):
             chosen = [read[i] for i in indices], [written[i] for i in indices]
-            batch = target_batch(*chosen, batch_size, self.lengths.total, pad_id=self.tokenizer.pad_id)
+            batch = self.network.batch(*chosen, batch_size, self.lengths)
             scores[indices] = ops.convert_to_numpy(self._score(batch))[: len(indices)]
         return scores, lengths
 
@@ -112,10 +110,7 @@ class Seq2Seq(SourceWriter):
         return [hypotheses[: decoding.count] for hypotheses in found]
 
     def _call(self, sources: Sequence[np.ndarray], decoding: Decoding, max_length: int) -> dict[str, Any]:
-        given = self.prompt_ids(decoding)
-        return {
-            "sources": [[*ids.tolist(), *given] for ids in sources],
-            "segment_ids": [[0] * len(ids) + [1] * len(given) for ids in sources],
+        return self.network.prefixes(sources, self.prompt_ids(decoding)) | {
             "search": search_of(decoding),
             "max_length": max_length,
             "min_length": decoding.min_length,
@@ -194,7 +189,11 @@ class Seq2Seq(SourceWriter):
             ValueError, FileNotFoundError: one line: what is missing or does not fit.
         """
         settings = read_settings(directory, cls.task, "seq2seq")
-        model, tokenizer = load_transformer(directory, with_mlm="linear")
+        model: Transformer | EncoderDecoder
+        if has_decoder(directory):
+            model, tokenizer = build_encoder_decoder(directory, directory), open_tokenizer(directory)
+        else:
+            model, tokenizer = load_transformer(directory, with_mlm="linear")
         try:
             return cls(model, tokenizer, PairLengths(**settings))
         except (TypeError, ValueError) as error:

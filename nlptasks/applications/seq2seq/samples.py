@@ -1,12 +1,11 @@
-"""Sources and targets as training samples: `[CLS] source [SEP] target [SEP]`, segment 1 on the target and its end."""
+"""Sources and targets as training samples: the tokens of each, which a network makes batches of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nlptasks.applications.examples import ShuffledBatches, width_multiple
+from nlptasks.applications.examples import ShuffledBatches
 from nlptasks.applications.seq2seq.writing import SourceWriter
-from nlptasks.applications.seq2seq_loss import TargetBatch, target_batch
 from nlptasks.text.pairs import SourceText
 
 
@@ -34,7 +33,7 @@ class PairExamples(ShuffledBatches):
     """
 
     def __init__(self, writer: SourceWriter, pairs: Sequence[SourceText], seed: int = 0):
-        self._total, self._pad_id = writer.lengths.total, writer.tokenizer.pad_id
+        self._writer = writer
         sources = [pair.source for pair in pairs]
         self._sources = [one.token_ids for one in writer.encode(sources)]
         self.num_cut_sources = writer.num_cut(sources)
@@ -44,12 +43,12 @@ class PairExamples(ShuffledBatches):
         lengths = [len(self._sources[owner]) + len(ids) for owner, ids in zip(self._owners, self._targets, strict=True)]
         super().__init__(lengths, seed)
 
-    def arrays(self, batch: np.ndarray, size: int) -> TargetBatch:
+    def arrays(self, batch: np.ndarray, size: int) -> Mapping[str, np.ndarray]:
         """One of `batches`, filled up to `size` rows."""
         sources = [self._sources[self._owners[i]] for i in batch]
         targets = [self._targets[i] for i in batch]
-        return target_batch(sources, targets, size, self._total, width_multiple(), pad_id=self._pad_id)
+        return self._writer.network.batch(sources, targets, size, self._writer.lengths)
 
-    def weight(self, arrays: TargetBatch) -> float:  # type: ignore[override] # a TypedDict is a mapping
+    def weight(self, arrays: Mapping[str, np.ndarray]) -> float:
         """How many target tokens there are in a batch."""
         return float(arrays["target_weights"].sum())

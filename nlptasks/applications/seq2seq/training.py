@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlptasks.applications.holding import held_out
 from nlptasks.applications.options import SimplifyingTraining
@@ -21,6 +21,7 @@ from nlptasks.train.record import open_run
 
 if TYPE_CHECKING:
     from nlptasks.applications.seq2seq.model import Seq2Seq
+    from nlptasks.core import EncoderDecoder, Transformer
     from nlptasks.text import TextTokenizer
 
 BEST_BY = {"likelihood": "log_likelihood", "rouge_l": "rouge_l"}
@@ -89,7 +90,6 @@ def train_seq2seq(
         )
     open_run(options, sum(len(pair.targets) for pair in training))
 
-    from nlptasks.applications.encoder import make_transformer
     from nlptasks.applications.seq2seq.model import Seq2Seq
     from nlptasks.applications.seq2seq.samples import PairExamples
     from nlptasks.train.experiment import Experiment
@@ -97,10 +97,7 @@ def train_seq2seq(
 
     start_run(options.seed, options.precision, options.mesh)
     lengths = options.lengths()
-    tokenizer, kept = _tokenizer(options, training)
-    model = make_transformer(
-        options, tokenizer, lengths.total, application="unilm", with_mlm="linear", equal_keys=True, **kept
-    )
+    model, tokenizer = _network(options, training, lengths)
     writer = Seq2Seq(model, tokenizer, lengths)
     examples = PairExamples(writer, training, options.seed)
     progress.say(f"model: {model.count_params():,} parameters, vocabulary of {tokenizer.vocab_size}")
@@ -111,11 +108,19 @@ def train_seq2seq(
     Experiment(options, writer, examples, validate, BEST_BY[options.best_by]).run()
 
 
-def _tokenizer(options: Seq2SeqOptions, training: Sequence[SourceText]) -> tuple[TextTokenizer, dict[str, list[int]]]:
-    from nlptasks.applications.encoder import make_tokenizer, simplified
+def _network(
+    options: Seq2SeqOptions, training: Sequence[SourceText], lengths: PairLengths
+) -> tuple[Transformer | EncoderDecoder, TextTokenizer]:
+    """The model that the run starts from, and its tokenizer."""
+    from nlptasks.applications.encoder import make_tokenizer, make_transformer, pretrained_encoder_decoder, simplified
+    from nlptasks.loading import has_decoder
 
+    if not options.from_scratch and has_decoder(options.source):
+        return pretrained_encoder_decoder(options)
     texts = (text for pair in training for text in (pair.source, *pair.targets))
-    return simplified(options, make_tokenizer(options, texts))
+    tokenizer, kept = simplified(options, make_tokenizer(options, texts))
+    settings: dict[str, Any] = {"application": "unilm", "with_mlm": "linear", "equal_keys": True, **kept}
+    return make_transformer(options, tokenizer, lengths.total, **settings), tokenizer
 
 
 def likelihood_of(

@@ -56,6 +56,8 @@ class SourceWriter:
     """
 
     task: ClassVar[str] = "sequence_to_sequence"
+    network: Any
+    """what makes batches and prefixes for the network"""
 
     def __init__(self, tokenizer: TextTokenizer, lengths: PairLengths, position_reach: int) -> None:
         self.tokenizer, self.lengths, self.position_reach = tokenizer, lengths, position_reach

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlptasks.checkpoints.families import ENCODER_DECODERS
 from nlptasks.checkpoints.layout import config_file
 from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.errors import UserError
 from nlptasks.files import read_json_object
 from nlptasks.generate import Generator, forbid
 from nlptasks.generate.search import Search
-from nlptasks.loading import build_encoder_decoder, build_transformer_model, read_config
+from nlptasks.loading import build_encoder_decoder, build_transformer_model, has_decoder, read_config
 from nlptasks.text import TextTokenizer, open_tokenizer
 
 
@@ -70,7 +69,7 @@ class TextGenerator:
         values = read_json_object(config_file(path))
         end_id = values.get("eos_token_id")
         end_id = end_id if isinstance(end_id, int) and 0 <= end_id < tokenizer.vocab_size else None
-        if values.get("model_type") in ENCODER_DECODERS or values.get("num_decoder_layers") is not None:
+        if has_decoder(path):
             return cls(build_encoder_decoder(path, path), tokenizer, end_id, dtype)
         if read_config(config_file(path)).attention != "causal":
             raise UserError(
