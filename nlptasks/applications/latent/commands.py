@@ -19,7 +19,7 @@ import numpy as np
 from nlptasks.applications.latent.training import LatentOptions, train_latent
 from nlptasks.applications.options import require_input, require_output
 from nlptasks.applications.results import say_ready, write_rows
-from nlptasks.applications.unread import tell_unknown
+from nlptasks.applications.unread import tell_cut, tell_unknown
 from nlptasks.console import progress_bar, say
 from nlptasks.errors import UserError, told
 from nlptasks.files import atomic_path
@@ -71,8 +71,7 @@ class Evaluate(_OnTexts, TextFiles):
         require_input(self.data)
         from nlptasks.applications.latent.evaluation import evaluation
 
-        writer, texts = _open(self.model), list(read_texts(self.data))
-        tell_unknown(writer.tokenizer, writer.tokenizer.encode_batch(texts, with_offsets=False), texts, "texts")
+        writer, texts = _open_for(self.model, self.data)
         results = evaluation(writer, texts, self.seed, _bar)
         for name, value in results.items():
             if isinstance(value, dict):
@@ -97,8 +96,8 @@ class Encode(_OnTexts, TextFiles):
         """Reads, encodes, writes."""
         require_input(self.data)
         require_output(self.output, self.data)
-        texts = list(read_texts(self.data))
-        vectors = _open(self.model).encode(texts)
+        writer, texts = _open_for(self.model, self.data)
+        vectors = writer.encode(texts)
         with atomic_path(self.output) as temporary, open(temporary, "wb") as file:
             np.save(file, vectors)
         say(f"{self.output}: {len(texts)} vectors of {vectors.shape[1]} numbers")
@@ -167,8 +166,8 @@ class Reconstruct(_Writing, TextFiles):
         """Prints each text and its reconstruction, or writes them."""
         require_input(self.data)
         require_output(self.output, self.data)
-        texts = list(read_texts(self.data))
-        found = _open(self.model).reconstruct(texts, **self._options())
+        writer, texts = _open_for(self.model, self.data)
+        found = writer.reconstruct(texts, **self._options())
         self._show([{"text": text, "reconstruction": other} for text, other in zip(texts, found, strict=True)])
 
 
@@ -201,6 +200,15 @@ def _open(path: Path) -> Any:
     from nlptasks.applications.latent.writer import LatentWriter
 
     return load(path, LatentWriter)
+
+
+def _open_for(path: Path, data: Path) -> tuple[Any, list[str]]:
+    """The model and the texts of a file, of which it says what the model does not read."""
+    texts = list(read_texts(data))
+    writer = _open(path)
+    tell_cut(sum(writer.decoder.encode(texts)[1]), len(texts), "texts", writer.seq_length)
+    tell_unknown(writer.tokenizer, writer.tokenizer.encode_batch(texts, with_offsets=False), texts, "texts")
+    return writer, texts
 
 
 def _bar(items: Iterable) -> Iterable:

@@ -25,13 +25,7 @@ from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.conditional.generator import ConditionalGenerator
 from nlptasks.applications.conditional.samples import lm_arrays
 from nlptasks.applications.encoder_head import check_fit
-from nlptasks.applications.latent.network import (
-    POSTERIOR,
-    LatentModel,
-    adversary_loss,
-    kl_loss,
-    posterior_layer,
-)
+from nlptasks.applications.latent.network import POSTERIOR, LatentModel, adversary_loss, kl_loss, posterior_layer
 from nlptasks.applications.latent.samples import LatentBatch, source_rows
 from nlptasks.applications.latent.training import METHODS, LatentOptions, train_latent
 from nlptasks.applications.storage import load_application, read_settings, save_application
@@ -226,7 +220,8 @@ class LatentWriter:
         directory = Path(directory)
         self.decoder.save(directory / DECODER)
         settings = {"task": self.task, "method": self.method, "latent_size": self.latent_size}
-        save_application(self.model.reader, self.tokenizer, directory, settings | {"seq_length": self.seq_length})
+        settings |= {"seq_length": self.seq_length, "free_bits": self.free_bits}  # a part of the objective
+        save_application(self.model.reader, self.tokenizer, directory, settings)
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "LatentWriter":
@@ -238,6 +233,7 @@ class LatentWriter:
         settings = read_settings(directory, cls.task, "latent")
         try:
             method, size, seq_length = settings["method"], int(settings["latent_size"]), int(settings["seq_length"])
+            free_bits = float(settings.get("free_bits", LatentOptions.free_bits))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{directory}: config.json lacks or misnames a setting ({error}).") from None
         reader, tokenizer = load_application(directory, lambda config: {POSTERIOR: posterior_layer(size)})
@@ -249,4 +245,6 @@ class LatentWriter:
             )
         parts: Mapping[str, Any] = reader.head_layers
         model = LatentModel(reader.transformer, decoder.model.transformer, posterior=parts[POSTERIOR])
-        return cls(model, tokenizer, seq_length, method)
+        found = cls(model, tokenizer, seq_length, method)
+        found.free_bits = free_bits
+        return found

@@ -186,9 +186,11 @@ def test_scores_say_what_the_vector_holds(vae):
 
 
 @pytest.mark.once
-def test_what_is_saved_comes_back_and_its_decoder_is_a_generator(vae, tmp_path):
+def test_what_is_saved_comes_back_and_its_decoder_is_a_generator(vae, tmp_path, monkeypatch):
+    monkeypatch.setattr(vae, "free_bits", 0.75)
     vae.save(tmp_path)
     again = nlptasks.load(tmp_path)
+    assert scores_of(again, TEXTS) == pytest.approx(scores_of(vae, TEXTS), rel=1e-5)  # the objective has free bits
     assert isinstance(again, LatentWriter)
     assert (again.method, again.seq_length, again.latent_size) == ("vae", LIMIT, Z)
     np.testing.assert_array_equal(again.encode(TEXTS), vae.encode(TEXTS))
@@ -369,6 +371,10 @@ def _try_commands(files, capsys, decoded):
     assert decoded[-1][1] == {"seed": 0, "top_p": 0.5, "max_length": 3}
     found = latent(capsys, "reconstruct", *model, "--data", files / "texts.txt", "--max-length", 3)
     assert [line.split("\t") for line in found.out.splitlines()] == [[t, f"text {i}"] for i, t in enumerate(TEXTS)]
+    (files / "long.txt").write_text("房间很干净。\n" + 9 * "苹果不新鲜" + "\n", encoding="utf-8")
+    for verb, more in (("evaluate", ()), ("encode", ("--output", files / "long.npy")), ("reconstruct", ())):
+        found = latent(capsys, verb, *model, "--data", files / "long.txt", *more)
+        assert "1 of 2 texts are longer than" in found.err, verb  # no score and no vector of a part without a word
     found = latent(capsys, "interpolate", *model, "--texts", *TEXTS[:2], "--steps", 3, "--max-length", 3, "--json")
     assert len(found.out.splitlines()) == 3
     found = latent(capsys, "interpolate", *model, "--texts", TEXTS[0])
