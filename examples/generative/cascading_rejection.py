@@ -21,7 +21,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from gan import sampled, train
+from gan import AtMostOne, sampled, train
 from keras import ops
 from shared_parts import digits, draw, precision_and_recall, run
 
@@ -42,8 +42,9 @@ class CascadingRejection(keras.layers.Layer):
         self.count = count
 
     def build(self, input_shape: Any) -> None:
+        shape, bound = (input_shape[-1], 1), AtMostOne()  # as the one score that it stands beside
         self.kernels = [
-            self.add_weight((input_shape[-1], 1), "glorot_uniform", name=f"w_{i}") for i in range(self.count)
+            self.add_weight(shape, "glorot_uniform", constraint=bound, name=f"w_{i}") for i in range(self.count)
         ]
         self.built = True
 
@@ -77,7 +78,7 @@ def study(quick: bool, seed: int, picture: Path | None) -> dict[str, Any]:
     data, found, rows = digits(), {}, [("data", digits().train)]
     for name, head in (("one score", None), (f"{COUNT} scores", CascadingRejection(COUNT))):
         random = np.random.default_rng(seed)
-        generator, critic = train(data.train, "hinge", "spectral", 3 if quick else 4000, random, head)
+        generator, critic = train(data.train, "hinge", "spectral", 3 if quick else 2000, random, head)
         made = sampled(generator, len(data.train), random)
         precision, recall = precision_and_recall(data.train, made)
         found[name] = {"precision": precision, "recall": recall, "directions": directions_seen(critic)}

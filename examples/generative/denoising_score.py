@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from keras import ops
-from shared_parts import compiled, normal, perceptron, run, step_of
+from shared_parts import compiled, falling, normal, perceptron, run, step_of
 
 CENTERS = 3 * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], "float64")
 WEIGHTS, VARIANCE = np.array([0.1, 0.2, 0.3, 0.4]), 0.3**2
@@ -68,11 +68,11 @@ def study(quick: bool, seed: int, picture: Path | None) -> dict[str, Any]:
         y = batch["x"] + batch["s"] * batch["noise"]
         return ops.mean(ops.sum(ops.square(guess(y, batch["s"]) + batch["noise"]), axis=-1))
 
-    steps = [step_of([network], [], loss, rate) for rate in (2e-3, 4e-4)]
-    count, size = (60, 256) if quick else (9000, 512)
-    for i in range(count):
+    count, size = (60, 256) if quick else (5000, 512)
+    step = step_of([network], [], loss, falling(2e-3, count))
+    for _ in range(count):
         s = np.exp(random.uniform(np.log(LEAST), np.log(MOST), (size, 1))).astype("float32")
-        steps[i > 0.7 * count]({"x": drawn(random, size), "s": s, "noise": normal(random, size, 2)})
+        step({"x": drawn(random, size), "s": s, "noise": normal(random, size, 2)})
     slope = compiled(lambda y, s: guess(y, s) / s, network)
 
     def at(points: np.ndarray, s: float) -> np.ndarray:

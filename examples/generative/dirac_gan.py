@@ -153,7 +153,7 @@ def draw(path: Path, steps: int = 300, h: float = 0.1) -> None:
         axes.set_title(title, fontsize=9)
         axes.set_aspect("equal", "datalim")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared_parts import compiled, run, step_of
+from shared_parts import compiled, falling, run, step_of
 
 from nlptasks.generative.flow import KINDS, make_flow
 
@@ -51,9 +51,9 @@ def trained(kind: str, draw_points: Any, steps: int, seed: int) -> Any:
     random = np.random.default_rng(seed)
     flow = make_flow(kind, 2, BLOCKS, (SIZE, SIZE), seed)
     flow.initialize(draw_points(random, 1000))
-    rates = [step_of([flow], [], lambda batch: flow.loss_of(batch["x"]), rate) for rate in (2e-3, 4e-4)]
-    for i in range(steps):
-        rates[i > 0.7 * steps]({"x": draw_points(random, BATCH)})
+    step = step_of([flow], [], lambda batch: flow.loss_of(batch["x"]), falling(2e-3, steps))
+    for _ in range(steps):
+        step({"x": draw_points(random, BATCH)})
     return flow
 
 
@@ -69,7 +69,7 @@ def study(quick: bool, seed: int, picture: Path | None) -> dict[str, Any]:
     kinds = KINDS[:2] if quick else KINDS
     for kind in kinds:
         for name, draw_points in (("banana", banana), ("moons", moons)):
-            flow = trained(kind, draw_points, 3 if quick else 2500, seed)
+            flow = trained(kind, draw_points, 3 if quick else 2000, seed)
             points = draw_points(np.random.default_rng(seed + 1), 4000)
             density, back = learnt(flow)
             scores = {

@@ -34,13 +34,13 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from shared_parts import SIDE, batches, compiled, digits, draw, normal, precision_and_recall, step_of
+from shared_parts import SIDE, batches, compiled, digits, draw, falling, normal, precision_and_recall, step_of
 
 from nlptasks.backend import value_and_gradient
 from nlptasks.generative.residual import spectral_bound
 from nlptasks.train.run import start_run
 
-Z, WIDTH, BATCH = 16, 48, 64
+Z, WIDTH, BATCH, RATE = 16, 24, 64, 1e-3
 LOSSES: dict[str, tuple[Callable, Callable]] = {
     "gan": (lambda r, f: ops.softplus(-r) + ops.softplus(f), lambda f: ops.softplus(-f)),
     "hinge": (lambda r, f: ops.relu(1 - r) + ops.relu(1 + f), lambda f: -f),
@@ -129,8 +129,8 @@ def train(
     def generator_loss(batch: dict[str, Any]) -> Any:
         return ops.mean(of_generator(critic(generator(batch["z"]))))
 
-    step_d = step_of([critic], [generator], critic_loss, 2e-4, 0.5)
-    step_g = step_of([generator], [critic], generator_loss, 2e-4, 0.5)
+    step_d = step_of([critic], [generator], critic_loss, falling(RATE, steps), 0.5)
+    step_g = step_of([generator], [critic], generator_loss, falling(RATE, steps), 0.5)
     for x in batches(pictures, BATCH, steps, random):
         between = random.random((BATCH, 1)).astype("float32")
         step_d({"x": x, "z": normal(random, BATCH, Z), "between": between})
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--loss", choices=LOSSES)
     parser.add_argument("--regularizer", choices=REGULARIZERS, default="none")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path, help="file of the picture (.png)")

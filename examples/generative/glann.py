@@ -93,9 +93,9 @@ def study(quick: bool, seed: int, picture: Path | None) -> dict[str, Any]:
     """Fits both, and measures."""
     data, random = digits(), np.random.default_rng(seed)
     generator = perceptron((Z, SIZE, SIZE, 64), "tanh", name="generator")
-    vectors = fitted(data.train, generator, True, 20 if quick else 4000, random)
-    held_out = fitted(data.held_out, generator, False, 20 if quick else 1000, random)
-    draw_vectors = mapped(vectors, 3 if quick else 200, random)
+    vectors = fitted(data.train, generator, True, 20 if quick else 3000, random)
+    held_out = fitted(data.held_out, generator, False, 20 if quick else 600, random)
+    draw_vectors = mapped(vectors, 3 if quick else 150, random)
     make = compiled(generator, generator)
     made = make(draw_vectors(normal(random, len(data.train), Z)))
     gaussian = random.multivariate_normal(vectors.mean(axis=0), np.cov(vectors, rowvar=False), len(data.train))

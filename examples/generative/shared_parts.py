@@ -57,14 +57,14 @@ def perceptron(sizes: Sequence[int], last: str | None = None, name: str = "netwo
 
 
 def step_of(
-    trained: Sequence[Any], used: Sequence[Any], loss: Callable, rate: float = 1e-3, momentum: float = 0.9
+    trained: Sequence[Any], used: Sequence[Any], loss: Callable, rate: Any = 1e-3, momentum: float = 0.9
 ) -> Callable:
     """A compiled step that changes the weights of some networks and reads those of others.
 
     Args:
         trained, used: networks.
         loss: of a batch, a dict of arrays.
-        rate, momentum: of Adam.
+        rate, momentum: of Adam; the rate may be a schedule.
     """
     player = SimpleNamespace(
         trainable_variables=[v for network in trained for v in network.trainable_variables],
@@ -72,6 +72,11 @@ def step_of(
         + [v for network in used for v in network.variables],
     )
     return compile_train_step(player, keras.optimizers.Adam(rate, beta_1=momentum), loss)
+
+
+def falling(rate: float, steps: int) -> Any:
+    """A learning rate that falls to 0 along a cosine: what two players do to each other comes to rest at the end."""
+    return keras.optimizers.schedules.CosineDecay(rate, steps)
 
 
 def compiled(function: Callable, *networks: Any) -> Callable[..., np.ndarray]:

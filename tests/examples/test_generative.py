@@ -150,6 +150,14 @@ def test_a_frozen_network_passes_the_gradient_of_its_input_and_none_of_its_weigh
     assert all(a == pytest.approx(b, abs=1e-6) for a, b in zip(both, plain, strict=True))
 
 
+def test_noise_has_the_mean_and_covariance_of_the_pictures_that_it_is_like():
+    study, random = importlib.import_module("ign"), np.random.default_rng(3)
+    pictures = (random.normal(0, 1, (500, 3)) @ [[1, 0.5, 0], [0, 1, 0], [0, 0, 0.2]] + [1, 2, 3]).astype("float32")
+    drawn = study.noise_like(pictures)(random, 40_000)
+    assert drawn.mean(axis=0) == pytest.approx(pictures.mean(axis=0), abs=0.03)
+    assert np.cov(drawn, rowvar=False) == pytest.approx(np.cov(pictures, rowvar=False), abs=0.04)
+
+
 def test_precision_and_recall_fail_noise_and_a_constant():
     parts = importlib.import_module("shared_parts")
     random = np.random.default_rng(3)
@@ -164,7 +172,7 @@ def test_precision_and_recall_fail_noise_and_a_constant():
     assert parts.correlation(a, -a) == pytest.approx(-1)
 
 
-def test_each_rejection_is_orthogonal_to_the_vectors_before_it():
+def test_each_rejection_is_orthogonal_to_the_vector_before_it():
     study = importlib.import_module("cascading_rejection")
     layer = study.CascadingRejection(3)
     v = np.random.default_rng(2).normal(0, 1, (4, 7)).astype("float32")
@@ -188,6 +196,14 @@ def test_kernels_of_a_spectral_critic_stay_within_one():
     assert 0.9 < np.linalg.norm(held, 2) <= 1 + 1e-6
     small = (0.01 * kernel).astype("float32")
     assert ops.convert_to_numpy(study.AtMostOne()(keras.Variable(small))) == pytest.approx(small)
+
+
+def test_the_vectors_of_rejections_stay_within_one_as_the_single_one_does():
+    layer = importlib.import_module("cascading_rejection").CascadingRejection(2)
+    layer.build((None, 7))
+    far = [np.ones((7, 1), "float32"), -np.ones((7, 1), "float32")]
+    keras.optimizers.SGD(9.0).apply([ops.convert_to_tensor(g) for g in far], layer.kernels)
+    assert [np.linalg.norm(ops.convert_to_numpy(w)) for w in layer.kernels] == pytest.approx([1, 1], abs=1e-3)
 
 
 def test_penalties_are_those_of_the_slopes_of_the_critic():
@@ -238,9 +254,12 @@ def test_neither_the_identity_nor_a_constant_passes_as_an_idempotent_generator()
     data, random = invented(), np.random.default_rng(0)
     identity = study.verdict(lambda x: x, data, random)
     constant = study.verdict(lambda x: np.repeat(data.train[:1], len(x), axis=0), data, random)
+    flat = study.verdict(study.flat(data.train, 5), data, random)
     memory = study.verdict(lambda x: data.train[parts.distances(x, data.train).argmin(axis=1)], data, random)
     assert not identity["passes"]
     assert not constant["passes"]
+    assert not flat["passes"]
+    assert flat["idempotence"] == pytest.approx(1)
     assert identity["reconstruction"] == pytest.approx(1)
     assert identity["precision"] < 0.05
     assert constant["recall"] < 0.2
