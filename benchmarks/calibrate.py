@@ -3,10 +3,11 @@
     NLPTASKS_DATA=... python benchmarks/calibrate.py --work DIR --encoders similarity mini base \
         --output benchmarks/calibrate.md
 
-Calibrations are learnt from the sentences of similarity/groups_train.tsv and afqmc_train.tsv that stand in no pair
-set; the pair sets are only scored, the first --pairs of each (atec.tsv is none: the groups were made of it). Vectors
-are kept in --work in parts, and each row of the table is kept when it is computed: a run that was stopped goes on
-where it was. With --seconds it stops by itself.
+Calibrations are learnt from sentences that stand in no pair set, of one of two kinds: "bank", those of
+similarity/groups_train.tsv and afqmc_train.tsv, or "general", short ones of text/ and the questions of
+reading_comprehension/. The pair sets are only scored, the first --pairs of each (atec.tsv is none: the groups were made
+of it). Vectors are kept in --work in parts, and each row of the table is kept when it is computed: a run that was
+stopped goes on where it was. With --seconds it stops by itself.
 
 An encoder is the name of a bundled one, or a pretrained Transformer, of which the mean hidden states are taken. The
 time is of the calibration alone, on --batch vectors, the best of ten.
@@ -15,8 +16,10 @@ time is of the calibration alone, on --batch vectors, the best of ten.
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +32,18 @@ from nlptasks.bundled import bundled_models, pretrained_names
 from nlptasks.files import write_text
 from nlptasks.metrics.similarity import score_pairs
 from nlptasks.opening import load
+from nlptasks.text import read_texts
 from nlptasks.text.groups import read_pairs
 
 SETS = ("lcqmc_dev", "bq_dev", "afqmc_dev", "oppo_dev")
-TRAINING = ("groups_train.tsv", "afqmc_train.tsv")
-POWERS, SHARES = (0.0, 0.25, 0.5, 0.75, 1.0), (1.0, 0.5, 0.25)
-PART = 2000
+BANK = ("groups_train.tsv", "afqmc_train.tsv")
+TEXTS, QUESTIONS = ("c3", "news_titles", "reviews"), ("cmrc2018_train", "webqa_dev")
+SHORT = (4, 40)
+"""characters of a sentence of general texts"""
+ROW = ("encoder", "learnt from", "texts", "pairs", "method")
+"""what tells the rows of the table apart"""
+POWERS, SHARES = (0.0, 0.5, 1.0), (1.0, 0.5)
+PART = 1000
 
 
 def main() -> None:
@@ -43,7 +52,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for vectors and rows")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default: NLPTASKS_DATA")
     parser.add_argument("--encoders", nargs="+", default=["similarity", "mini"])
+    parser.add_argument("--learn", choices=("bank", "general"), default="bank", help="what kind of sentences")
     parser.add_argument("--texts", type=int, default=20_000, help="sentences to learn from")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--pairs", type=int, default=4000, help="pairs of each set")
     parser.add_argument("--flow", nargs="*", type=int, default=[], help="seeds of flows")
     parser.add_argument("--flow-epochs", type=int, default=5)
@@ -51,19 +62,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--output", type=Path, help="the record to write")
     options = parser.parse_args()
-    folder = (options.data or Path(os.environ["NLPTASKS_DATA"])) / "similarity"
-    pairs = {name: read_pairs(folder / f"{name}.tsv") for name in SETS}
+    folder = options.data or Path(os.environ["NLPTASKS_DATA"])
+    pairs = {name: read_pairs(folder / "similarity" / f"{name}.tsv") for name in SETS}
     scored = {s for one in pairs.values() for s in (*one.first, *one.second)}
-    given = dict.fromkeys(s for name in TRAINING for s in sentences_of(folder / name) if s not in scored)
+    given = dict.fromkeys(s for s in learnt_from(folder, options.learn) if s not in scored)
     chosen = np.random.default_rng(0).permutation(len(given))[: options.texts]
-    texts = [list(given)[i] for i in chosen]
+    given = list(given)
+    texts = [given[i] for i in chosen]
     count = options.pairs
-    asked = {name: ([*one.first[:count], *one.second[:count]], one.labels[:count]) for name, one in pairs.items()}
+    asked = {
+        name: ([*one.first[:count], *one.second[:count]], one.labels[:count])
+        for name, one in pairs.items()
+        if name in options.sets
+    }
     deadline = time.monotonic() + options.seconds
     options.work.mkdir(parents=True, exist_ok=True)
     for encoder in options.encoders:
         found = Vectors(encoder, options.work, deadline)
-        training = found.of("training", texts)
+        training = found.of(options.learn, texts)
         sets = {name: (found.of(name, sentences), labels) for name, (sentences, labels) in asked.items()}
         if training is None or any(vectors is None for vectors, _ in sets.values()):
             print(f"{encoder}: stopped; the same command goes on")
@@ -71,6 +87,23 @@ def main() -> None:
         measure(encoder, training, sets, options, deadline)
     if options.output is not None:
         write_text(options.output, record(options))
+
+
+def learnt_from(folder: Path, kind: str) -> Iterator[str]:
+    """The sentences of a kind."""
+    if kind == "bank":
+        for name in BANK:
+            yield from sentences_of(folder / "similarity" / name)
+        return
+    for name in QUESTIONS:
+        text = (folder / "reading_comprehension" / f"{name}.json").read_text(encoding="utf-8")
+        yield from (json.loads(f'"{found}"') for found in re.findall(r'"question": "((?:[^"\\]|\\.)*)"', text))
+    for name in TEXTS:
+        for text in read_texts(folder / "text" / f"{name}.jsonl.gz"):
+            for line in text.splitlines():
+                line = re.sub("^[男女]：", "", line).strip()
+                if SHORT[0] <= len(line) <= SHORT[1]:
+                    yield line
 
 
 class Vectors:
@@ -111,7 +144,7 @@ def measure(name: str, training: np.ndarray, sets: dict, options: argparse.Names
     """Adds the rows that are not there yet."""
     path = options.work / "rows.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    known = {(row["encoder"], row["method"]) for row in rows}
+    known = {tuple(row[name] for name in ROW) for row in rows}
     size = training.shape[1]
     ways: dict[str, object] = {"none": None}
     for power in POWERS:
@@ -120,7 +153,8 @@ def measure(name: str, training: np.ndarray, sets: dict, options: argparse.Names
             ways[f"whitening, power {power}, {keep} numbers"] = (keep, power)
     ways |= {f"flow, seed {seed}": seed for seed in options.flow}
     for method, how in ways.items():
-        if (name, method) in known or time.monotonic() > deadline:
+        row = dict(zip(ROW, (name, options.learn, len(training), options.pairs, method), strict=True))
+        if tuple(row.values()) in known or time.monotonic() > deadline:
             continue
         started = time.monotonic()
         if how is None:
@@ -129,12 +163,7 @@ def measure(name: str, training: np.ndarray, sets: dict, options: argparse.Names
             apply = fit_whitening(training, *how)
         else:
             apply = flow_of(training, how, options)
-        row = {
-            "encoder": name,
-            "method": method,
-            "texts": len(training),
-            "seconds": round(time.monotonic() - started, 1),
-        }
+        row["seconds"] = round(time.monotonic() - started, 1)
         row |= {key: round(spearman(apply, *value), 4) for key, value in sets.items()}
         row["ms"] = round(milliseconds(apply, training[: options.batch]), 5)
         with path.open("a", encoding="utf-8") as file:
@@ -183,18 +212,21 @@ def flow_of(training: np.ndarray, seed: int, options: argparse.Namespace) -> Cal
 
 
 def record(options: argparse.Namespace) -> str:
-    """The table of all rows."""
+    """The table of all rows, in the order of what tells them apart."""
     rows = [json.loads(line) for line in (options.work / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows.sort(key=lambda row: [str(row[name]) for name in ROW])
     lines = ["# Calibrated sentence vectors", "", surroundings("numpy", "keras"), ""]
     lines += [
-        f"Spearman, in hundredths, on up to {options.pairs} pairs of each set; learnt from {rows[0]['texts']:,} other "
-        "sentences.",
+        "Spearman, in hundredths, on the first pairs of each set, as many as the row says where there are so many; "
+        "`benchmarks/calibrate.py` says which sentences a calibration is learnt from. Power 0 only centers. A set that "
+        "was not scored has no number.",
         "",
     ]
-    lines += ["| encoder | method | " + " | ".join(SETS) + " | ms a vector |", "|" + "---|" * (len(SETS) + 3)]
+    lines += [f"| {' | '.join((*ROW, *SETS))} | ms a vector |", "|" + "---|" * (len(ROW) + len(SETS) + 1)]
     for row in rows:
-        scores = " | ".join(f"{100 * row[name]:.2f}" for name in SETS)
-        lines.append(f"| {row['encoder']} | {row['method']} | {scores} | {row['ms']:.4f} |")
+        cells = [f"{row[name]:,}" if isinstance(row[name], int) else row[name] for name in ROW]
+        cells += [f"{100 * row[name]:.2f}" if name in row else "" for name in SETS]
+        lines.append(f"| {' | '.join(cells)} | {row['ms']:.4f} |")
     return "\n".join(lines) + "\n"
 
 
