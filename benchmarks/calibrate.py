@@ -84,7 +84,7 @@ def main() -> None:
         if training is None or any(vectors is None for vectors, _ in sets.values()):
             print(f"{encoder}: stopped; the same command goes on")
             return
-        measure(encoder, training, sets, options, deadline)
+        measure(Path(encoder).name, training, sets, options, deadline)  # no path of this machine in a record
     if options.output is not None:
         write_text(options.output, record(options))
 
