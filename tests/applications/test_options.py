@@ -182,3 +182,32 @@ def test_training_starts_from_the_weights_of_the_name_and_goes_on_from_them(mini
     assert (refused.status, refused.err.count("\n")) == (2, 1)
     assert "was started with checkpoint='mini', now checkpoint='none';" in refused.err
     assert call(script, *given, "--output", "other", "--checkpoint", "./mini").err.startswith("error: mini: no such ")
+
+
+TOOLBOX = (
+    "--optimizer lion --weight-decay 0.01 --lookahead 3 --lookahead-rate 0.4 --piecewise-rate 2=1,9=0.1 "
+    "--learning-rate-of embeddings*=0.5 --layer-decay 0.9 --lazy-embeddings --pgd 0.2 --adversarial-steps 2",
+    "--optimizer tiger --layer-adaptation --ema 0.9 --ema-bias-correction --accumulate 2 --fgm 0.5",
+    "--optimizer adafactor --freelb 0.2",
+    "--gradient-penalty 0.1",
+)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("given", TOOLBOX)
+@pytest.mark.parametrize("application", ["classification", "labeling", "reading", "similarity", "conditional"])
+def test_the_options_of_the_toolbox_are_recorded_and_a_run_goes_on_with_them_alone(application, given, tmp_path):
+    file = "--train a.tsv" if application == "similarity" else "--train a.jsonl --valid b.jsonl"
+    line = [application, "train", *file.split(), "--checkpoint", "none", "--output", str(tmp_path / "run")]
+    if application == "similarity":
+        line += ["--encoder", "transformer"]
+    options = command.parse([*line, *given.split()])
+    open_run(options)
+    write_record(options)
+    record = read_options(tmp_path / "run")
+    names = [word[2:].replace("-", "_") for word in given.split() if word.startswith("--")]
+    assert {name: record[name] for name in names} == {name: getattr(options, name) for name in names}
+    assert all(record[name] not in (None, False) for name in names)
+    open_run(command.parse([*line, *given.split(), "--resume"]))
+    with pytest.raises(UserError, match="the run was started with "):
+        open_run(command.parse([*line, "--resume"]))
