@@ -60,6 +60,7 @@ class Methods:
     _value: Callable[..., Any]
     _gradient: Callable[..., Any]
     _table: np.ndarray
+    _gradient_at_text: np.ndarray | None = None
 
     def __init__(self, explained: Explained, like: "Methods | None" = None) -> None:
         self.explained = explained
@@ -139,6 +140,7 @@ class Methods:
         values, gradients = self._gradients(start + np.linspace(0, 1, steps + 1)[:, None, None] * way)
         low, high = values[0], values[-1]
         total = gradients.sum(axis=0) - (gradients[0] + gradients[-1]) / 2
+        self._gradient_at_text = gradients[-1]
         while True:
             scores = (total / steps * way).sum(axis=-1)
             found = Integrated(scores, float(high), float(low), steps, abs(float(scores.sum() - (high - low))))
@@ -150,13 +152,17 @@ class Methods:
 
     def gradient_times_input(self) -> np.ndarray:
         """The gradient by each token's embedding times the embedding, `(T,)`: the first order of leaving it out."""
-        vectors = self._table[self._ids[0]]
-        return (self._gradients(vectors[None])[1][0] * vectors).sum(axis=-1) * self.explained.asked
+        return (self._at_text() * self._table[self._ids[0]]).sum(axis=-1) * self.explained.asked
 
     def gradient_norm(self) -> np.ndarray:
         """The Euclidean norm of the gradient by each token's embedding, `(T,)`; it has no sign."""
-        gradient = self._gradients(self._table[self._ids[0]][None])[1][0]
-        return np.linalg.norm(gradient, axis=-1) * self.explained.asked
+        return np.linalg.norm(self._at_text(), axis=-1) * self.explained.asked
+
+    def _at_text(self) -> np.ndarray:
+        """The gradient by each token's embedding, `(T, E)`; the end of an integral's way is there already."""
+        if self._gradient_at_text is None:
+            self._gradient_at_text = self._gradients(self._table[self._ids[0]][None])[1][0]
+        return self._gradient_at_text
 
     def attention_rollout(self) -> np.ndarray:
         """How much of each token flows into the positions that are read, `(T,)` (arXiv 2005.00928).
@@ -182,13 +188,19 @@ class Methods:
         return scores
 
     def deletion_curve(self, scores: np.ndarray, shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)) -> np.ndarray:
-        """The number where the tokens with the highest scores are replaced by the mask, for each share of them."""
-        asked = np.flatnonzero(self.explained.asked)
-        order = asked[np.argsort(-scores[asked], kind="stable")]
-        rows = np.repeat(self._ids, len(shares), axis=0)
-        for row, share in zip(rows, shares, strict=True):
-            row[order[: max(1, round(share * len(order)))]] = self.explained.tokenizer.mask_id
-        return self.values(rows)
+        """The number where the tokens with the highest scores are replaced by the mask, for each share of them.
+
+        Args:
+            scores: `(T,)`, or `(M, T)` for several orders at once, whose curves are the rows of the result.
+        """
+        asked, rows = np.flatnonzero(self.explained.asked), []
+        for one in np.atleast_2d(scores):
+            order = asked[np.argsort(-one[asked], kind="stable")]
+            for share in shares:
+                row = self._ids[0].copy()
+                row[order[: max(1, round(share * len(order)))]] = self.explained.tokenizer.mask_id
+                rows.append(row)
+        return self.values(np.array(rows)).reshape(*np.shape(scores)[:-1], len(shares))
 
 
 METHODS: dict[str, Callable[[Methods], np.ndarray]] = {

@@ -120,6 +120,10 @@ def test_occlusion_is_what_the_logit_loses_and_the_deletion_curve_follows_the_or
     curve = methods.deletion_curve(found, (0.01, 1.0))
     assert curve[0] == pytest.approx(values[0] - found[explained.asked].max(), abs=1e-5)
     assert curve[1] == pytest.approx(methods.integrated_gradients().baseline_value, abs=1e-4)
+    orders = np.stack([found, -found])
+    both = methods.deletion_curve(orders, (0.3, 0.6))
+    np.testing.assert_allclose(both, [methods.deletion_curve(one, (0.3, 0.6)) for one in orders], atol=1e-5)
+    assert (both[0] < both[1]).all()
 
 
 def test_rollout_is_a_distribution_and_follows_the_attention(explained, methods):
