@@ -1,33 +1,48 @@
-"""The training toolbox measured: overhead of each extension, lazy rows, a comparison of optimizers, and explanations.
+"""The training toolbox measured: each extension's overhead, lazy rows, what options change in a score, explanations.
 
     python benchmarks/toolbox.py --part overhead --output benchmarks/toolbox.md
     python benchmarks/toolbox.py --part lazy --output benchmarks/toolbox.md
-    NLPTASKS_DATA=... python benchmarks/toolbox.py --part training --output benchmarks/toolbox.md
-    NLPTASKS_DATA=... python benchmarks/toolbox.py --part explain --model runs/classifier --output benchmarks/toolbox.md
+    NLPTASKS_DATA=... python benchmarks/toolbox.py --part training --work DIR --output benchmarks/toolbox.md
+    NLPTASKS_DATA=... python benchmarks/toolbox.py --part regularisers --work DIR --output benchmarks/toolbox.md
+    NLPTASKS_DATA=... python benchmarks/toolbox.py --part tasks --work DIR --output benchmarks/toolbox.md
+    NLPTASKS_DATA=... python benchmarks/toolbox.py --part explain --work DIR --output benchmarks/toolbox.md
 
 Each part replaces its own section of the record. Overhead: a step of the bundled `mini` with a classifier's head on
 16 x 128 tokens, each extension against plain Adam; steps alternate, so that other work on the machine meets both. Lazy:
-an embedding of 250,000 rows. Training: reviews of `classification/` of NLPTASKS_DATA, a few hundred of them, several
-seeds. Explain: deletion curves of a trained classifier.
+an embedding of 250,000 rows. The others keep each finished run (explain: each text) in DIR, and a command that was
+ended, or that stopped at --seconds, goes on from there; its table says what was not run. Their trainings are those of
+`toolbox_training.py`. Explain: deletion curves of a classifier of reviews.
 """
 
 import argparse
-import contextlib
-import io
+import os
 import re
-import tempfile
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from record import surroundings
+from toolbox_training import (
+    ALL,
+    RESAMPLES,
+    SETS,
+    Kept,
+    Setting,
+    classifier_to_explain,
+    regularisers,
+    split,
+    tasks,
+    training,
+)
+
+from nlptasks.train.interruption import TrainingInterrupted
 
 SHAPE, RATE = (16, 128), 1e-4
-WIDTH = 48
-"""tokens of the rows that are explained"""
-REVIEWS = "classification/chnsenticorp_{part}.tsv"
+CHARACTERS, WIDTH = 22, 24
+"""characters of a text that is explained, and tokens of its row"""
 EXTENSIONS: dict[str, dict[str, Any]] = {
     "extended by nothing": {},
     "weight decay": {"weight_decay": 0.01},
@@ -129,106 +144,80 @@ def lazy(repeats: int) -> str:
     )
 
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "Adam": {},
-    "weight decay and layer decay": {"weight_decay": 0.01, "layer_decay": 0.9},
-    "lookahead": {"lookahead": 5},
-    "R-Drop": {"r_drop": 1.0},
-    "FGM": {"fgm": 0.5},
-    "mixup": {"mixup": 0.2},
-    "label smoothing": {"label_smoothing": 0.1},
-}
+ORDERS = (
+    "integrated gradients",
+    "gradient x input",
+    "gradient norm",
+    "attention rollout",
+    "occlusion",
+    "random order",
+)
 
 
-def training(data: Path, examples: int, seeds: int, variants: list[str]) -> str:
-    """A table of accuracies after fine-tuning `mini` on a few reviews."""
-    from nlptasks.applications.classification.classifier import Classifier
-
-    texts, labels = reviews(data, "train", examples)
-    others = reviews(data, "dev", 900)
-    valid, (test_texts, test_labels) = tuple(each[:300] for each in others), tuple(each[300:] for each in others)
-    rows = []
-    for name in variants:
-        scores = []
-        for seed in range(seeds):
-            with contextlib.redirect_stderr(io.StringIO()), tempfile.TemporaryDirectory() as folder:
-                output = Path(folder) / "run"
-                options = {"epochs": 3, "seq_length": 96, "seed": seed} | VARIANTS[name]
-                found = Classifier.train(texts, labels, valid, output=output, checkpoint="mini", **options)
-            answers = [one.label for one in found.predict(test_texts)]
-            scores.append(100 * float(np.mean([a == b for a, b in zip(answers, test_labels, strict=True)])))
-        rows.append(
-            f"| {name} | {np.mean(scores):.1f} | {np.std(scores):.1f} | {min(scores):.1f} to {max(scores):.1f} |"
-        )
-    head = "| options | accuracy | standard deviation | range |\n|---|---|---|---|\n"
-    return (
-        head + "\n".join(rows) + f"\n\n{examples} reviews, 3 epochs, {seeds} seeds; 600 reviews that chose no epoch.\n"
-    )
-
-
-def reviews(data: Path, part: str, count: int) -> tuple[list[str], list[str]]:
-    """The first texts of a file and their labels."""
-    from nlptasks.text.labeled import Columns, read_labeled
-
-    found = read_labeled(data / REVIEWS.format(part=part), Columns(text="text", label="label", names=("label", "text")))
-    chosen = np.random.default_rng(7).permutation(len(found))[:count]
-    return [found[i].text for i in chosen], [found[i].labels[0] for i in chosen]
-
-
-def explain(data: Path, directory: Path, count: int, seconds: float) -> str:
+def explain(directory: Path, texts: Sequence[str], kept: Kept) -> str:
     """A table of deletion curves: how far the label's logit falls where the tokens that count most are masked."""
     import nlptasks
     from nlptasks.explain.explained import label_of_text
     from nlptasks.explain.methods import Methods
 
-    classifier = nlptasks.load(directory)
-    texts = [text[:40] for text in reviews(data, "dev", count)[0]]
-    names = (
-        "integrated gradients",
-        "gradient x input",
-        "gradient norm",
-        "attention rollout",
-        "occlusion",
-        "random order",
-    )
-    falls: dict[str, list[float]] = {name: [] for name in names}
-    random, incomplete, steps, programs = np.random.default_rng(3), 0, [], {}
-    started = time.monotonic()
-    for text in texts:
-        if time.monotonic() - started > seconds:
-            break
+    opened: list[Any] = []
+    programs: dict[str, Methods] = {}
+
+    def measure(number: int, text: str) -> dict[str, Any]:
+        classifier = opened[0] if opened else nlptasks.load(directory)
+        opened[:] = [classifier]
         explained = label_of_text(classifier, text, width=WIDTH)
         methods = programs[explained.what] = Methods(explained, programs.get(explained.what))
         found = methods.integrated_gradients()
-        incomplete, steps = incomplete + (not found.complete), [*steps, found.steps]
         scores = (
             found.scores,
             methods.gradient_times_input(),
             methods.gradient_norm(),
             methods.attention_rollout(),
             methods.occlusion(),
-            random.random(len(found.scores)),
+            np.random.default_rng([3, number]).random(len(found.scores)),
         )
-        for name, each in zip(names, scores, strict=True):
-            falls[name].append(found.value - float(methods.deletion_curve(each).mean()))
-    best = np.array(falls[names[0]])
-    rows = []
-    for name, each in falls.items():
-        apart = best - np.array(each)
-        drawn = [np.mean(apart[random.integers(0, len(apart), len(apart))]) for _ in range(2000)]
+        falls = found.value - methods.deletion_curve(np.stack(scores)).mean(axis=-1)
+        return {"falls": [round(float(fall), 5) for fall in falls], "complete": found.complete, "steps": found.steps}
+
+    each = [
+        kept.of({"explained": str(directory), "number": number, "width": WIDTH}, lambda n=number, t=text: measure(n, t))
+        for number, text in enumerate(texts)
+    ]
+    found = [one for one in each if one is not None]
+    if not found:
+        return "Not run.\n"
+    falls = np.array([one["falls"] for one in found])
+    random, rows = np.random.default_rng(3), []
+    for number, name in enumerate(ORDERS):
+        apart = falls[:, 0] - falls[:, number]
+        drawn = [np.mean(apart[random.integers(0, len(apart), len(apart))]) for _ in range(RESAMPLES)]
         low, high = np.percentile(drawn, [2.5, 97.5])
-        interval = "" if name == names[0] else f"{np.mean(apart):+.3f} ({low:+.3f} to {high:+.3f})"
-        rows.append(f"| {name} | {np.mean(each):.3f} | {interval} |")
+        interval = f"{np.mean(apart):+.3f} ({low:+.3f} to {high:+.3f})" if number else ""
+        rows.append(f"| {name} | {falls[:, number].mean():.3f} | {interval} |")
     head = "| order | mean fall of the logit | integrated gradients minus this one (95 %) |\n|---|---|---|\n"
+    steps, complete = [one["steps"] for one in found], sum(one["complete"] for one in found)
+    left = (
+        f" Not run: {len(each) - len(found)} of {len(each)}; the same command goes on."
+        if len(found) < len(each)
+        else ""
+    )
     tail = (
-        f"\n\n{len(steps)} reviews of at most 40 characters; mean over 10, 20, 30 and 50 % of the tokens masked; "
-        f"intervals are paired bootstraps. Completeness within 1 %: {len(steps) - incomplete} of {len(steps)}; steps: "
-        f"median {int(np.median(steps))}, at most {max(steps)}.\n"
+        f"\n\n{len(found)} reviews of at most {CHARACTERS} characters, each explained for its best label; mean over "
+        f"10, 20, 30 and 50 % of the tokens masked; intervals are paired bootstraps over the reviews. Completeness "
+        f"within 1 %: {complete} of {len(found)}; steps: median {int(np.median(steps))}, at most {max(steps)}.{left}\n"
     )
     return head + "\n".join(rows) + tail
 
 
-TITLES = {"overhead": "Overhead", "lazy": "Lazy rows", "training": "Fine-tuning", "explain": "Explanations"}
+TITLES = {
+    "overhead": "Overhead",
+    "lazy": "Lazy rows",
+    "training": "Fine-tuning",
+    "regularisers": "Mixtures of texts and smoothed labels",
+    "tasks": "Two tasks together",
+    "explain": "Deletion curves of explanations",
+}
 
 
 def write_section(path: Path, part: str, text: str) -> None:
@@ -243,36 +232,53 @@ def write_section(path: Path, part: str, text: str) -> None:
     path.write_text(record, encoding="utf-8")
 
 
-def main() -> None:
+def main() -> int:
     """Runs one part and writes its section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=TITLES, required=True)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--examples", type=int, nargs="+", default=[100, 500, ALL], help="0: all; training: the first")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["ChnSentiCorp", "iflytek"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--layers", type=int, default=1, help="of mini, from the first on")
+    parser.add_argument("--seq-length", type=int, default=32)
+    parser.add_argument("--model", type=Path, help="explain: default: a classifier trained on 2000 reviews for it")
     parser.add_argument("--texts", type=int, default=200)
-    parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="overhead, explain: begin nothing after this"
-    )
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after this")
     parser.add_argument("--data", type=Path, help="default: NLPTASKS_DATA")
+    parser.add_argument("--work", type=Path, help="keeps what is finished; the same command goes on there")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    if given.part in ("training", "explain"):
-        import os
-
-        given.data = given.data or Path(os.environ["NLPTASKS_DATA"])
-    text = {
-        "overhead": lambda: overhead(given.repeats, given.seconds),
-        "lazy": lambda: lazy(given.repeats),
-        "training": lambda: training(given.data, given.examples, given.seeds, given.variants),
-        "explain": lambda: explain(given.data, given.model, given.texts, given.seconds),
-    }[given.part]()
+    if given.part in ("overhead", "lazy"):
+        text = overhead(given.repeats, given.seconds) if given.part == "overhead" else lazy(given.repeats)
+    else:
+        if given.work is None:
+            parser.error("--work DIR is needed for this part")
+        data = given.data or Path(os.environ["NLPTASKS_DATA"])
+        kept = Kept(given.work / "results.jsonl", given.seconds)
+        setting = Setting(data, given.work, kept, given.layers, given.seq_length, given.seeds)
+        try:
+            text = _from_runs(given, setting)
+        except TrainingInterrupted:
+            print("ended; the same command goes on")
+            return 130
     print(text)
     if given.output is not None:
         write_section(given.output, given.part, text)
+    return 0
+
+
+def _from_runs(given: argparse.Namespace, setting: Setting) -> str:
+    if given.part == "training":
+        return training(setting, given.examples[0])
+    if given.part == "regularisers":
+        return regularisers(setting, given.examples, given.sets)
+    if given.part == "tasks":
+        return tasks(setting)
+    model = given.model or classifier_to_explain(setting)
+    texts = [text.text[:CHARACTERS] for text in split(setting.data, "ChnSentiCorp", 1, 0)[2][: given.texts]]
+    return "Not run.\n" if model is None else explain(model, texts, setting.kept)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
