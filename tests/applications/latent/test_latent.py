@@ -366,6 +366,14 @@ def _try_commands(files, capsys, decoded):
     found = latent(capsys, "encode", *model, "--data", files / "texts.txt", "--output", files / "vectors.npy")
     assert found.status == 0, found.err
     np.testing.assert_allclose(np.load(files / "vectors.npy"), nlptasks.load(files / "whole").encode(TEXTS), atol=1e-5)
+    rows = "\n".join(json.dumps({"text": text}, ensure_ascii=False) for text in TEXTS)
+    (files / "texts.jsonl").write_text(rows, encoding="utf-8")
+    given = ("--data", files / "texts.jsonl", "--vectors", files / "vectors.npy", "--json")
+    assert main([str(w) for w in ("conditional", "evaluate", "--model", files / "whole/decoder", *given)]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["scores"]
+    means = np.load(files / "vectors.npy")
+    log_p, lengths = nlptasks.load(files / "whole").decoder.score(TEXTS, list(means))
+    assert told["perplexity"] == pytest.approx(np.exp(-log_p.sum() / lengths.sum()), rel=1e-4)
     found = latent(capsys, "sample", *model, "--count", 2, "--max-length", 3, "--top-p", 0.5, "--json")
     assert [json.loads(line)["text"] for line in found.out.splitlines()] == ["text 0", "text 1"]
     assert decoded[-1][1] == {"seed": 0, "top_p": 0.5, "max_length": 3}
