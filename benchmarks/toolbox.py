@@ -32,6 +32,7 @@ from toolbox_training import (
     Kept,
     Setting,
     classifier_to_explain,
+    explained_in_words,
     regularisers,
     split,
     tasks,
@@ -156,14 +157,14 @@ ORDERS = (
 
 def explain(directory: Path, texts: Sequence[str], kept: Kept) -> str:
     """A table of deletion curves: how far the label's logit falls where the tokens that count most are masked."""
-    import nlptasks
-    from nlptasks.explain.explained import label_of_text
-    from nlptasks.explain.methods import Methods
-
     opened: list[Any] = []
-    programs: dict[str, Methods] = {}
+    programs: dict[str, Any] = {}
 
     def measure(number: int, text: str) -> dict[str, Any]:
+        import nlptasks
+        from nlptasks.explain.explained import label_of_text
+        from nlptasks.explain.methods import Methods
+
         classifier = opened[0] if opened else nlptasks.load(directory)
         opened[:] = [classifier]
         explained = label_of_text(classifier, text, width=WIDTH)
@@ -277,7 +278,9 @@ def _from_runs(given: argparse.Namespace, setting: Setting) -> str:
         return tasks(setting)
     model = given.model or classifier_to_explain(setting)
     texts = [text.text[:CHARACTERS] for text in split(setting.data, "ChnSentiCorp", 1, 0)[2][: given.texts]]
-    return "Not run.\n" if model is None else explain(model, texts, setting.kept)
+    if model is None:
+        return "Not run.\n"
+    return explain(model, texts, setting.kept) + ("" if given.model else explained_in_words(setting))
 
 
 if __name__ == "__main__":

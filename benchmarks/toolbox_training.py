@@ -157,12 +157,12 @@ def trained_alone(
     setting: Setting, name: str, count: int, seed: int, options: Mapping[str, Any], keep: bool = False
 ) -> Any:
     """The scored texts of one classifier, and its folder if it is kept; a run that was ended goes on where it was."""
-    from nlptasks.applications.classification.classifier import Classifier
-
     given = COMMON | plan(name, count) | {"pooling": "mean"} | dict(options)
     key = {"set": name, "count": count, "seed": seed, "layers": setting.layers, "length": setting.length} | given
 
     def train() -> dict[str, Any]:
+        from nlptasks.applications.classification.classifier import Classifier
+
         training, valid, test = split(setting.data, name, count, seed)
         folder = _folder(setting, key)
         given["resume"] = (folder / "options.json").is_file()
@@ -183,20 +183,33 @@ def trained_alone(
 
 def classifier_to_explain(setting: Setting) -> Path | None:
     """The folder of a classifier of reviews; None: not run."""
-    found = trained_alone(setting, "ChnSentiCorp", EXPLAINED, 0, {"epochs": 1}, keep=True)
+    found = _to_explain(setting)
     return None if found is None else setting.work / found["folder"]
+
+
+def explained_in_words(setting: Setting) -> str:
+    """What that classifier is."""
+    accuracy = 100 * correct([_to_explain(setting)], "ChnSentiCorp").mean()
+    return (
+        f"\nThe classifier: `mini` cut to {setting.layers} of its 6 layers, from the first on, one epoch of "
+        f"{EXPLAINED} reviews, {accuracy:.1f} % of {TEST} reviews right.\n"
+    )
+
+
+def _to_explain(setting: Setting) -> Any:
+    return trained_alone(setting, "ChnSentiCorp", EXPLAINED, 0, {"epochs": 1}, keep=True)
 
 
 def trained_together(setting: Setting, weighting: str, seed: int) -> Any:
     """The scored texts of two classifiers on one encoder."""
-    import nlptasks
-    from nlptasks.applications.multitask.training import MultiTaskOptions, train_tasks
-
     given = COMMON | plan("", TASK_EXAMPLES) | {"weighting": weighting}
     shared = {"layers": setting.layers, "length": setting.length}
     key = {"tasks": TASKS, "count": TASK_EXAMPLES, "seed": seed} | shared | given
 
     def train() -> dict[str, Any]:
+        import nlptasks
+        from nlptasks.applications.multitask.training import MultiTaskOptions, train_tasks
+
         folder, scored = _folder(setting, key), {}
         files: dict[str, list[str]] = {"task": [], "valid": []}
         for task, name in TASKS.items():
@@ -267,7 +280,8 @@ def row_of(first: str, runs: Sequence[Any], base: Sequence[Any], name: str) -> s
     spread = f"{scores.std(ddof=1):.1f}, {scores.min():.1f} to {scores.max():.1f}" if len(scores) > 1 else ""
     both = [(a, b) for a, b in zip(runs, base, strict=True) if a is not None and b is not None]
     apart = "" if runs is base or not both else compared(*(correct(each, name) for each in zip(*both, strict=True)))
-    return f"| {first} | {len(there)} | {scores.mean():.1f} | {spread} | {apart} |"
+    missing = f", {len(runs) - len(there)} not run" if len(there) < len(runs) else ""
+    return f"| {first} | {len(there)}{missing} | {scores.mean():.1f} | {spread} | {apart} |"
 
 
 def table(first: str, base: str, rows: Sequence[str]) -> str:
@@ -281,9 +295,9 @@ def about(setting: Setting, part: str, rows: Sequence[str], more: str) -> str:
     left = [row for row in rows if "not run" in row]
     note = f"\nNot run: `python benchmarks/toolbox.py --part {part} --work DIR` goes on with these." if left else ""
     return (
-        f"\n\nThe first {setting.layers} of `mini`'s 6 layers, {setting.length} tokens, learning rate 1e-4 rising and "
-        f"falling, {TEST} scored texts, one core of the two; {VALID} texts of the training file choose the epoch. "
-        f"{more}{note}\n"
+        f"\n\n`mini` cut to {setting.layers} of its 6 layers, from the first on, {setting.length} tokens, "
+        f"learning rate 1e-4 rising and falling, {TEST} scored texts, one core of the two; {VALID} texts of the "
+        f"training file choose the epoch. {more}{note}\n"
     )
 
 

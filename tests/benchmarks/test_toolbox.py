@@ -38,7 +38,7 @@ def test_a_row_has_the_spread_of_the_seeds_and_compares_those_that_both_have_run
     base = [{"right": {"a": "1100"}}, {"right": {"a": "1000"}}, {"right": {"a": "0000"}}]
     ours = [{"right": {"a": "1110"}}, {"right": {"a": "1111"}}, None]
     row = row_of("mixup", ours, base, "a").split(" | ")
-    assert row[1:4] == ["2", "87.5", "17.7, 75.0 to 100.0"]
+    assert row[1:4] == ["2, 1 not run", "87.5", "17.7, 75.0 to 100.0"]
     assert row[4].startswith("+50.0 (")
     assert row_of("none", base, base, "a").endswith("25.0 | 25.0, 0.0 to 50.0 |  |")
     assert row_of("mixup", [None], base[:1], "a") == "| mixup | 0 | not run | | |"
