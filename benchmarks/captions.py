@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -34,10 +35,17 @@ TRAINING = (
 
 
 def call(*words: object) -> None:
-    """Runs a script of this clone."""
+    """Runs a script of this clone; where this command is ended, a training run saves itself."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path, "NLPTASKS_LANG": "en"}
-    subprocess.run([sys.executable, *map(str, words)], env=environment, check=True)
+    process = subprocess.Popen([sys.executable, *map(str, words)], env=environment)
+    try:
+        if process.wait():
+            sys.exit(f"{' '.join(map(str, words))}: status {process.returncode}")
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
 
 
 def lines(path: Path) -> list[str]:
@@ -62,6 +70,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--output", type=Path, help="file of the record")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = options.work
     for name, (split, count, seed) in PICTURES.items():
         if not (work / f"{name}.npy").is_file():
