@@ -37,6 +37,7 @@ PARTS = {
     "speed": "Speed on one core",
     "surprise": "Kolmogorov distance of the p-values of 100,000 random pairs from uniform ones",
     "vectors": "Vectors of words: classes and clusters of news titles, and pairs",
+    "engines": "Spherical vectors on NumPy and on Keras",
     "communities": "Communities of sentences",
     "segmenter": "Segmenting gsdsimp_dev with the words of Wikipedia text",
     "weibo": "Segmenting weibo with words discovered from weibo, by a segmenter that has not seen it",
@@ -49,6 +50,7 @@ EPOCHS = 5
 TRAINED = 8000
 """sentences of each corpus that the segmenter without weibo is trained on"""
 DISCOVERED = ("min_count=5", "min_count=20")
+ENGINE_TITLES = 4000
 GIGABYTE, CHANGED, SENTENCES = 10**9, 0.02, 100_000
 OURS = """
 import sys, time
@@ -558,6 +560,43 @@ def vectors(folder: Path, work: Path, peers: str | None) -> Iterable[str]:
         yield f"| {name} | {score_pairs((first * second).sum(axis=1), gold)['spearman']:.3f} |"
 
 
+def engines(folder: Path, work: Path) -> Iterable[str]:
+    """Pairs a second and vectors of the same training on both, on the words of news titles."""
+    import keras
+    import numpy as np
+
+    import nlptasks
+    from nlptasks.discovery.cutting import cut_documents
+    from nlptasks.discovery.spherical import SphericalOptions, SphericalTrainer
+    from nlptasks.discovery.spherical_keras import KerasTrainer
+
+    path = folder / "classification" / "thucnews_titles_dev.tsv"
+    texts = [line.split("\t")[0] for line in path.read_text(encoding="utf-8").splitlines()][:ENGINE_TITLES]
+    cut = nlptasks.load("segmenter").segment
+    yield f"{len(texts):,} titles, one epoch, the first batch left out of the time; otherwise the defaults."
+    yield ""
+    yield "| | batch | pairs a second | largest difference of a vector's number |"
+    yield "|---|---|---|---|"
+    tokens, _, counts = cut_documents(texts, cut, work, 5)
+    for size in (1024, 8192):
+        options, found = SphericalOptions(epochs=1, batch_size=size), []
+        for name, kind in (("NumPy", SphericalTrainer), (f"Keras on {keras.backend.backend()}", KerasTrainer)):
+            trainer = kind(counts, np.empty((len(texts), options.vector_size), "float32"), options)
+            step, times = trainer.step, []
+
+            def timed(*batch, step=step, times=times):
+                loss = step(*batch)
+                times.append((time.perf_counter(), len(batch[0])))
+                return loss
+
+            trainer.step = timed
+            trainer.train(tokens)
+            pairs = sum(count for _, count in times[1:])
+            found.append(np.concatenate([trainer.words, trainer.contexts, trainer.documents]))
+            pace = pairs / (times[-1][0] - times[0][0])
+            yield f"| {name} | {size:,} | {pace:,.0f} | {abs(found[-1] - found[0]).max():.1e} |"
+
+
 K_MEANS = """
 import sys
 import numpy as np
@@ -604,6 +643,7 @@ def main() -> None:
             "speed": lambda: speed(folder, work, options.peers, options.rounds),
             "surprise": lambda: surprise(folder),
             "vectors": lambda: vectors(folder, work, options.peers),
+            "engines": lambda: engines(folder, work),
             "communities": lambda: communities(folder, work, options.peers),
             "segmenter": lambda: segmenter(folder, work),
             "weibo": lambda: weibo(folder, work),
