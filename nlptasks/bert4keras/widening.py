@@ -17,6 +17,7 @@ from nlptasks.bert4keras.keras.layers import Input, Layer
 from nlptasks.bert4keras.keras.models import Model
 
 POSITIONS = "Embedding-Position"
+"""how the names of layers of positions end, behind a prefix of the script"""
 
 
 class LastToken(Model):
@@ -44,7 +45,7 @@ class Widened:
         outputs = [_AtPlace()([output, place]) for output in model.outputs]
         self.program = Model([*model.inputs, place], outputs)
         self.free = [len(each.shape) == 2 and each.shape[1] is None for each in model.inputs]
-        tables = [layer.weights[0].shape[0] for layer in model.layers if layer.name == POSITIONS and layer.weights]
+        tables = [layer.weights[0].shape[0] for layer in model.layers if layer.name.endswith(POSITIONS) and layer.weights]
         self.most = min(tables, default=None)
         self.holds: bool | None = None
 

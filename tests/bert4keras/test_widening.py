@@ -20,10 +20,19 @@ def ids_of(width, rows=2):
 
 
 @pytest.fixture(scope="module")
-def unilm(tmp_path_factory):
+def config(tmp_path_factory):
     path = tmp_path_factory.mktemp("wide") / "bert_config.json"
     path.write_text(json.dumps(CONFIG | {"max_position_embeddings": 40}), encoding="utf-8")
-    return built(path, application="unilm", with_mlm=True).model
+    return path
+
+
+@pytest.fixture(scope="module")
+def unilm(config):
+    return built(config, application="unilm", with_mlm=True).model
+
+
+def test_positions_behind_a_prefix_are_known(config):
+    assert Widened(built(config, application="unilm", with_mlm=True, prefix="Own-").model).most == 40
 
 
 @pytest.mark.parametrize("width", [5, 6, 31, 32, 33, 39])

@@ -269,9 +269,11 @@ def _is_data_set(x: Any) -> bool:
 
 def _widened(model: Any, x: list[np.ndarray], y: Any) -> tuple[list[np.ndarray], Any]:
     """On JAX, the width of the first input rounded up where it is free, and all of that width with it that are free."""
+    if _keras.config.backend() != "jax" or x[0].ndim < 2:
+        return x, y
     inputs = getattr(model, "inputs", None)
     free = [len(each.shape) > 1 and each.shape[1] is None for each in inputs] if inputs else [True] * len(x)
-    if _keras.config.backend() != "jax" or x[0].ndim < 2 or not free[0]:
+    if not free[0]:
         return x, y
     width = x[0].shape[1]
     more = -width % WIDTH_STEP
