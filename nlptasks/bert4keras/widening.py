@@ -45,7 +45,8 @@ class Widened:
         outputs = [_AtPlace()([output, place]) for output in model.outputs]
         self.program = Model([*model.inputs, place], outputs)
         self.free = [len(each.shape) == 2 and each.shape[1] is None for each in model.inputs]
-        tables = [layer.weights[0].shape[0] for layer in model.layers if layer.name.endswith(POSITIONS) and layer.weights]
+        places = [layer for layer in model.layers if layer.name.endswith(POSITIONS)]
+        tables = [layer.weights[0].shape[0] for layer in places if layer.weights]
         self.most = min(tables, default=None)
         self.holds: bool | None = None
 
