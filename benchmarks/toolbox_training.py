@@ -40,14 +40,14 @@ SETS = {
     "titles": Source("classification/thucnews_titles_dev.tsv", None, Columns(names=("text", "label"))),
 }
 EPOCHS_AND_BATCHES = {("ChnSentiCorp", ALL): (2, 32)}
-FEW, MORE, WHOLE = (5, 8), (3, 16), (4, 32)
+FEW, MORE, WHOLE = (8, 8), (4, 16), (4, 32)
 """epochs and batch size of up to 100 examples, of up to 1000, and of others"""
-COMMON: dict[str, Any] = {"decay": True, "warmup_share": 0.1, "learning_rate": 1e-4}
+COMMON: dict[str, Any] = {"decay": True, "warmup_share": 0.1, "learning_rate": 5e-4}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "Adam": {},
     "weight decay 0.01 and layer decay 0.9": {"weight_decay": 0.01, "layer_decay": 0.9},
     "Lookahead, 5 updates": {"lookahead": 5},
-    "Lion at a tenth of the rate": {"optimizer": "lion", "learning_rate": 1e-5},
+    "Lion at a tenth of the rate": {"optimizer": "lion", "learning_rate": 5e-5},
     "FGM 0.5": {"fgm": 0.5},
     "R-Drop 1": {"r_drop": 1.0},
 }
@@ -58,7 +58,7 @@ REGULARISERS: dict[str, dict[str, Any]] = {
     "label smoothing 0.1": {"label_smoothing": 0.1},
 }
 TASKS = {"reviews": "ChnSentiCorp", "titles": "titles"}
-TASK_EXAMPLES, EXPLAINED = 300, 2000
+TASK_EXAMPLES, EXPLAINED = 1000, 2000
 WEIGHTINGS = ("fixed", "real-time", "uncertainty", "pcgrad")
 
 
@@ -296,8 +296,8 @@ def about(setting: Setting, part: str, rows: Sequence[str], more: str) -> str:
     note = f"\nNot run: `python benchmarks/toolbox.py --part {part} --work DIR` goes on with these." if left else ""
     return (
         f"\n\n`mini` cut to {setting.layers} of its 6 layers, from the first on, {setting.length} tokens, "
-        f"learning rate 1e-4 rising and falling, {TEST} scored texts, one core of the two; {VALID} texts of the "
-        f"training file choose the epoch. {more}{note}\n"
+        f"learning rate {COMMON['learning_rate']:g} rising and falling, {TEST} scored texts, one core of the two; "
+        f"{VALID} texts of the training file choose the epoch. {more}{note}\n"
     )
 
 
