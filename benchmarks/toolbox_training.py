@@ -39,7 +39,7 @@ SETS = {
     "iflytek": Source("classification/iflytek_train.jsonl", "classification/iflytek_dev.jsonl", Columns()),
     "titles": Source("classification/thucnews_titles_dev.tsv", None, Columns(names=("text", "label"))),
 }
-EPOCHS_AND_BATCHES = {("ChnSentiCorp", ALL): (2, 32)}
+EPOCHS_AND_BATCHES = {("ChnSentiCorp", ALL): (1, 32)}
 FEW, MORE, WHOLE = (8, 8), (4, 16), (4, 32)
 """epochs and batch size of up to 100 examples, of up to 1000, and of others"""
 COMMON: dict[str, Any] = {"decay": True, "warmup_share": 0.1, "learning_rate": 5e-4}
