@@ -91,6 +91,14 @@ def generation(name: str, checkpoint: str, more: str = "") -> Job:
     return Job(name, f"{command} {more}".strip(), 1.5, trial, checkpoint.strip("{}").replace("none", ""))
 
 
+def writing(task: str, start: str, seed: int, pad_to: int) -> Job:
+    """A run of benchmarks/seq2seq.py."""
+    name = f"{task}_{start.strip('{}')}_{seed}"
+    command = f"benchmarks/seq2seq.py --work {{work}} --tasks {task} --starts {start} --seeds {seed} --pad-to {pad_to}"
+    command += " --precision bfloat16 --results {output}"
+    return Job(name, command, 2, "--rows 16 --epochs 1", "characters" if start == "{characters}" else "")
+
+
 JOBS = [  # the important ones first
     classification("chnsenticorp", "pieces", 1),
     classification("iflytek", "pieces", 1.5),
@@ -109,6 +117,22 @@ JOBS = [  # the important ones first
     key_size(3, "key_size doubled, talking heads"),
     classification("cluener", "characters", 1, "--head crf --learning-rate 2e-4", "cluener_crf_characters"),
     generation("generation_from_random", "none"),
+    writing("titles", "mini", 0, 232),
+    writing("titles", "{characters}", 0, 232),
+    writing("titles", "mini", 1, 232),
+    writing("problems", "mini", 0, 88),
+    writing("questions", "mini", 0, 296),
+    writing("pairs", "mini", 0, 312),
+    writing("titles", "none", 0, 232),
+    writing("problems", "{characters}", 0, 88),
+    writing("problems", "mini", 1, 88),
+    writing("problems", "none", 0, 88),
+    writing("questions", "{characters}", 0, 296),
+    writing("questions", "mini", 1, 296),
+    writing("questions", "none", 0, 296),
+    writing("pairs", "{characters}", 0, 312),
+    writing("pairs", "mini", 1, 312),
+    writing("pairs", "none", 0, 312),
 ]
 FILES = (
     "classification/chnsenticorp_train.tsv",
@@ -122,6 +146,9 @@ FILES = (
     "similarity/oppo_dev.tsv",
     "sequence_labeling/cluener_train.jsonl",
     "sequence_labeling/cluener_dev.jsonl",
+    "generation/csl_train.jsonl",
+    "reading_comprehension/multi_passage_train.json",
+    "reading_comprehension/multi_passage_dev.json",
 )
 """what the jobs read below NLPTASKS_DATA"""
 
@@ -306,7 +333,18 @@ def tables(results: dict) -> list[str]:
             low_high = ", ".join(told)
         spread = f"{statistics.mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})"
         lines.append(f"| {system} | {len(found)} | {spread} | {low_high} | {seconds:.0f} | {tokens:,.0f} |")
-    return [*lines, "", *differences(runs)]
+    return [*lines, "", *differences(runs), *written(results)]
+
+
+def written(results: dict) -> list[str]:
+    """The scores of texts that were written, a line for each run and test."""
+    lines = [
+        f"{name}, {test}: " + ", ".join(f"{score} {value:.2f}" for score, value in found["model"].items())
+        for name, job in results.items()
+        for row in (job["result"] if isinstance(job.get("result"), list) else [])
+        for test, found in row["scores"].items()
+    ]
+    return ["", *lines] if lines else []
 
 
 def differences(runs: dict[str, list[dict]]) -> list[str]:

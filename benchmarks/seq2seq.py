@@ -13,7 +13,8 @@ A start is `none` (random weights), `mini`, or the folder of a checkpoint; one w
 Everything is kept in `--work`, and what is there is not done again. With `--seconds` the command ends after about so
 long, and the same command goes on: a training run is interrupted and resumed. `--written FILE` adds what the title
 model of the last start makes of every text in FILE, for example benchmarks/seq2seq_texts.txt, which were written for
-this project. Needs the extra `scores`, and for the columns of bert4keras `scores-bert4keras`.
+this project. `--pad-to` gives all batches of a GPU one width, and so one program; `gpu_tables.py` runs it with that.
+Needs the extra `scores`, and for the columns of bert4keras `scores-bert4keras`.
 """
 
 import argparse
@@ -36,6 +37,11 @@ TEST, VALID = 500, 200
 PATIENCE = 60  # seconds that an interrupted run may take to save itself
 COLUMNS = ("perplexity", "rouge_1", "rouge_2", "rouge_l", "bleu", "answer")
 BEAMS = ("--search", "beam", "--beam-size", "4")
+PADDED = (
+    "import sys; from nlptasks.applications.examples import padded_to; from nlptasks.command import main\n"
+    "with padded_to(int(sys.argv[1])): sys.exit(main(sys.argv[2:]))"
+)
+"""a command whose batches have widths that are multiples of its first argument"""
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,10 @@ def prepare(work: Path, task: str) -> None:
         write_rows(folder / f"{split}.jsonl", parts[split])
 
 
-def run(*words: object, until: float | None = None) -> str:
+def run(*words: object, until: float | None = None, pad_to: int | None = None) -> str:
     """What `nlptasks seq2seq ...` writes to standard output; it is ended at `until`, and then saves itself."""
-    command = [sys.executable, "-m", "nlptasks", "seq2seq", *map(str, words)]
+    program = ["-m", "nlptasks"] if pad_to is None else ["-c", PADDED, str(pad_to)]
+    command = [sys.executable, *program, "seq2seq", *map(str, words)]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path, "NLPTASKS_LANG": "en"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")
@@ -147,14 +154,21 @@ def run_name(start: str, seed: int, rows: int | None) -> str:
     return f"{Path(start).name}_{seed}" + ("" if rows is None else f"_{rows}")
 
 
+def first_rows(path: Path, count: int | None) -> Path:
+    """The file, or one of its first rows."""
+    if count is None:
+        return path
+    shorter = path.with_stem(f"{path.stem}_{count}")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+    shorter.write_text("".join(lines), encoding="utf-8")
+    return shorter
+
+
 def one_run(work: Path, task: str, start: str, seed: int, options: argparse.Namespace, until: float | None) -> dict:
     """The scores of a run by test, trained as far as it is not yet."""
     plan, kind = TASKS[task], start_kind(start)
-    folder, train = work / task / run_name(start, seed, options.rows), work / task / "train.jsonl"
-    if options.rows is not None:
-        lines = train.read_text(encoding="utf-8").splitlines(keepends=True)[: options.rows]
-        train = work / task / f"train_{options.rows}.jsonl"
-        train.write_text("".join(lines), encoding="utf-8")
+    folder = work / task / run_name(start, seed, options.rows)
+    train = first_rows(work / task / "train.jsonl", options.rows)
     if not (folder / "scores.json").is_file():
         epochs = options.epochs or plan.epochs[kind]
         words = ["--train", train, "--valid", work / task / "valid.jsonl", "--checkpoint", start]
@@ -163,17 +177,19 @@ def one_run(work: Path, task: str, start: str, seed: int, options: argparse.Name
         words += ["--precision", options.precision, *COMMON]
         words += ["--skip-weights", *options.skip] if kind == "other" and options.skip else []
         words += ["--resume"] if (folder / "options.json").is_file() else []
-        run("train", *words, until=until)
+        run("train", *words, until=until, pad_to=options.pad_to)
     found = {}
     for test in plan.tests:
         results = folder / f"{test}.json"
         if not results.is_file():
-            words = ["--model", folder, "--data", work / task / f"{test}.jsonl", *plan.writing, "--json"]
+            data = first_rows(work / task / f"{test}.jsonl", options.rows)
+            words = ["--model", folder, "--data", data, *plan.writing, "--json"]
             words += ["--lead", plan.baselines] if plan.baselines else []
             words += ["--predictions", folder / f"{test}_written.jsonl"]
             both = all(importlib.util.find_spec(module) for module in ("rouge", "nltk"))
-            last = run("evaluate", *words, *(["--bert4keras"] if both else []), until=until).splitlines()[-1]
-            results.write_text(last + "\n", encoding="utf-8")
+            words += ["--bert4keras"] if both else []
+            out = run("evaluate", *words, until=until, pad_to=options.pad_to)
+            results.write_text(out.splitlines()[-1] + "\n", encoding="utf-8")
         found[test] = json.loads(results.read_text(encoding="utf-8"))["scores"]
     return found
 
@@ -217,11 +233,13 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", default=["none", "mini"], help="none, mini, or folders of checkpoints")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, help="instead of each task's own number, for a trial")
-    parser.add_argument("--rows", type=int, help="train on so many rows of each task only, for a trial")
+    parser.add_argument("--rows", type=int, help="train on and score so many rows of each task only, for a trial")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--pad-to", type=int, help="widths of batches are multiples of this")
     parser.add_argument("--skip", nargs="+", default=[], help="--skip-weights of checkpoints in folders")
     parser.add_argument("--seconds", type=float, help="end after about so long; the same command goes on")
     parser.add_argument("--written", type=Path, help="texts, one a line, that get titles")
+    parser.add_argument("--results", type=Path, help="JSON of the scores, written after every run")
     parser.add_argument("--output", type=Path, help="the record, written when all runs are there")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -234,6 +252,9 @@ def main() -> None:
                 for seed in options.seeds:
                     results[task, start, seed] = one_run(options.work, task, start, seed, options, until)
                     print("\n".join(table(results)[-2:]), flush=True)
+                    if options.results is not None:
+                        rows = [{"task": key[0], "seed": key[2], "scores": found} for key, found in results.items()]
+                        options.results.write_text(json.dumps(rows, ensure_ascii=False) + "\n", encoding="utf-8")
     except OutOfTimeError:
         print(f"time is over with {len(results)} runs done; the same command goes on.", flush=True)
         return

@@ -24,6 +24,7 @@ def jobs(folder):
         {"name": "bad", "command": "-c \"raise SystemExit('the reason')\"", "minutes": 1, "place": 0},
         {"name": "endless", "command": copying("none.json", "; import time; time.sleep(60)"), "minutes": 1},
         {"name": "late", "command": copying("none.json"), "minutes": 1},
+        {"name": "titles", "command": copying("written.json"), "minutes": 1, "place": 1},
         {"name": "lacking", "command": "{pieces}", "minutes": 1, "checkpoint": "pieces"},
     ]
 
@@ -31,6 +32,10 @@ def jobs(folder):
 def test_what_is_done_failed_stopped_and_never_started_is_collected(tmp_path):
     for name, runs in (("runs.json", RUNS), ("none.json", [])):
         (tmp_path / name).write_text(json.dumps({"runs": runs}), encoding="utf-8")
+    titles = [
+        {"task": "titles", "seed": 0, "scores": {"test": {"model": {"rouge_l": 48.5}, "lead": {"rouge_l": 29.7}}}}
+    ]
+    (tmp_path / "written.json").write_text(json.dumps(titles), encoding="utf-8")
     (tmp_path / "jobs.json").write_text(json.dumps(jobs(tmp_path)), encoding="utf-8")
     script, names = ROOT / "benchmarks" / "gpu_tables.py", [job["name"] for job in jobs(tmp_path)]
     command = [sys.executable, script, "run", "--data", tmp_path, "--work", tmp_path / "work", "--only", *names]
@@ -42,6 +47,7 @@ def test_what_is_done_failed_stopped_and_never_started_is_collected(tmp_path):
     assert {name: of["status"] for name, of in results.items()} == {
         "bad": "failed (1)",
         "good": "done",
+        "titles": "done",
         "endless": "stopped at the limit",
         "late": "not started",
         "lacking": "no checkpoint given",
@@ -52,3 +58,4 @@ def test_what_is_done_failed_stopped_and_never_started_is_collected(tmp_path):
     assert "the reason" in (tmp_path / "out" / "logs.txt").read_text(encoding="utf-8")
     assert "| good: first | 2 | 50.00 (50.00 to 50.00) |" in done.stdout
     assert "| good: second minus good: first | 2 | +0.00 | " in done.stdout
+    assert "titles, test: rouge_l 48.50\n" in done.stdout
