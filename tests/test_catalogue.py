@@ -407,8 +407,8 @@ def test_an_error_of_the_system_is_chinese(environment):
 
 
 def test_a_note_is_chinese_on_the_command_line(environment, capsys):
-    template = "{count} of {total} {what} are longer than {most} {unit}; the rest of them is not read."
-    values = {"count": 1, "total": 3, "what": "texts", "most": 5, "unit": "characters"}
+    template = "{count} of {total} {what} are longer than {most} tokens; the rest of them is not read."
+    values = {"count": 1, "total": 3, "what": "texts", "most": 5}
     for chosen in ("zh", "en"):
         environment(NLPTASKS_LANG=chosen)
         with fields_named(flag_of, in_language):
@@ -416,10 +416,10 @@ def test_a_note_is_chinese_on_the_command_line(environment, capsys):
             say("3 texts in 1.5 s")
             say("nothing that is known: 3")
     assert capsys.readouterr().err.splitlines() == [
-        "3 个文本中有 1 个长于 5 个字符，其余部分不读。",
+        "3 个文本中有 1 个长于 5 个 token，其余部分不读。",
         "3 条文本，用时 1.5 秒",
         "nothing that is known: 3",
-        "1 of 3 texts are longer than 5 characters; the rest of them is not read.",
+        "1 of 3 texts are longer than 5 tokens; the rest of them is not read.",
         "3 texts in 1.5 s",
         "nothing that is known: 3",
     ]

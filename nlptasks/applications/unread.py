@@ -8,9 +8,10 @@ from nlptasks.console import say
 from nlptasks.text import Encoding, TextTokenizer
 from nlptasks.text.characters import CharacterVocab, normalize
 
-CUT = "{count} of {total} {what} are longer than {most} {unit}; the rest of them is not read."
+CUT = "{count} of {total} {what} are longer than {most} tokens; the rest of them is not read."
+CUT_CHARACTERS = "{count} of {total} {what} are longer than {most} characters; the rest of them is not read."
 CUT_WINDOWS = (
-    "{count} of {total} {what} are longer than {most} {unit}; the rest of them is not read ({field:stride} N reads "
+    "{count} of {total} {what} are longer than {most} tokens; the rest of them is not read ({field:stride} N reads "
     "them in windows)."
 )
 UNKNOWN = (
@@ -21,15 +22,17 @@ SHOWN = 8
 """pieces of text that are shown"""
 
 
-def tell_cut(count: int, total: int, what: str, most: int, unit: str = "tokens", windows: bool = False) -> None:
+def tell_cut(count: int, total: int, what: str, most: int, characters: bool = False, windows: bool = False) -> None:
     """Says how many texts are not read to their ends, if any are.
 
     Args:
         what: the texts, in one word.
+        characters: whether these are counted, not tokens.
         windows: whether they could be read in windows.
     """
     if count:
-        say(CUT_WINDOWS if windows else CUT, count=count, total=total, what=what, most=most, unit=unit)
+        cut = CUT_WINDOWS if windows else CUT_CHARACTERS if characters else CUT
+        say(cut, count=count, total=total, what=what, most=most)
 
 
 def tell_unknown(

@@ -65,7 +65,9 @@ class GruModel:
     def tell_unread(self, texts: Sequence[str], what: str) -> None:
         """Says what of the texts is not read: what is beyond the length, and unknown characters."""
         lengths = [len(normalize(text)) for text in texts]
-        tell_cut(sum(length > self.seq_length for length in lengths), len(texts), what, self.seq_length, "characters")
+        tell_cut(
+            sum(length > self.seq_length for length in lengths), len(texts), what, self.seq_length, characters=True
+        )
         tell_unknown_characters(self.vocab, texts, what)
 
     def _means(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:

@@ -69,7 +69,9 @@ class NgramModel:
     def tell_unread(self, texts: Sequence[str], what: str) -> None:
         """Says how many texts are not read to their ends; no character is unknown to this model."""
         lengths = [len(normalize(text)) for text in texts]
-        tell_cut(sum(length > self.seq_length for length in lengths), len(texts), what, self.seq_length, "characters")
+        tell_cut(
+            sum(length > self.seq_length for length in lengths), len(texts), what, self.seq_length, characters=True
+        )
 
     def digest(self) -> bytes:
         """Bytes that differ where vectors would."""
