@@ -525,6 +525,8 @@ class Run:
     output: Path
     seconds: float
     """of the whole command"""
+    labels: Path | None = None
+    """written by `segmentation_teacher.py`, with the same options of the rows; default: teachers are trained here"""
     reserve: float = 30.0
     """of these, for the last scores"""
     label_until: float = 0.5
@@ -602,7 +604,7 @@ class Run:
             from nlptasks.train.run import start_run
 
             start_run(self.seed, self.precision)
-            teacher = Teacher(self)
+            teacher = Teacher(self) if self.labels is None else None
             self.log("encoder", device=jax.devices()[0].device_kind, jax=jax.__version__)
             material = waiting.result()
             own = material.own
@@ -617,9 +619,11 @@ class Run:
             )
             names = ("tokens", "sentences", "unit_ids", "pair_ids", "tags", "own")
             data = Data(*jax.device_put([getattr(material, name) for name in names]))
-            teacher.compile(data, compilers)
-            students = [Student(self, what, material, data, compilers) for what in self.students]
-            taught = teacher.teach_and_label(data, material)
+            given = None if self.labels is None else read_labels(self.labels, material)
+            if teacher is not None:
+                teacher.compile(data, compilers)
+            students = [Student(self, what, material, data, compilers, given) for what in self.students]
+            taught = given or teacher.teach_and_label(data, material)
             del teacher
             train_students(self, students, data, own, taught)
             waiting = [
@@ -655,6 +659,40 @@ class Run:
             self.result[name] = scores
             self.log(name, **scores)
             write_text(self.output / "result.json", json.dumps(self.result, ensure_ascii=False, indent=1) + "\n")
+
+
+class Labels(NamedTuple):
+    """What teachers say of the first rows.
+
+    Attributes:
+        marginals: (A, N, T, K) float16, by standard; (1, N, T, K): under the one of each row.
+        asked: (N,), that one; -1: all.
+        rows: how many there are.
+    """
+
+    marginals: Any
+    asked: np.ndarray
+    rows: int
+
+
+def read_labels(folder: Path, material: Material) -> Labels:
+    """What `segmentation_teacher.py` wrote.
+
+    Raises:
+        UserError: it is not done, or of other rows.
+    """
+    from segmentation_teacher import ASKED, LABELS, RESULT, digest_of
+
+    from nlptasks.errors import UserError
+
+    if not (folder / ASKED).is_file():
+        raise UserError("{path} is missing: segmentation_teacher.py has not labelled all rows.", path=folder / ASKED)
+    if json.loads((folder / RESULT).read_text(encoding="utf-8"))["digest"] != digest_of(material):
+        raise UserError("{path}: labels of other rows; give the options that made them.", path=folder / LABELS)
+    found = np.load(folder / LABELS, allow_pickle=False)
+    marginals, asked = np.zeros((1, *material.tokens.shape, 4), "float16"), np.full(len(material.own), -1, "int32")
+    marginals[0, : len(found)], asked[: len(found)] = found, np.load(folder / ASKED, allow_pickle=False)
+    return Labels(marginals, asked, int((material.own != SCORED).sum()))
 
 
 class Data(NamedTuple):
@@ -828,8 +866,8 @@ class Teacher:
         self.label = compilers.submit(lowered.compile)
         self.marginals = marginals
 
-    def teach_and_label(self, data: Data, material: Material) -> tuple[Any, int]:
-        """The mean probabilities (A, N, T, K) of all teachers, and how many of the first rows have them."""
+    def teach_and_label(self, data: Data, material: Material) -> Labels:
+        """The mean probabilities of all teachers."""
         import jax
         from jax import numpy as jnp
 
@@ -883,7 +921,7 @@ class Teacher:
             jax.block_until_ready(marginals)
             options.log("labelled", rows=labelled, of=last)
             spent = options.since() - begun
-        return marginals, labelled
+        return Labels(marginals, np.full(len(material.own), -1, "int32"), labelled)
 
     def _score(self, marginals: Any, first: int, material: Material, count: int) -> None:
         """Begins to score the mean of so many teachers."""
@@ -945,7 +983,15 @@ class Student:
     convolutions, and with the tables as they will be stored.
     """
 
-    def __init__(self, options: Run, what: str, material: Material, data: Data, compilers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        options: Run,
+        what: str,
+        material: Material,
+        data: Data,
+        compilers: ThreadPoolExecutor,
+        labels: Labels | None = None,
+    ) -> None:
         import jax
         import keras
 
@@ -964,8 +1010,9 @@ class Student:
         self.drops = jax.device_put((material.unit_drop, material.pair_drop))
         self.state = jax.device_put((values, [(np.zeros_like(v), np.zeros_like(v)) for v in values]))
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (self.state, data))
-        marginals = jax.ShapeDtypeStruct((len(STANDARDS), *data.tokens.shape, 4), "float16")
-        picks = [jax.ShapeDtypeStruct(data.own.shape, "int32")] * 2
+        by_standard = len(STANDARDS) if labels is None else len(labels.marginals)
+        marginals = jax.ShapeDtypeStruct((by_standard, *data.tokens.shape, 4), "float16")
+        picks = [jax.ShapeDtypeStruct(data.own.shape, "int32")] * 3
         numbers = [jax.ShapeDtypeStruct((), kind) for kind in ("int32", "int32", "uint32", "float32", "float32")]
         lowered = jax.jit(self._steps, donate_argnums=0).lower(
             *shapes, marginals, *picks, *numbers, jax.ShapeDtypeStruct((), "float32")
@@ -1016,7 +1063,9 @@ class Student:
         real_BT = unit_ids != PAD
         return jnp.sum(losses_BT * real_BT) / jnp.maximum(1, jnp.sum(real_BT))
 
-    def _batch(self, data: Data, marginals: Any, gold: Any, raw: Any, counts: Any, key: Any) -> tuple[Any, ...]:
+    def _batch(
+        self, data: Data, marginals: Any, asked: Any, gold: Any, raw: Any, counts: Any, key: Any
+    ) -> tuple[Any, ...]:
         """Rows drawn at random: their units, pairs, standards and targets."""
         import jax
         from jax import numpy as jnp
@@ -1032,8 +1081,9 @@ class Student:
         rows_B = jnp.where(annotated_B, *picks_B)
         own_B = annotated_B & (jax.random.uniform(keys[2], (B,)) < options.own_share)
         standards_B = jax.random.randint(keys[3], (B,), 0, len(STANDARDS))
+        standards_B = jnp.where(asked[rows_B] >= 0, asked[rows_B], standards_B)
         standards_B = jnp.where(own_B, data.own[rows_B], standards_B)
-        targets = marginals[standards_B, rows_B].astype("float32")
+        targets = marginals[standards_B % len(marginals), rows_B].astype("float32")
         annotation = jax.nn.one_hot(data.tags[rows_B], 4)
         mixed = options.teacher_share * targets + (1 - options.teacher_share) * annotation
         targets = jnp.where(own_B[:, None, None], mixed, targets)
@@ -1048,6 +1098,7 @@ class Student:
         state: Any,
         data: Data,
         marginals: Any,
+        asked: Any,
         gold: Any,
         raw: Any,
         gold_count: Any,
@@ -1066,7 +1117,7 @@ class Student:
         def step(state: Any, i: Any) -> Any:
             values, moments = state
             drawing, dropping = jax.random.split(jax.random.fold_in(jax.random.key(seed, impl="rbg"), i))
-            batch = self._batch(data, marginals, gold, raw, counts, drawing)
+            batch = self._batch(data, marginals, asked, gold, raw, counts, drawing)
             loss, gradients = jax.value_and_grad(self._loss)(values, batch, rounded, dropping)
             values, moments = adam(values, gradients, moments, number + i + 1, rate, 0.0, [1.0] * len(values))
             return (values, moments), loss
@@ -1085,11 +1136,11 @@ class Student:
         return sum(path.stat().st_size for path in self.directory.iterdir())
 
 
-def train_students(options: Run, students: Sequence[Student], data: Data, own: np.ndarray, taught: Any) -> None:
+def train_students(options: Run, students: Sequence[Student], data: Data, own: np.ndarray, taught: Labels) -> None:
     """All students in turn, on the same clock."""
-    marginals, labelled = taught
+    marginals, asked, labelled = taught
     annotated, raw = (np.flatnonzero(chosen[:labelled]).astype("int32") for chosen in (own >= 0, own == RAW))
-    index = [np.pad(rows, (0, len(own) - len(rows))) for rows in (annotated, raw)]
+    index = [asked, *(np.pad(rows, (0, len(own) - len(rows))) for rows in (annotated, raw))]
     import jax
 
     index = jax.device_put(index)
