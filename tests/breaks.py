@@ -675,8 +675,8 @@ BREAKS = (
     Break(
         "old scripts on JAX: a decoder reads the padding behind its last token",
         "nlptasks/bert4keras/widening.py",
-        "(len(arrays[0]), 1), width - 1,",
-        "(len(arrays[0]), 1), width + more - 1,",
+        "(rows + missing, 1), width - 1,",
+        "(rows + missing, 1), width + more - 1,",
         ("tests/bert4keras/test_widening.py",),
         "jax",
     ),

@@ -1,9 +1,10 @@
 """The last position of a model's outputs by few programs: what `AutoRegressiveDecoder.last_token` runs on JAX.
 
-JAX compiles a program for every shape, and a decoder asks with one more token at each step. So the inputs are padded on
-the right to a multiple of `WIDTH_STEP`, and the output is taken where the last token stands. This is right where no
-position sees those after it, which holds for the masks of language models and of UniLM; whether it holds for a model is
-tried out at its first call.
+JAX compiles a program for every shape, and a decoder asks with one more token at each step, and with fewer rows when
+texts have ended. So the inputs are padded on the right to a multiple of `WIDTH_STEP`, and the output is taken where the
+last token stands; the last row is repeated up to a power of two. This is right where no position sees those after it,
+which holds for the masks of language models and of UniLM, and where no row sees another; whether it holds for a model
+is tried out at its first call.
 """
 
 from collections.abc import Callable
@@ -54,12 +55,15 @@ class Widened:
         """The outputs for `arrays`; `exact` computes them without padding."""
         widths = {array.shape[1] for array, free in zip(arrays, self.free, strict=True) if free}
         width = max(widths, default=0)
-        more = -width % WIDTH_STEP
+        more, rows = -width % WIDTH_STEP, len(arrays[0])
+        missing = (1 << (rows - 1).bit_length()) - rows if rows else 0
         if self.holds is False or len(widths) != 1 or (self.most is not None and width + more > self.most):
             return exact(arrays)
-        place = np.full((len(arrays[0]), 1), width - 1, "int32")
-        found = self.program.predict_on_batch([*self._padded(arrays, more), place])
-        if self.holds is None and more:
+        place = np.full((rows + missing, 1), width - 1, "int32")
+        padded = [_with_rows(array, missing) for array in self._padded(arrays, more)]
+        found = self.program.predict_on_batch([*padded, place])
+        found = [each[:rows] for each in found] if isinstance(found, list | tuple) else found[:rows]
+        if self.holds is None and (more or missing):
             wanted = exact(arrays)
             self.holds = all(map(_equal, _listed(found), _listed(wanted)))
             return wanted
@@ -73,6 +77,11 @@ class Widened:
                 array, mode = np.pad(array, [(0, 0), (0, more)], mode=mode), "edge"  # type: ignore[call-overload]
             found.append(array)
         return found
+
+
+def _with_rows(array: np.ndarray, more: int) -> np.ndarray:
+    """With the last row so many times more."""
+    return np.concatenate([array, np.repeat(array[-1:], more, axis=0)]) if more else array
 
 
 class _AtPlace(Layer):

@@ -45,6 +45,26 @@ def test_padding_changes_nothing_under_the_mask_of_unilm(unilm, width):
     assert widened.holds is (True if width < 32 else None)  # 40 positions do not hold 64
 
 
+def test_texts_that_are_left_take_few_programs(unilm):
+    widened, exact = Widened(unilm), lambda arrays: unilm.predict(arrays)[:, -1]
+    asked, predict = [], widened.program.predict_on_batch
+    widened.program.predict_on_batch = lambda arrays: asked.append(arrays[0].shape) or predict(arrays)
+    for rows in (7, 6, 5, 3, 2, 1):
+        arrays = ids_of(12 - rows, rows)
+        np.testing.assert_allclose(widened(arrays, exact), exact(arrays), rtol=1e-4, atol=1e-5)
+    assert set(asked) == {(8, 32), (4, 32), (2, 32), (1, 32)}
+
+
+def test_a_model_whose_rows_see_each_other_is_asked_as_it_is():
+    token_ids = Input(shape=(None,))
+    x = Embedding(31, 6)(token_ids)
+    model = Model(token_ids, Lambda(lambda x: x + ops.mean(x, axis=0, keepdims=True))(x))
+    widened, arrays = Widened(model), [ids_of(7, rows=3)[0]]
+    for _ in range(2):
+        np.testing.assert_array_equal(widened(arrays, lambda a: model.predict(a)[:, -1]), model.predict(arrays)[:, -1])
+    assert widened.holds is False
+
+
 def test_a_model_that_sees_what_follows_is_asked_as_it_is():
     token_ids = Input(shape=(None,))
     x = Embedding(31, 6)(token_ids)
