@@ -6,8 +6,9 @@
 Calibrations are learnt from sentences that stand in no pair set, of one of two kinds: "bank", those of
 similarity/groups_train.tsv and afqmc_train.tsv, or "general", short ones of text/ and the questions of
 reading_comprehension/. The pair sets are only scored, the first --pairs of each (atec.tsv is none: the groups were made
-of it). Vectors are kept in --work in parts, and each row of the table is kept when it is computed: a run that was
-stopped goes on where it was. With --seconds it stops by itself.
+of it). What could be gained at the best "own" tells: learnt from those sentences of the first set that are not scored.
+Vectors are kept in --work in parts, and each row of the table is kept when it is computed: a run that was stopped goes
+on where it was. With --seconds it stops by itself.
 
 An encoder is the name of a bundled one, or a pretrained Transformer, of which the mean hidden states are taken. The
 time is of the calibration alone, on --batch vectors, the best of ten.
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for vectors and rows")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default: NLPTASKS_DATA")
     parser.add_argument("--encoders", nargs="+", default=["similarity", "mini"])
-    parser.add_argument("--learn", choices=("bank", "general"), default="bank", help="what kind of sentences")
+    parser.add_argument("--learn", choices=("bank", "general", "own"), default="bank", help="what kind of sentences")
     parser.add_argument("--texts", type=int, default=20_000, help="sentences to learn from")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--pairs", type=int, default=4000, help="pairs of each set")
@@ -65,7 +66,12 @@ def main() -> None:
     folder = options.data or Path(os.environ["NLPTASKS_DATA"])
     pairs = {name: read_pairs(folder / "similarity" / f"{name}.tsv") for name in SETS}
     scored = {s for one in pairs.values() for s in (*one.first, *one.second)}
-    given = dict.fromkeys(s for s in learnt_from(folder, options.learn) if s not in scored)
+    if options.learn == "own":
+        own = pairs[options.sets[0]]
+        scored = {*own.first[: options.pairs], *own.second[: options.pairs]}
+        given = dict.fromkeys(s for s in (*own.first, *own.second) if s not in scored)
+    else:
+        given = dict.fromkeys(s for s in learnt_from(folder, options.learn) if s not in scored)
     chosen = np.random.default_rng(0).permutation(len(given))[: options.texts]
     given = list(given)
     texts = [given[i] for i in chosen]

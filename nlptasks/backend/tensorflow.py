@@ -3,10 +3,13 @@
 import contextlib
 import contextvars
 import functools
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.ops import gradient_registry
 
 from nlptasks.backend.programs import (
     Batch,
@@ -39,7 +42,7 @@ def compile_function(function: Callable, model: keras.Model | None, jit: bool | 
         jit: compile with XLA; None: only where a GPU is present.
     """
     xla = _use_xla(jit)
-    compiled = tf.function(function, jit_compile=xla, autograph=False)
+    compiled = _program(function, xla)
 
     def run(*arrays: Batch) -> Batch:
         free = _one_program.get() and not xla
@@ -118,11 +121,40 @@ def compile_train_step(
         return loss
 
     # other names than those of the functions: `update` calls the plain `gradients`, not a program inside its own
-    programs = (tf.function(f, jit_compile=jit, autograph=False) for f in (update, gradients, optimizer.apply))
-    updating, differentiating, applying = programs
+    updating, differentiating, applying = (_program(f, jit) for f in (update, gradients, optimizer.apply))
     if jit:
         return train_step(StepParts(updating, differentiating, applying))
     return train_step(StepParts(_for_any_shape(updating), _for_any_shape(differentiating), applying))
+
+
+_registered: dict[str, Any] = getattr(gradient_registry, "_registry", {})
+"""gradients of operations by name; those of `tf.custom_gradient` have a name for each place in a graph"""
+
+
+def _program(function: Callable, jit: bool) -> tf.types.experimental.PolymorphicFunction:
+    """The function as a program that, when it goes, takes along the gradients that were registered for it.
+
+    TensorFlow keeps these for good, and with each its graph and the memory of all variables that the graph reads: every
+    training would leave its weights and the optimizer's moments behind.
+    """
+    names: set[str] = set()
+
+    @functools.wraps(function)
+    def traced(*arguments: Batch) -> Batch:
+        known = set(_registered)
+        try:
+            return function(*arguments)
+        finally:
+            names.update(set(_registered) - known)
+
+    program = tf.function(traced, jit_compile=jit, autograph=False)
+    weakref.finalize(program, _forget, names)
+    return program
+
+
+def _forget(names: set[str]) -> None:
+    for name in names:
+        _registered.pop(name, None)
 
 
 def _move(variable: keras.Variable, perturbation: float, loss_function: LossFunction, batch: Batch) -> Tensor:

@@ -1,5 +1,6 @@
 """The programs of a backend: which module is chosen, what is drawn, and which branch runs."""
 
+import gc
 import math
 import random
 
@@ -9,7 +10,15 @@ import pytest
 from keras import ops
 
 import nlptasks.backend
-from nlptasks.backend import apply_adam, draw_shorts, fused_attention, run_one
+from nlptasks.backend import (
+    apply_adam,
+    compile_function,
+    compile_train_step,
+    draw_shorts,
+    fused_attention,
+    run_one,
+)
+from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.train.run import start_run
 
 
@@ -71,3 +80,30 @@ def test_one_branch_runs_and_leaves_its_random_state():
         found = run_one(ops.convert_to_tensor(first), lambda: draw(source, 1), lambda: draw(source, 2), [source.state])
         np.testing.assert_allclose(found, draw(twin, times), rtol=1e-6)
         np.testing.assert_array_equal(source.state.value, twin.state.value)
+
+
+@pytest.mark.once
+def test_a_training_that_is_over_leaves_no_graph_behind():
+    """Nor, with it, its weights: TensorFlow registers the gradients of `custom_gradient` for good."""
+
+    def graphs():
+        gc.collect()
+        return sum(type(each).__name__ == "FuncGraph" for each in gc.get_objects())
+
+    def train():
+        config = TransformerConfig(vocab_size=11, hidden_size=6, num_layers=2, num_heads=2, ffn_size=7)
+        model = Transformer(config, recompute=True)
+        model.build()
+        token_ids = np.arange(10).reshape(2, 5)
+
+        def loss(batch):
+            return ops.mean(ops.square(model.encode(batch, training=True)))
+
+        losses = [compile_train_step(model, keras.optimizers.Adam(0.1), loss)(token_ids) for _ in range(2)]
+        assert float(losses[0]) != float(losses[1])
+        return compile_function(lambda ids: model.encode(ids), model)(token_ids)
+
+    before = graphs()
+    train()
+    keras.utils.clear_session()
+    assert graphs() == before
