@@ -323,18 +323,18 @@ def training(setting: Setting, examples: int) -> str:
 
 
 def regularisers(setting: Setting, examples: Sequence[int], sets: Sequence[str]) -> str:
-    """A table of mixtures of texts and smoothed labels; of all examples there is one seed."""
+    """A table of mixtures of texts and smoothed labels."""
     rows = []
     for name in sets:
         for count in examples:
-            runs = by_options(setting, name, count, range(1 if count == ALL else setting.seeds), REGULARISERS)
+            runs = by_options(setting, name, count, range(setting.seeds), REGULARISERS)
             begin = f"{name} | {count or 'all'} | "
             rows += [row_of(begin + title, each, runs["none"], name) for title, each in runs.items()]
     plans = "; ".join(
         f"{count or 'all'}: {', '.join('{epochs} x {batch_size}'.format(**plan(name, count)) for name in sets)}"
         for count in examples
     )
-    more = f"Epochs and batch size by number of examples ({', '.join(sets)}): {plans}. One seed where all are read."
+    more = f"Epochs and batch size by number of examples ({', '.join(sets)}): {plans}."
     return table("set | examples | options", "none", rows) + about(setting, "regularisers", rows, more)
 
 
