@@ -106,4 +106,4 @@ def test_a_training_that_is_over_leaves_no_graph_behind():
     before = graphs()
     train()
     keras.utils.clear_session()
-    assert graphs() == before
+    assert graphs() <= before  # less where what a test before left went with it

@@ -22,7 +22,7 @@ MORE = {
     "reading": "--method span --window-length 32 --stride 8 --question-length 12",
 }
 EPOCH_AND_BATCH = ("epoch 2/2", 2)
-"""where the run is interrupted: inside of an accumulation and between two updates of Lookahead's slow weights"""
+"""where the run is interrupted"""
 
 
 def row(application, number, text):
