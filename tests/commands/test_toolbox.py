@@ -47,7 +47,7 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("application", "given"), zip(MORE, TOOLBOX, strict=False))
+@pytest.mark.parametrize(("application", "given"), list(zip(MORE, TOOLBOX, strict=False)))
 def test_an_interrupted_run_ends_with_the_same_bits(application, given, files, tmp_path, monkeypatch):
     def train(name, *more):
         data = [f"--{part}={files / f'{application}_{part}.json'}" for part in ("train", "valid")]
