@@ -226,11 +226,11 @@ def write_section(path: Path, part: str, text: str) -> None:
     import keras
 
     title, backend = TITLES[part], keras.backend.backend()
-    section = f"## {title} ({backend})\n\n{surroundings('keras', backend)}\n\n{text}\n"
+    section = f"## {title} ({backend})\n\n{surroundings('keras', backend)}\n\n{text.strip()}\n\n"
     record = path.read_text(encoding="utf-8") if path.exists() else "# The training toolbox, measured\n\n"
     pattern = re.compile(rf"^## {title} \({backend}\)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    record = pattern.sub(lambda _: section, record) if pattern.search(record) else record + section
-    path.write_text(record, encoding="utf-8")
+    record = pattern.sub(lambda _: section, record) if pattern.search(record) else f"{record.rstrip()}\n\n{section}"
+    path.write_text(record.rstrip() + "\n", encoding="utf-8")
 
 
 def main() -> int:
