@@ -2,13 +2,14 @@
 
     NLPTASKS_DATA=... python benchmarks/segmentation_distil.py texts --output runs/texts.xz
     NLPTASKS_DATA=... python benchmarks/segmentation_teacher.py --base nlptasks/bundled/mini --layers 4 \\
-        --texts runs/texts.xz --output runs/teacher
+        --teacher-dropout 0 --beside segmenter --texts runs/texts.xz --output runs/teacher
     NLPTASKS_DATA=... python benchmarks/segmentation_distil.py run --base nlptasks/bundled/mini --texts runs/texts.xz \\
         --labels runs/teacher --output runs/distil --seconds 2400
 
 `segmentation_distil.py run` needs a GPU's minutes for all of it; here the teacher has hours. It reads the same rows,
-and gives each the tags' probabilities under one standard: an annotated row's own, a raw row's by chance. What is done
-is kept: Ctrl-C or `--seconds` ends the command, and the same command goes on, within a minute of where it was.
+and gives each the tags' probabilities under one standard: an annotated row's own, a raw row's by chance. A segmenter
+beside it knows more words, and the encoder more of those that no training file has. What is done is kept: Ctrl-C or
+`--seconds` ends the command, and the same command goes on, within a minute of where it was.
 
 B rows of a batch, T positions of a row, K tags (s, b, m, e), N rows in all
 """
@@ -58,8 +59,11 @@ class Teach(Run):
     seconds: float = float("inf")
     """after which it stops"""
     teacher_epochs: float = 1.0
-    teacher_rows: int = 32
-    teacher_rate: float = 4e-4
+    teacher_rows: int = 8
+    """of an update: a pass of 3,029 small updates teaches more than one of 757 larger ones in the same time"""
+    teacher_rate: float = 3e-4
+    beside: tuple[str, ...] = ()
+    """segmenters, names or directories; the labels are the mean of their probabilities and the teacher's"""
     save_seconds: float = 60.0
 
     def run(self) -> None:
@@ -127,36 +131,26 @@ class Teach(Run):
         from nlptasks.backend import compile_function
 
         known = self.output / RESULT
-        done = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {"digest": digest, "rows": 0}
-        if done["digest"] != digest:
-            raise UserError("{path}: labels of other rows; give an empty {field:output}.", path=self.output / LABELS)
+        done = {"digest": digest, "beside": [Path(name).name for name in self.beside], "rows": 0}
+        before = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else done
+        if any(before[name] != done[name] for name in ("digest", "beside")):
+            raise UserError("{path}: labels of other rows or models; give an empty {field:output}.", path=known)
+        done = before
         scores = compile_function(lambda batch: model(*batch, training=False), model)
+        beside = Beside(self.beside, material)
         size, last = self.label_rows, -(-int((material.own != SCORED).sum()) // self.label_rows) * self.label_rows
 
-        def probabilities(start: int, standards_B: np.ndarray) -> np.ndarray:
+        def labels_of_each(start: int, standards_B: np.ndarray) -> np.ndarray:
             rows_B = np.arange(start, start + size)
             tokens_BT, sentences_BT, *_ = batch_of(material, rows_B, standards_B, model.standard)
-            logits = np.asarray(scores((tokens_BT, sentences_BT)), "float64")
-            exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            return (exponents / exponents.sum(axis=-1, keepdims=True)).astype("float16")
+            own_BTK = probabilities(np.asarray(scores((tokens_BT, sentences_BT))))
+            return np.stack([own_BTK, *beside(rows_B, standards_B)])
 
         if "scores" not in done:
-            flat = {}
-            for name, at in material.scored.items():
-                number = STANDARDS.index(name.removeprefix(INNER))
-                wanted = np.unique((at // WIDTH - last) // size) * size + last
-                found = {int(start): probabilities(int(start), np.full(size, number)) for start in wanted}
-                rows, places = np.divmod(at, WIDTH)
-                starts = (rows - last) // size * size + last
-                flat[name] = np.empty((len(at), 4), "float16")
-                for start, of in found.items():
-                    here = starts == start
-                    flat[name][here] = of[rows[here] - start, places[here]]
-                if over():
-                    return False
-            given = (material.config(self, 1), material.characters, flat)
-            done["scores"] = scores_of(given, material.held_out, material.train_words)
-            self.log("scores", **done["scores"])
+            found = self._scored(labels_of_each, material, last, over)
+            if over():
+                return False
+            done["scores"] = found
             write_text(known, json.dumps(done) + "\n")
         asked = material.own.copy()
         asked[asked < 0] = np.random.default_rng(self.seed).integers(0, len(STANDARDS), int((asked < 0).sum()))
@@ -166,7 +160,7 @@ class Teach(Run):
             if over():
                 return False
             start = done["rows"]
-            labels[start : start + size] = probabilities(start, asked[start : start + size])
+            labels[start : start + size] = labels_of_each(start, asked[start : start + size]).mean(axis=0)
             labels.flush()
             done["rows"] = start + size
             write_text(known, json.dumps(done) + "\n")
@@ -176,6 +170,81 @@ class Teach(Run):
         with atomic_path(self.output / ASKED) as temporary, open(temporary, "wb") as file:
             np.save(file, asked[:last].astype("int32"))
         return True
+
+    def _scored(
+        self,
+        labels_of_each: Callable[[int, np.ndarray], np.ndarray],
+        material: Material,
+        first: int,
+        over: Callable[[], bool],
+    ) -> dict[str, Any]:
+        """Scores on what is held out of the teacher, of each segmenter beside it, and of their mean; as far as the
+        time goes.
+        """
+        names, size = ["teacher", *(f"beside {Path(name).name}" for name in self.beside)], self.label_rows
+        flat: dict[str, np.ndarray] = {}
+        for name, at in material.scored.items():
+            number = STANDARDS.index(name.removeprefix(INNER))
+            rows, places = np.divmod(at, WIDTH)
+            starts = (rows - first) // size * size + first
+            flat[name] = np.empty((len(names), len(at), 4), "float32")
+            for start in np.unique(starts).tolist():
+                if over():
+                    return {}
+                here = starts == start
+                of_each = labels_of_each(start, np.full(size, number))
+                flat[name][:, here] = of_each[:, rows[here] - start, places[here]]
+        chosen = {name: (lambda of_each, i=i: of_each[i]) for i, name in enumerate(names)}
+        if self.beside:
+            chosen["mean"] = lambda of_each: of_each.mean(axis=0)
+        found = {}
+        for name, of in chosen.items():
+            given = (material.config(self, 1), material.characters, {key: of(each) for key, each in flat.items()})
+            found[name] = scores_of(given, material.held_out, material.train_words)
+            self.log("scores", model=name, **found[name])
+        return found
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, float32."""
+    exponents = np.exp(scores.astype("float64") - scores.max(axis=-1, keepdims=True))
+    return (exponents / exponents.sum(axis=-1, keepdims=True)).astype("float32")
+
+
+class Beside:
+    """What segmenters say of the tags of rows.
+
+    Args:
+        names: as `nlptasks.load` takes them.
+        material: the rows.
+    """
+
+    def __init__(self, names: Sequence[str], material: Material) -> None:
+        import nlptasks
+        from nlptasks.applications.segmentation.vocab import FIRST_CHARACTER
+        from nlptasks.text.units import OTHER, Units
+
+        self.material, self.segmenters = material, []
+        codes = material.characters
+        characters = Units(np.arange(len(codes)), np.full(len(codes), OTHER), codes, len(codes))
+        for name in names:
+            runtime = nlptasks.load(name).runtime
+            # unit ids of the material -> of the segmenter; those before the characters are the same for all
+            table = np.append(np.arange(FIRST_CHARACTER), runtime.vocab.unit_ids(characters))
+            self.segmenters.append((runtime, table))
+
+    def __call__(self, rows_B: np.ndarray, standards_B: np.ndarray) -> list[np.ndarray]:
+        """Probabilities (B, T, K) of each; rows may stand under different standards."""
+        found = []
+        for runtime, table in self.segmenters:
+            of_rows = np.empty((len(rows_B), WIDTH, 4), "float32")
+            for number in np.unique(standards_B):
+                chosen = standards_B == number
+                unit_ids = table[self.material.unit_ids[rows_B[chosen]]].ravel()  # a row ends with padding
+                scores = runtime.scores(unit_ids, runtime.config.standard_id(STANDARDS[number]))
+                of_rows[chosen] = probabilities(scores).reshape(-1, WIDTH, 4)
+            found.append(of_rows)
+        return found
 
 
 def tagged_encoder(options: Teach) -> Any:

@@ -1,5 +1,6 @@
 """The teacher of a segmenter on a CPU: what a run that was ended goes on with, and whose labels students take."""
 
+import json
 import lzma
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ import segmentation_distil as distil  # noqa: E402
 import segmentation_teacher as teacher  # noqa: E402
 from segmentation import FILES  # noqa: E402
 
+import nlptasks  # noqa: E402
 from nlptasks.checkpoints.huggingface import save_directory  # noqa: E402
 from nlptasks.core import Transformer, TransformerConfig  # noqa: E402
 from nlptasks.errors import UserError  # noqa: E402
+from nlptasks.text.units import code_points, split_units  # noqa: E402
 from tests.benchmarks.test_segmentation_distil import SENTENCES, VOCAB  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -72,6 +75,32 @@ def test_a_run_that_was_ended_labels_as_one_that_was_not(given, tmp_path, monkey
     assert (labels.asked[: len(asked)] >= 0).all()
     assert labels.rows == (material.own != distil.SCORED).sum()
     np.testing.assert_array_equal(labels.marginals[0, : len(whole)], whole)
+
+
+def test_labels_are_the_mean_of_the_teachers_and_a_segmenters(given, tmp_path):
+    options(given, tmp_path / "alone").run()
+    options(given, tmp_path / "beside", beside=("segmenter",)).run()
+    alone, mean = (np.load(tmp_path / name / teacher.LABELS).astype("float64") for name in ("alone", "beside"))
+    material = distil.prepare(options(given, tmp_path / "alone"))
+    asked = np.load(tmp_path / "beside" / teacher.ASKED)
+    runtime, text = nlptasks.load("segmenter").runtime, "".join(SENTENCES[0])
+    unit_ids = runtime.vocab.unit_ids(split_units(code_points(text)))
+    codes = material.vocab().unit_ids(split_units(code_points(text)))
+    seen = set()
+    for row, standard in enumerate(asked.tolist()):
+        scores = runtime.scores(unit_ids, runtime.config.standard_id(distil.STANDARDS[standard]))
+        expected = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+        for place in range(1, distil.WIDTH - len(codes)):
+            if (material.unit_ids[row, place - 1 : place + len(codes) + 1] == [0, *codes, 0]).all():
+                here = np.s_[row, place : place + len(codes)]
+                np.testing.assert_allclose(2 * mean[here] - alone[here], expected, atol=3e-3)
+                seen.add(standard)
+    assert len(seen) == len(distil.STANDARDS)
+    scores = json.loads((tmp_path / "beside" / teacher.RESULT).read_text(encoding="utf-8"))["scores"]
+    assert list(scores) == ["teacher", "beside segmenter", "mean"]
+    assert scores["teacher"] != scores["beside segmenter"]
+    with pytest.raises(UserError, match="of other rows or models"):
+        options(given, tmp_path / "beside").run()
 
 
 def test_labels_that_are_missing_or_of_other_rows_are_refused(given, tmp_path):
