@@ -131,9 +131,10 @@ class Teach(Run):
         from nlptasks.backend import compile_function
 
         known = self.output / RESULT
-        done = {"digest": digest, "beside": [Path(name).name for name in self.beside], "rows": 0}
+        models = {"beside": [Path(name).name for name in self.beside], "epochs": self.teacher_epochs}
+        done = {"digest": digest, **models, "rows": 0}
         before = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else done
-        if any(before[name] != done[name] for name in ("digest", "beside")):
+        if any(before.get(name) != done[name] for name in ("digest", *models)):
             raise UserError("{path}: labels of other rows or models; give an empty {field:output}.", path=known)
         done = before
         scores = compile_function(lambda batch: model(*batch, training=False), model)
@@ -148,7 +149,7 @@ class Teach(Run):
 
         if "scores" not in done:
             found = self._scored(labels_of_each, material, last, over)
-            if over():
+            if not found:
                 return False
             done["scores"] = found
             write_text(known, json.dumps(done) + "\n")
