@@ -99,7 +99,9 @@ def split_units(codes: np.ndarray, cuts: np.ndarray | None = None) -> Units:
         codes: its code points, see `code_points`.
         cuts: positions where a unit starts whatever stands there (the ends of dictionary words, say).
     """
-    kinds = kind_table()[codes]
+    kinds = kind_table().take(codes)
+    if cuts is None and not kinds.any():  # OTHER is 0
+        return Units(np.arange(len(codes)), kinds, fold_table().take(codes), len(codes))
     is_start = np.empty(len(codes), bool)
     is_start[:1] = True
     if (kinds == MARK).any():
@@ -114,7 +116,7 @@ def split_units(codes: np.ndarray, cuts: np.ndarray | None = None) -> Units:
     if cuts is not None:
         is_start[cuts] = True
     starts = np.flatnonzero(is_start)
-    return Units(starts, kinds[starts], fold_table()[codes[starts]], len(codes))
+    return Units(starts, kinds[starts], fold_table().take(codes[starts]), len(codes))
 
 
 def _continue_marks(codes: np.ndarray, kinds: np.ndarray, is_start: np.ndarray) -> np.ndarray:

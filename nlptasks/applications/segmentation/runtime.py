@@ -116,14 +116,13 @@ class Runtime:
 
         Lines, separated by PAD, do not influence each other.
         """
+        if len(unit_ids) <= FEW and unit_ids.all():  # one line: no padding
+            return self._few(unit_ids, standard_id)
         ends = unit_ids == PAD
         at = np.arange(MARGIN, MARGIN + len(unit_ids))
-        if ends.any():
-            at[1:] += (MARGIN - 1) * np.cumsum(ends[:-1])
+        at[1:] += (MARGIN - 1) * np.cumsum(ends[:-1])
         rows = np.zeros((at[-1:].sum() + 2 + MARGIN) // 2 * 2, "int32")
         rows[at] = unit_ids
-        if len(rows) <= FEW:
-            return self._few(rows, standard_id)[at]
         if len(rows) <= BLOCK:
             return self._block(rows, standard_id)[at]
         scores_RK = np.empty((len(rows), 4), "float32")
@@ -160,26 +159,25 @@ class Runtime:
             np.maximum(rows, zeros[:-1], out=rows)  # four times as fast as with the number 0
             rows[at] = 0.0
 
-    def _few(self, units: np.ndarray, standard_id: int) -> np.ndarray:
-        """As `_block`, of any number of rows, in few operations."""
-        padding = np.flatnonzero(units == PAD)
-        count, channels, taps = len(units), self.config.channels[0], self.config.taps
-        taps_RTC = np.zeros((count + taps - 1, taps, channels), TABLE_TYPE)
-        taps_RTC.reshape(len(taps_RTC), -1)[1 : count + 1] = self._taps(units)
-        row, tap, value = taps_RTC.strides
-        diagonal = np.ndarray((count, taps, channels), TABLE_TYPE, taps_RTC, strides=(row, row + tap, value))
-        x_RC = diagonal.sum(axis=1, dtype="float32")
-        x_RC += self._biases[0][standard_id]
-        np.maximum(x_RC, 0.0, out=x_RC)
-        x_RC[padding] = 0.0
+    def _few(self, unit_ids: np.ndarray, standard_id: int) -> np.ndarray:
+        """Scores of the units of a short line, as those of `_block`, in few operations."""
+        count, channels, taps = len(unit_ids), self.config.channels[0], self.config.taps
+        units = np.zeros(count + 2 * MARGIN, "int32")
+        units[MARGIN:-MARGIN] = unit_ids
+        taps_RT = self._taps(units)
+        row, value = taps_RT.strides
+        strides, offset = (row, row + channels * value, value), (MARGIN - 1) * row  # tap k of row t + k - 1
+        taps_NTC = np.ndarray((count, taps, channels), TABLE_TYPE, taps_RT, offset, strides)
+        h_NC = np.add.reduce(taps_NTC, axis=1, dtype=TABLE_TYPE)
+        h_NC += self._biases[0][standard_id]
+        x_RC = _rectified_between_zeros(h_NC)
         for matrix, bias in zip(self._stacked, self._biases[1:], strict=True):
-            h_RC = _neighbors(x_RC, matrix)
-            h_RC += bias[standard_id]
-            np.maximum(h_RC, 0.0, out=h_RC)
+            h_NC = _neighbors(x_RC, matrix)
+            h_NC += bias[standard_id]
             if self.config.residual:
-                h_RC += x_RC
-            h_RC[padding] = 0.0
-            x_RC = h_RC
+                x_RC[1:-1] += np.maximum(h_NC, self._zeros[: h_NC.size].reshape(h_NC.shape), out=h_NC)
+            else:
+                x_RC = _rectified_between_zeros(h_NC)
         return _neighbors(x_RC, self._stacked_head) + self._head_bias[standard_id]
 
     def _taps(self, units: np.ndarray) -> np.ndarray:
@@ -229,14 +227,19 @@ def _convolve(x: Halves, matrices_4CD: np.ndarray, bias: np.ndarray) -> Halves:
     return y
 
 
+def _rectified_between_zeros(h_NC: np.ndarray) -> np.ndarray:
+    """Rows above zero, with a row of zeros before the first and one after the last."""
+    x_RC = np.zeros((len(h_NC) + 2, h_NC.shape[1]), "float32")
+    np.maximum(h_NC, 0, out=x_RC[1:-1])
+    return x_RC
+
+
 def _neighbors(x_RC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The convolution whose kernel `_stacked` has prepared."""
-    if len(matrix) == x_RC.shape[1]:
-        return x_RC @ matrix
-    count, channels = x_RC.shape
-    framed = np.zeros((count + 2, channels), "float32")
-    framed[1:-1] = x_RC
-    return np.dot(np.ndarray((count, 3 * channels), "float32", framed, strides=framed.strides), matrix)
+    """The convolution whose kernel `_stacked` has prepared, of all rows but the first and the last."""
+    count, channels = len(x_RC) - 2, x_RC.shape[1]
+    if len(matrix) == channels:
+        return np.dot(x_RC[1:-1], matrix)
+    return np.dot(np.ndarray((count, 3 * channels), "float32", x_RC, strides=x_RC.strides), matrix)
 
 
 def _stacked(kernel: np.ndarray) -> np.ndarray:

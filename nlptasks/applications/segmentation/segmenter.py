@@ -28,6 +28,7 @@ ALWAYS_APART = "，。、；！？“”《》（）【】"
 """always single words, unless a dictionary word contains them; the text between them is decoded piece by piece"""
 _APART = np.zeros(0x110000, bool)
 _APART[[ord(char) for char in ALWAYS_APART]] = True
+_WHITE = np.isin(np.arange(6), (SPACE, LINE_END))
 
 
 class Segmenter:
@@ -55,7 +56,6 @@ class Segmenter:
         self.standard = standard or runtime.config.standards[0]
         self.dictionary = dictionary or UserDictionary()
         runtime.config.standard_id(self.standard)
-        self._transitions = np.zeros((4, 4))
 
     @classmethod
     def train(
@@ -176,9 +176,11 @@ class Segmenter:
         """
         standard_id = self.runtime.config.standard_id(standard or self.standard)
         codes = code_points(text)
+        if len(codes) <= CHUNK:
+            return self._chunk(text, codes, standard_id, cuts)
         found = []
         for start, stop in _chunks(codes):
-            part = text[start:stop] if (start, stop) != (0, len(text)) else text
+            part = text[start:stop]
             here = None if cuts is None else cuts[(cuts >= start) & (cuts < stop)] - start
             method = self._chunk if stop - start <= CHUNK + LOOK_AHEAD else self._long_line
             found.append(method(part, codes[start:stop], standard_id, here) + start)
@@ -186,7 +188,7 @@ class Segmenter:
 
     def _chunk(self, text: str, codes: np.ndarray, standard_id: int, cuts: np.ndarray | None) -> np.ndarray:
         units, tags = self.tag_units(text, codes, standard_id, cuts)
-        return units.starts[(tags == S) | (tags == B)]
+        return units.starts[tags <= B]  # s or b
 
     def _long_line(self, text: str, codes: np.ndarray, standard_id: int, cuts: np.ndarray | None) -> np.ndarray:
         """Segments a long line in stretches; each is read with its context and ends at the end of a word."""
@@ -225,12 +227,14 @@ class Segmenter:
             return units, np.zeros(0, "uint8")
         scores = self.runtime.scores(self.runtime.vocab.unit_ids(units), standard_id)
         apart = _APART.take(codes.take(units.starts))
-        apart &= np.diff(units.starts, append=units.length) == 1
-        apart |= (units.kinds == SPACE) | (units.kinds == LINE_END)
+        if apart.any():
+            apart[:-1] &= units.starts[1:] - units.starts[:-1] == 1
+            apart[-1] &= units.length - units.starts[-1] == 1
+        apart |= _WHITE.take(units.kinds)
         if matches is not None:
             matches = in_units(matches, units)
             scores = add_weights(scores.astype("float64"), matches, apart)
-        if self.standards[standard_id] in STANDARDS and (terms := find_terms(text)) is not None:
+        if self.standards[standard_id] in STANDARDS and (terms := find_terms(text, codes)) is not None:
             keep_whole(scores, terms, units, matches)
         if matches is None:
             return units, self._decode(scores, apart)
@@ -243,14 +247,14 @@ class Segmenter:
 
     def _decode(self, scores: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """Tags of all units: s where `apart`, and the best path for every piece between those."""
-        inside = ~apart
-        edges = np.diff(inside.view("int8"), prepend=0, append=0)
-        lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
-        if len(lengths) == 1 and lengths[0] == len(scores):
-            return decode(scores, self._transitions, lengths)
-        tags = np.full(len(scores), S, "uint8")
-        if len(lengths):
-            tags[inside] = decode(scores[inside], self._transitions, lengths)
+        at = apart.nonzero()[0]
+        if not len(at):
+            return decode(scores, np.array([len(scores)]))
+        edges = np.concatenate([[-1], at, [len(scores)]])
+        lengths = edges[1:] - edges[:-1] - 1
+        tags, inside = np.full(len(scores), S, "uint8"), ~apart
+        if len(at) < len(scores):
+            tags[inside] = decode(scores[inside], lengths[lengths > 0])
         return tags
 
     def _without(
@@ -272,7 +276,7 @@ class Segmenter:
                 high += 1
             low, done = max(low, done), high
             inner = {(a - low, b - low) for a, b in forbidden if low <= a and b <= high}
-            tags[low:high] = best_words(scores[low:high], self._transitions, inner)
+            tags[low:high] = best_words(scores[low:high], inner)
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ in the text, and decoding is not allowed to cut them. docs/segmentation.md says 
 """
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -22,9 +23,11 @@ STANDARDS = ("cnc", "weibo")
 # a sign that may stand in a term; half and full width
 _LETTERS, _DIGITS = "A-Za-zＡ-Ｚａ-ｚ", "0-9０-９"
 _ANY = _LETTERS + _DIGITS
-_RUN = re.compile(rf"[{_ANY}][{_ANY}\-－_.．+#&@:/%?=~!$*,;'()\[\]]*")
+_SIGNS_BEHIND_LETTERS, _OTHER_SIGNS = "-－.+#&@:", "_．/%?=~!$*,;'()[]"
+_RUN = re.compile(rf"[{_ANY}][{_ANY}{re.escape(_SIGNS_BEHIND_LETTERS + _OTHER_SIGNS)}]*")
 """what is looked at: begins with a letter or a digit, and holds only signs that may stand in a term"""
-_HAS_TERM = re.compile(rf"[{_LETTERS}][{_DIGITS}\-－.+#&@:]|[{_DIGITS}][{_LETTERS}]|://")
+_LETTER, _DIGIT, _BEHIND_LETTER, _OTHER_SIGN = range(1, 5)
+"""classes of the characters of a run"""
 _DOMAINS = "com|cn|net|org|edu|gov|io|info|cc|me|tv|co|top|xyz|app|dev|ai"
 _HOST = rf"(?:[A-Za-z0-9_-]{{1,63}}\.){{1,8}}(?:{_DOMAINS})(?![A-Za-z0-9])"
 _PATH = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]"
@@ -37,21 +40,62 @@ _TERM = re.compile(
     rf"|(?:[{_LETTERS}][{_ANY}]*|[{_DIGITS}]+[{_LETTERS}][{_ANY}]*)(?:[-－][{_ANY}]+|[.．][{_DIGITS}]+)*"
     r"(?:(?<=[CFcf])#|(?<=[Cc])\+\+)?"
 )
-_GREETING = re.compile(r"(?<![对为待比给让要])(?<!为了)[你您]好(?![^\W吗呀啊哦嘛哈我请])")
+GREETINGS = "你好", "您好"
+_GREETS = re.compile(r"(?<![对为待比给让要])(?<!为了)..(?![^\W吗呀啊哦嘛哈我请])")
+"""whether a greeting is one where it stands"""
 
 
-def find_terms(text: str) -> Matches | None:
-    """The terms of a text, which do not overlap, each of the weight `WHOLE`; None where there is none."""
+def _class_table() -> np.ndarray:
+    """The class of every code point, 0 outside of runs."""
+    table = np.zeros(0x110000, "uint8")
+    wide = 0xFEE0  # from a half-width sign to its full-width form
+    for first, last, number in (("A", "Z", _LETTER), ("a", "z", _LETTER), ("0", "9", _DIGIT)):
+        for shift in (0, wide):
+            table[ord(first) + shift : ord(last) + shift + 1] = number
+    for signs, number in ((_SIGNS_BEHIND_LETTERS, _BEHIND_LETTER), (_OTHER_SIGNS, _OTHER_SIGN)):
+        table[[ord(sign) for sign in signs]] = number
+    return table
+
+
+_CLASSES = _class_table()
+
+
+def _runs(codes: np.ndarray, text: str) -> Iterator[tuple[int, int]]:
+    """The runs that may hold a term: a letter beside a digit, or before a sign."""
+    classes = _CLASSES.take(codes)
+    if not classes.any():
+        return
+    here, behind = classes[:-1], classes[1:]
+    letters = (here == _LETTER) & ((behind == _DIGIT) | (behind == _BEHIND_LETTER))
+    letters |= (here == _DIGIT) & (behind == _LETTER)
+    stop = 0
+    for start in letters.nonzero()[0].tolist():
+        if start >= stop:
+            while start > stop and classes[start - 1]:
+                start -= 1
+            if run := _RUN.search(text, start):
+                start, stop = run.span()
+                yield start, stop
+
+
+def find_terms(text: str, codes: np.ndarray) -> Matches | None:
+    """The terms of a text in order, which do not overlap, each of the weight `WHOLE`; None where there is none.
+
+    Args:
+        codes: the code points of the text.
+    """
     spans: list[tuple[int, int]] = []
-    for run in _RUN.finditer(text):
-        start, stop = run.span()
-        if stop - start > 1 and _HAS_TERM.search(text, start, stop):
-            spans += (term.span() for term in _TERM.finditer(text, start, stop))
-    if "好" in text:
-        spans += (greeting.span() for greeting in _GREETING.finditer(text))
+    for start, stop in _runs(codes, text):
+        spans += (term.span() for term in _TERM.finditer(text, start, stop))
+    for greeting in GREETINGS:
+        start = text.find(greeting)
+        while start >= 0:
+            if _GREETS.match(text, start):
+                spans.append((start, start + len(greeting)))
+            start = text.find(greeting, start + 1)
     if not spans:
         return None
-    starts, ends = zip(*spans, strict=True)
+    starts, ends = zip(*sorted(spans), strict=True)
     return Matches(np.array(starts, "int64"), np.array(ends, "int64"), np.full(len(spans), WHOLE))
 
 

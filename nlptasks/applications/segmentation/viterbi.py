@@ -1,49 +1,50 @@
 """Viterbi over the tags s, b, m, e of many pieces of text at once, exactly as one after the other.
 
-A piece is a run of units that starts and ends at word boundaries. K tags, N units of all pieces, L lanes: pieces that
-advance in lock-step, so that a step is a few operations on arrays.
+A piece is a run of units that starts and ends at word boundaries. The score of its tags is the sum of theirs. Behind a
+unit a word is over (s, e) or goes on (b, m), and nothing else counts for what may follow: two states, from each of
+which two tags lead. N units of all pieces, L lanes: pieces that advance in lock-step, so that a step is a few
+operations on arrays.
 """
 
 import numpy as np
 
 TAGS = "sbme"
 S, B, M, E = range(4)
-FIRST_FROM = np.array([S, S, B, B])
-"""by tag: the two tags that may stand before it, first ..."""
-SECOND_FROM = np.array([E, E, M, M])
-"""... and second"""
+OVER, GOES_ON = range(2)
+"""states"""
+FROM_OVER, FROM_GOES_ON = slice(S, B + 1), slice(E, B, -1)
+"""the tags by the state before them; both lead to OVER, GOES_ON"""
+_TAG_BETWEEN = np.array([[S, B], [E, M]], "uint8").ravel()
+"""by 2 * the state before + the state behind"""
 IMPOSSIBLE, FORBIDDEN = -1e18, -1e4
 """scores of an illegal tag and of a forbidden word, which is still returned if there is no alternative"""
 LONGEST_LANE, FEW_UNITS = 128, 160
 """longer pieces, and pieces with fewer units in total, are decoded one by one, because a Python loop is faster then"""
 
 
-def decode(scores_NK: np.ndarray, transitions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def decode(scores_NK: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The best legal tags of every piece; its first tag is s or b, its last s or e.
 
     Args:
         scores_NK: tag scores of the units, piece after piece.
-        transitions: (K, K) score of a step from tag (row) to tag (column); only legal steps are read.
         lengths: units of each piece, all positive; they sum to N.
 
     Returns:
         (N,) tags.
     """
     if len(scores_NK) <= FEW_UNITS:
-        return np.array(_one_by_one(scores_NK, transitions, lengths), "uint8")
+        return np.array(_one_by_one(scores_NK, lengths), "uint8")
     starts = np.cumsum(lengths) - lengths
     tags = np.empty(len(scores_NK), "uint8")
     short = lengths <= LONGEST_LANE
     if short.any():
-        _in_lock_step(scores_NK, transitions, starts[short], lengths[short], tags)
+        _in_lock_step(scores_NK, starts[short], lengths[short], tags)
     for start, length in zip(starts[~short].tolist(), lengths[~short].tolist(), strict=True):
-        tags[start : start + length] = _one_by_one(scores_NK[start : start + length], transitions, np.array([length]))
+        tags[start : start + length] = _one_by_one(scores_NK[start : start + length], np.array([length]))
     return tags
 
 
-def _in_lock_step(
-    scores_NK: np.ndarray, transitions: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tags: np.ndarray
-) -> None:
+def _in_lock_step(scores_NK: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tags: np.ndarray) -> None:
     """Writes the tags of pieces of similar length into `tags`: step t of all lanes stands together."""
     order = np.argsort(-lengths, kind="stable")
     starts = starts[order]
@@ -53,78 +54,54 @@ def _in_lock_step(
     steps = [slice(end - k, end) for k, end in zip(active, ends, strict=True)]
     take = np.concatenate([starts[:k] + t for t, k in enumerate(active)])
     scores_KN = np.asarray(scores_NK.take(take, axis=0).T, "float64", order="C")
-    came = np.empty(len(take), "uint8")
-    state_KL = scores_KN[:, steps[0]].copy()
-    state_KL[[M, E]] = IMPOSSIBLE
-    for k, here in zip(active[1:], steps[1:], strict=True):
-        came[here] = _advance(state_KL[:, :k], scores_KN[:, here], transitions)
-    tag = np.where(state_KL[E] > state_KL[S], E, S).astype("uint8")
-    found = np.empty(len(take), "uint8")
+    of_over_2N, of_going_on_2N = scores_KN[FROM_OVER], scores_KN[FROM_GOES_ON]
+    came_2N = np.empty((2, len(take)), bool)  # by the state behind a unit: the one before it
+    best_2L = np.empty((2, len(lengths)))
+    best_2L[OVER], best_2L[GOES_ON] = 0.0, IMPOSSIBLE
+    for k, here in zip(active, steps, strict=True):
+        one_2L, two_2L = best_2L[OVER, :k] + of_over_2N[:, here], best_2L[GOES_ON, :k] + of_going_on_2N[:, here]
+        np.greater(two_2L, one_2L, out=came_2N[:, here])
+        np.maximum(one_2L, two_2L, out=best_2L[:, :k])
+    behind, before = np.empty(len(take), bool), np.empty(len(take), bool)
+    state = np.zeros(len(lengths), bool)
     for k, here in zip(active[::-1], steps[::-1], strict=True):
-        found[here] = tag[:k]
-        tag[:k] = _TAG_BEFORE.take(came[here] * np.uint8(4) + tag[:k], mode="clip")
-    tags[take] = found
+        behind[here] = state[:k]
+        state[:k] = before[here] = np.where(state[:k], came_2N[GOES_ON, here], came_2N[OVER, here])
+    tags[take] = _TAG_BETWEEN.take(2 * before.view("uint8") + behind)
 
 
-def _advance(state_KL: np.ndarray, scores_KL: np.ndarray, transitions: np.ndarray) -> np.ndarray:
-    """Moves the best scores on by a unit, in place; returns where they came from, a bit a tag: from SECOND_FROM."""
-    moved: list[np.ndarray] = []
-    came: np.ndarray | None = None
-    for tag in range(4):
-        i, j = FIRST_FROM[tag], SECOND_FROM[tag]
-        one, two = state_KL[i] + transitions[i, tag], state_KL[j] + transitions[j, tag]
-        second = (two > one).view("uint8")
-        came = second if came is None else np.bitwise_or(came, second << tag, out=came)
-        np.maximum(one, two, out=one)
-        one += scores_KL[tag]
-        moved.append(one)
-    for tag in range(4):
-        state_KL[tag] = moved[tag]
-    assert came is not None
-    return came
-
-
-def _tag_before() -> np.ndarray:
-    """The tag before, by `4 * came + tag`."""
-    came, tag = np.divmod(np.arange(64), 4)
-    return np.where(came >> tag & 1, SECOND_FROM[tag], FIRST_FROM[tag]).astype("uint8")
-
-
-_TAG_BEFORE = _tag_before()
-
-
-def _one_by_one(scores_NK: np.ndarray, transitions: np.ndarray, lengths: np.ndarray) -> list[int]:
+def _one_by_one(scores_NK: np.ndarray, lengths: np.ndarray) -> list[int]:
     """The same sums in the same order, piece after piece."""
-    scores = scores_NK.tolist()
-    (ss, sb, _, _), (_, _, bm, be), (_, _, mm, me), (es, eb, _, _) = transitions.tolist()
+    rows = scores_NK.tolist()
     tags: list[int] = []
     at = 0
     for length in lengths.tolist():
         trail = []
-        (s, b, _, _), m, e = scores[at], IMPOSSIBLE, IMPOSSIBLE
-        for score_s, score_b, score_m, score_e in scores[at + 1 : at + length]:
-            s1, s2, b1, b2, m1, m2, e1, e2 = s + ss, e + es, s + sb, e + eb, b + bm, m + mm, b + be, m + me
-            trail.append((E if s2 > s1 else S, E if b2 > b1 else S, M if m2 > m1 else B, M if e2 > e1 else B))
-            s = (s2 if s2 > s1 else s1) + score_s
-            b = (b2 if b2 > b1 else b1) + score_b
-            m = (m2 if m2 > m1 else m1) + score_m
-            e = (e2 if e2 > e1 else e1) + score_e
-        tag = E if e > s else S
-        path = [tag]
-        for before in reversed(trail):
-            tag = before[tag]
-            path.append(tag)
-        tags += reversed(path)
+        over, goes_on = 0.0, IMPOSSIBLE
+        for s, b, m, e in rows[at : at + length]:
+            s, b, m, e = over + s, over + b, goes_on + m, goes_on + e
+            ends, continues = e > s, m > b
+            over, goes_on = e if ends else s, m if continues else b
+            trail.append((ends, continues))
+        path, state = [], OVER
+        for ends, continues in reversed(trail):
+            if state:
+                path.append(M if continues else B)
+                state = continues
+            else:
+                path.append(E if ends else S)
+                state = ends
+        path.reverse()
+        tags += path
         at += length
     return tags
 
 
-def best_words(scores_NK: np.ndarray, transitions: np.ndarray, forbidden: set[tuple[int, int]]) -> np.ndarray:
+def best_words(scores_NK: np.ndarray, forbidden: set[tuple[int, int]]) -> np.ndarray:
     """The best legal tags of one piece without certain words, exactly: a search over words instead of tags.
 
     Args:
         scores_NK: tag scores of the piece's units.
-        transitions: (K, K) as for `decode`.
         forbidden: forbidden words, as (first unit, unit after the last); one is still returned if there is no
             alternative.
 
@@ -132,33 +109,21 @@ def best_words(scores_NK: np.ndarray, transitions: np.ndarray, forbidden: set[tu
         (N,) tags.
     """
     scores, n = scores_NK.astype("float64"), len(scores_NK)
-    # a word i:j of two units or more scores opening[i] + closing[j]: inside[] sums the m in between
-    inside = np.concatenate([[0.0], np.cumsum(scores[:, M] + transitions[M, M])])
-    best = np.full((n + 1, 2), IMPOSSIBLE * 1e6)  # by position and kind of the last word: one unit, or more
-    best[0] = 0.0
-    came = np.zeros((n + 1, 2, 2), "int64")
-    step = np.array([[transitions[S, S], transitions[S, B]], [transitions[E, S], transitions[E, B]]])
+    inside = np.concatenate([[0.0], np.cumsum(scores[:, M])])  # a long word i:j has the m of inside[j - 1] - [i + 1]
+    best, came = [0.0], [0]  # by position: of the words before it, and where the last of them starts
     for j in range(1, n + 1):
+        found, start = IMPOSSIBLE * 1e6, 0
         for i in range(j):
-            if j - i == 1:
-                kind, score = 0, scores[i, S]
-            else:
-                kind, score = 1, scores[i, B] + scores[j - 1, E]
-                if j - i == 2:
-                    score += transitions[B, E]
-                else:
-                    score += transitions[B, M] + inside[j - 1] - inside[i + 1] - transitions[M, M] + transitions[M, E]
-            if (i, j) in forbidden:
-                score += FORBIDDEN
-            before = best[i] + (step[:, kind] if i else 0.0)
-            last = int(before[1] > before[0])
-            if before[last] + score > best[j, kind]:
-                best[j, kind] = before[last] + score
-                came[j, kind] = i, last
-    tags, j, kind = np.empty(n, "uint8"), n, int(best[n, 1] > best[n, 0])
+            score = scores[i, S] if j - i == 1 else scores[i, B] + scores[j - 1, E] + inside[j - 1] - inside[i + 1]
+            score += best[i] + (FORBIDDEN if (i, j) in forbidden else 0.0)
+            if score >= found:
+                found, start = score, i
+        best.append(found)
+        came.append(start)
+    tags, j = np.empty(n, "uint8"), n
     while j:
-        i, last = came[j, kind]
+        i = came[j]
         tags[i:j] = M
         tags[i], tags[j - 1] = (S, S) if j - i == 1 else (B, E)
-        j, kind = i, last
+        j = i
     return tags

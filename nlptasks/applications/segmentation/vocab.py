@@ -61,8 +61,9 @@ class UnitVocab:
     def unit_ids(self, units: Units) -> np.ndarray:
         """int32 ids of the units of a text; line ends are padding."""
         ids = self._table.take(units.codes).astype("int32")
-        for kind, unit_id in ((SPACE, SPACE_ID), (LETTER, LETTER_ID), (DIGIT, DIGIT_ID), (LINE_END, PAD)):
-            ids[units.kinds == kind] = unit_id
+        if units.kinds.any():  # OTHER is 0
+            for kind, unit_id in ((SPACE, SPACE_ID), (LETTER, LETTER_ID), (DIGIT, DIGIT_ID), (LINE_END, PAD)):
+                ids[units.kinds == kind] = unit_id
         return ids
 
     def pair_ids(self, unit_ids: np.ndarray) -> np.ndarray:

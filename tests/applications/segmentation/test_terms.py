@@ -1,19 +1,21 @@
 """Terms that stay whole: what is one, under which standards, and what a dictionary may do to it."""
 
 import math
+import re
 import time
 
 import numpy as np
 import pytest
 
 import nlptasks
-from nlptasks.applications.segmentation.terms import STANDARDS, find_terms
+from nlptasks.applications.segmentation.terms import STANDARDS, _runs, find_terms
+from nlptasks.text.units import code_points
 
 pytestmark = pytest.mark.once
 
 
 def terms(text):
-    found = find_terms(text)
+    found = find_terms(text, code_points(text))
     return [] if found is None else [text[i:j] for i, j in zip(found.starts, found.ends, strict=True)]
 
 
@@ -79,6 +81,8 @@ def test_a_dictionary_word_takes_precedence_over_a_term(segmenter):
 
     assert "K歌" in cut("用iPhone15K歌吧", {"K歌": 100.0})
     assert "手机5" in cut("手机5G卡", {"手机5": 10.0})
+    assert "K歌" in cut("你好，用iPhone15K歌吧", {"K歌": 100.0})  # a greeting before them changes nothing
+    assert "手机5" in cut("您好，手机5G卡", {"手机5": 10.0})
     assert "5G时代" in cut("到了5G时代了", {"5G时代": 100.0})
     assert "H2O" not in cut("H2O是水", {"H2O": -math.inf})
     assert "15" in cut("买iPhone15吧", {"15": math.inf})
@@ -86,11 +90,20 @@ def test_a_dictionary_word_takes_precedence_over_a_term(segmenter):
     assert cut("买iPhone15吧，H2O", {"无关": 10.0}) == cut("买iPhone15吧，H2O", {})
 
 
+def test_runs_are_found_where_a_search_of_the_whole_text_finds_them(rng):
+    signs = list("aZ9０ｋ.-@:/&#+_~ 你好，。\n")
+    for length in rng.integers(0, 60, 400):
+        text = "".join(rng.choice(signs, length))
+        found = [run.group() for run in re.finditer(r"[a-zA-Z0-9０ｋ][a-zA-Z0-9０ｋ\-.+#&@:/_~]*", text)]
+        expected = [run for run in found if re.search(r"[aZｋ][9０\-.+#&@:]|[9０][aZｋ]", run)]
+        assert [text[i:j] for i, j in _runs(code_points(text), text)] == expected
+
+
 def test_long_runs_cost_no_more_than_their_length():
     parts = ["a1.b", "a-", "a@", "1a.", "a.b.c@", "www.", "http://"]
     started = time.monotonic()
     for part in parts:
-        find_terms(part * 20_000)
+        terms(part * 20_000)
     assert time.monotonic() - started < 10  # squared it would be minutes
 
 
