@@ -116,13 +116,15 @@ class Runtime:
 
         Lines, separated by PAD, do not influence each other.
         """
-        if len(unit_ids) <= FEW and unit_ids.all():  # one line: no padding
-            return self._few(unit_ids, standard_id)
         ends = unit_ids == PAD
+        if len(unit_ids) <= FEW and not ends.any():
+            return self._few(unit_ids, standard_id)
         at = np.arange(MARGIN, MARGIN + len(unit_ids))
         at[1:] += (MARGIN - 1) * np.cumsum(ends[:-1])
         rows = np.zeros((at[-1:].sum() + 2 + MARGIN) // 2 * 2, "int32")
         rows[at] = unit_ids
+        if len(rows) <= FEW:
+            return self._few(rows, standard_id)[at]
         if len(rows) <= BLOCK:
             return self._block(rows, standard_id)[at]
         scores_RK = np.empty((len(rows), 4), "float32")
@@ -160,7 +162,8 @@ class Runtime:
             rows[at] = 0.0
 
     def _few(self, unit_ids: np.ndarray, standard_id: int) -> np.ndarray:
-        """Scores of the units of a short line, as those of `_block`, in few operations."""
+        """As `_block`, of any number of rows without margins around them, in few operations."""
+        padding = 1 + (unit_ids == PAD).nonzero()[0]
         count, channels, taps = len(unit_ids), self.config.channels[0], self.config.taps
         units = np.zeros(count + 2 * MARGIN, "int32")
         units[MARGIN:-MARGIN] = unit_ids
@@ -172,12 +175,16 @@ class Runtime:
         h_NC += self._biases[0][standard_id]
         x_RC = _rectified_between_zeros(h_NC)
         for matrix, bias in zip(self._stacked, self._biases[1:], strict=True):
+            if len(padding):
+                x_RC[padding] = 0.0
             h_NC = _neighbors(x_RC, matrix)
             h_NC += bias[standard_id]
             if self.config.residual:
                 x_RC[1:-1] += np.maximum(h_NC, self._zeros[: h_NC.size].reshape(h_NC.shape), out=h_NC)
             else:
                 x_RC = _rectified_between_zeros(h_NC)
+        if len(padding):
+            x_RC[padding] = 0.0
         return _neighbors(x_RC, self._stacked_head) + self._head_bias[standard_id]
 
     def _taps(self, units: np.ndarray) -> np.ndarray:
