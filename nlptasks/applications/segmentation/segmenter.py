@@ -227,7 +227,7 @@ class Segmenter:
             return units, np.zeros(0, "uint8")
         scores = self.runtime.scores(self.runtime.vocab.unit_ids(units), standard_id)
         apart = _APART.take(codes.take(units.starts))
-        if apart.any():
+        if len(apart) < units.length and apart.any():
             apart[:-1] &= units.starts[1:] - units.starts[:-1] == 1
             apart[-1] &= units.length - units.starts[-1] == 1
         apart |= _WHITE.take(units.kinds)
@@ -237,25 +237,13 @@ class Segmenter:
         if self.standards[standard_id] in STANDARDS and (terms := find_terms(text, codes)) is not None:
             keep_whole(scores, terms, units, matches)
         if matches is None:
-            return units, self._decode(scores, apart)
-        tags = self._decode(scores, apart)
+            return units, decode(scores, apart)
+        tags = decode(scores, apart)
         never = (matches.weights == NEVER) & (matches.ends - matches.starts > 1)  # one unit has its weight already
         if never.any():
             forbidden = set(zip(matches.starts[never].tolist(), matches.ends[never].tolist(), strict=True))
             self._without(forbidden, scores, apart, tags)
         return units, tags
-
-    def _decode(self, scores: np.ndarray, apart: np.ndarray) -> np.ndarray:
-        """Tags of all units: s where `apart`, and the best path for every piece between those."""
-        at = apart.nonzero()[0]
-        if not len(at):
-            return decode(scores, np.array([len(scores)]))
-        edges = np.concatenate([[-1], at, [len(scores)]])
-        lengths = edges[1:] - edges[:-1] - 1
-        tags, inside = np.full(len(scores), S, "uint8"), ~apart
-        if len(at) < len(scores):
-            tags[inside] = decode(scores[inside], lengths[lengths > 0])
-        return tags
 
     def _without(
         self, forbidden: set[tuple[int, int]], scores: np.ndarray, apart: np.ndarray, tags: np.ndarray

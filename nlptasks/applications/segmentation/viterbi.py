@@ -22,25 +22,31 @@ LONGEST_LANE, FEW_UNITS = 128, 160
 """longer pieces, and pieces with fewer units in total, are decoded one by one, because a Python loop is faster then"""
 
 
-def decode(scores_NK: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The best legal tags of every piece; its first tag is s or b, its last s or e.
+def decode(scores_NK: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """The best legal tags: s for every unit that is `apart`, and the best ones for each piece between those.
+
+    The first tag of a piece is s or b, its last s or e.
 
     Args:
-        scores_NK: tag scores of the units, piece after piece.
-        lengths: units of each piece, all positive; they sum to N.
+        scores_NK: tag scores of the units.
+        apart: (N,) bool.
 
     Returns:
         (N,) tags.
     """
-    if len(scores_NK) <= FEW_UNITS:
-        return np.array(_one_by_one(scores_NK, lengths), "uint8")
-    starts = np.cumsum(lengths) - lengths
-    tags = np.empty(len(scores_NK), "uint8")
+    if len(apart) <= FEW_UNITS:
+        return np.array(_one_by_one(scores_NK, apart), "uint8")
+    edges = np.concatenate([[-1], apart.nonzero()[0], [len(apart)]])
+    lengths = edges[1:] - edges[:-1] - 1
+    some = lengths > 0
+    starts, lengths = edges[:-1][some] + 1, lengths[some]
+    tags = np.full(len(apart), S, "uint8")
     short = lengths <= LONGEST_LANE
     if short.any():
         _in_lock_step(scores_NK, starts[short], lengths[short], tags)
     for start, length in zip(starts[~short].tolist(), lengths[~short].tolist(), strict=True):
-        tags[start : start + length] = _one_by_one(scores_NK[start : start + length], np.array([length]))
+        here = slice(start, start + length)
+        tags[here] = _one_by_one(scores_NK[here], apart[here])
     return tags
 
 
@@ -70,31 +76,37 @@ def _in_lock_step(scores_NK: np.ndarray, starts: np.ndarray, lengths: np.ndarray
     tags[take] = _TAG_BETWEEN.take(2 * before.view("uint8") + behind)
 
 
-def _one_by_one(scores_NK: np.ndarray, lengths: np.ndarray) -> list[int]:
+def _one_by_one(scores_NK: np.ndarray, apart: np.ndarray) -> list[int]:
     """The same sums in the same order, piece after piece."""
-    rows = scores_NK.tolist()
     tags: list[int] = []
-    at = 0
-    for length in lengths.tolist():
-        trail = []
-        over, goes_on = 0.0, IMPOSSIBLE
-        for s, b, m, e in rows[at : at + length]:
+    trail: list[tuple[bool, bool]] = []
+    over, goes_on = 0.0, IMPOSSIBLE
+    for (s, b, m, e), alone in zip(scores_NK.tolist(), apart.tolist(), strict=True):
+        if alone:
+            tags += _traced_back(trail)
+            tags.append(S)
+            trail = []
+            over, goes_on = 0.0, IMPOSSIBLE
+        else:
             s, b, m, e = over + s, over + b, goes_on + m, goes_on + e
             ends, continues = e > s, m > b
             over, goes_on = e if ends else s, m if continues else b
             trail.append((ends, continues))
-        path, state = [], OVER
-        for ends, continues in reversed(trail):
-            if state:
-                path.append(M if continues else B)
-                state = continues
-            else:
-                path.append(E if ends else S)
-                state = ends
-        path.reverse()
-        tags += path
-        at += length
-    return tags
+    return tags + _traced_back(trail)
+
+
+def _traced_back(trail: list[tuple[bool, bool]]) -> list[int]:
+    """The tags of a piece, by what was better at each of its units: e than s, and m than b."""
+    path, state = [], False
+    for ends, continues in reversed(trail):
+        if state:
+            path.append(M if continues else B)
+            state = continues
+        else:
+            path.append(E if ends else S)
+            state = ends
+    path.reverse()
+    return path
 
 
 def best_words(scores_NK: np.ndarray, forbidden: set[tuple[int, int]]) -> np.ndarray:

@@ -39,7 +39,7 @@ def test_viterbi_equals_brute_force(rng, monkeypatch, in_lock_step):
     for length in (1, 2, 3, 5, 7):
         for _ in range(12):
             scores = rng.normal(size=(length, 4))
-            assert decode(scores, np.array([length])).tolist() == best_path(scores)
+            assert decode(scores, np.zeros(length, bool)).tolist() == best_path(scores)
 
 
 def test_search_over_words_equals_brute_force_and_avoids_forbidden_words(rng):
@@ -54,11 +54,14 @@ def test_search_over_words_equals_brute_force_and_avoids_forbidden_words(rng):
 
 def test_pieces_together_are_decoded_as_each_alone(rng, monkeypatch):
     monkeypatch.setattr(viterbi, "LONGEST_LANE", 31)
-    lengths = np.append(rng.integers(1, 30, 67), [31, 32, 53])
-    rng.shuffle(lengths)
-    scores = rng.normal(size=(lengths.sum(), 4))
-    together = decode(scores.astype("float32"), lengths)
-    alone = [
-        decode(piece.astype("float32"), np.array([len(piece)])) for piece in np.split(scores, np.cumsum(lengths)[:-1])
-    ]
-    assert together.tolist() == np.concatenate(alone).tolist()
+    scores = rng.normal(size=(1500, 4)).astype("float32")
+    apart = rng.random(1500) < 0.1
+    apart[700:753] = False  # longer than a lane
+    together = decode(scores, apart)
+    for start, stop in itertools.pairwise([-1, *np.flatnonzero(apart).tolist(), 1500]):
+        alone = decode(scores[start + 1 : stop], np.zeros(stop - start - 1, bool))
+        assert together[start + 1 : stop].tolist() == alone.tolist()
+    assert (together[apart] == TAGS.index("s")).all()
+    few = [decode(scores[i : i + 100], apart[i : i + 100]).tolist() for i in (0, 700)]
+    monkeypatch.setattr(viterbi, "FEW_UNITS", 0)
+    assert few == [decode(scores[i : i + 100], apart[i : i + 100]).tolist() for i in (0, 700)]
