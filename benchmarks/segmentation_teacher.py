@@ -2,7 +2,7 @@
 
     NLPTASKS_DATA=... python benchmarks/segmentation_distil.py texts --output runs/texts.xz
     NLPTASKS_DATA=... python benchmarks/segmentation_teacher.py --base nlptasks/bundled/mini --layers 4 \\
-        --teacher-dropout 0 --beside segmenter --texts runs/texts.xz --output runs/teacher
+        --teacher-dropout 0 --beside runs/segmenter --texts runs/texts.xz --output runs/teacher
     NLPTASKS_DATA=... python benchmarks/segmentation_distil.py run --base nlptasks/bundled/mini --texts runs/texts.xz \\
         --labels runs/teacher --output runs/distil --seconds 2400
 
