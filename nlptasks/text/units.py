@@ -100,7 +100,7 @@ def split_units(codes: np.ndarray, cuts: np.ndarray | None = None) -> Units:
         cuts: positions where a unit starts whatever stands there (the ends of dictionary words, say).
     """
     kinds = kind_table().take(codes)
-    if cuts is None and not kinds.any():  # OTHER is 0
+    if cuts is None and not np.count_nonzero(kinds):  # OTHER is 0
         return Units(np.arange(len(codes)), kinds, fold_table().take(codes), len(codes))
     is_start = np.empty(len(codes), bool)
     is_start[:1] = True

@@ -116,9 +116,9 @@ class Runtime:
 
         Lines, separated by PAD, do not influence each other.
         """
-        ends = unit_ids == PAD
-        if len(unit_ids) <= FEW and not ends.any():
+        if len(unit_ids) <= FEW and np.count_nonzero(unit_ids) == len(unit_ids):  # one line, without PAD
             return self._few(unit_ids, standard_id)
+        ends = unit_ids == PAD
         at = np.arange(MARGIN, MARGIN + len(unit_ids))
         at[1:] += (MARGIN - 1) * np.cumsum(ends[:-1])
         rows = np.zeros((at[-1:].sum() + 2 + MARGIN) // 2 * 2, "int32")
@@ -237,7 +237,7 @@ def _convolve(x: Halves, matrices_4CD: np.ndarray, bias: np.ndarray) -> Halves:
 def _rectified_between_zeros(h_NC: np.ndarray) -> np.ndarray:
     """Rows above zero, with a row of zeros before the first and one after the last."""
     x_RC = np.zeros((len(h_NC) + 2, h_NC.shape[1]), "float32")
-    np.maximum(h_NC, 0, out=x_RC[1:-1])
+    x_RC[1:-1] = np.maximum(h_NC, 0, out=h_NC)
     return x_RC
 
 

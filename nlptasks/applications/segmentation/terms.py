@@ -63,7 +63,7 @@ _CLASSES = _class_table()
 def _runs(codes: np.ndarray, text: str) -> Iterator[tuple[int, int]]:
     """The runs that may hold a term: a letter beside a digit, or before a sign."""
     classes = _CLASSES.take(codes)
-    if not classes.any():
+    if not np.count_nonzero(classes):
         return
     here, behind = classes[:-1], classes[1:]
     letters = (here == _LETTER) & ((behind == _DIGIT) | (behind == _BEHIND_LETTER))

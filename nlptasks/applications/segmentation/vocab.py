@@ -61,7 +61,7 @@ class UnitVocab:
     def unit_ids(self, units: Units) -> np.ndarray:
         """int32 ids of the units of a text; line ends are padding."""
         ids = self._table.take(units.codes).astype("int32")
-        if units.kinds.any():  # OTHER is 0
+        if np.count_nonzero(units.kinds):  # OTHER is 0
             for kind, unit_id in ((SPACE, SPACE_ID), (LETTER, LETTER_ID), (DIGIT, DIGIT_ID), (LINE_END, PAD)):
                 ids[units.kinds == kind] = unit_id
         return ids
