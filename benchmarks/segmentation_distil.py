@@ -358,24 +358,6 @@ def lay_out(parts: Sequence[tuple[int, str, Text]], tokens: UnitTokens, multiple
     return found
 
 
-def gold(folder: Path, most: int | None) -> tuple[dict[str, list[list[str]]], dict[str, list[list[str]]]]:
-    """The training sentences and the held-out ones of each standard; the first `most` of them."""
-    from segmentation import FILES
-
-    from nlptasks.text.segmented import read_segmented
-
-    def read(name: str) -> list[list[str]]:
-        path = folder / name
-        return read_segmented(path if path.is_file() else folder / f"{name}.gz")
-
-    training, held_out = {}, {}
-    for standard, (name, nth) in FILES.items():
-        lines = list(enumerate(read(name), 1))
-        training[standard] = ([words for i, words in lines if i % nth] if nth > 1 else read("cnc_train.txt"))[:most]
-        held_out[standard] = [words for i, words in lines if i % nth == 0 and MASK not in words][:most]
-    return training, held_out
-
-
 @dataclass(kw_only=True)
 class Material:
     """What a run reads, made by a process of its own meanwhile; the arrays are those of `Layout`, with the
@@ -422,6 +404,8 @@ INNER = "inner "
 
 def prepare(options: "Run") -> Material:
     """Reads everything and lays it out."""
+    from segmentation import gold
+
     from nlptasks.applications.segmentation.samples import join_some, long_words, undo_normalization
     from nlptasks.applications.segmentation.training import SPACED_SHARE
     from nlptasks.text import Tokenizer
@@ -1216,6 +1200,8 @@ class Score:
 
     def run(self) -> None:
         """Prints a line of JSON for each."""
+        from segmentation import gold
+
         training, held_out = gold(self.data or Path(os.environ["NLPTASKS_DATA"]) / "segmentation", None)
         train_words = {name: {word for words in lines for word in words} for name, lines in training.items()}
         for model in self.model:

@@ -40,7 +40,7 @@ _TERM = re.compile(
     rf"|(?:[{_LETTERS}][{_ANY}]*|[{_DIGITS}]+[{_LETTERS}][{_ANY}]*)(?:[-－][{_ANY}]+|[.．][{_DIGITS}]+)*"
     r"(?:(?<=[CFcf])#|(?<=[Cc])\+\+)?"
 )
-GREETINGS = "你好", "您好"
+_GREETINGS = "你好", "您好"
 _GREETS = re.compile(r"(?<![对为待比给让要])(?<!为了)..(?![^\W吗呀啊哦嘛哈我请])")
 """whether a greeting is one where it stands"""
 
@@ -60,16 +60,16 @@ def _class_table() -> np.ndarray:
 _CLASSES = _class_table()
 
 
-def _runs(codes: np.ndarray, text: str) -> Iterator[tuple[int, int]]:
+def _runs(text: str, codes: np.ndarray) -> Iterator[tuple[int, int]]:
     """The runs that may hold a term: a letter beside a digit, or before a sign."""
     classes = _CLASSES.take(codes)
     if not np.count_nonzero(classes):
         return
     here, behind = classes[:-1], classes[1:]
-    letters = (here == _LETTER) & ((behind == _DIGIT) | (behind == _BEHIND_LETTER))
-    letters |= (here == _DIGIT) & (behind == _LETTER)
+    begins = (here == _LETTER) & ((behind == _DIGIT) | (behind == _BEHIND_LETTER))
+    begins |= (here == _DIGIT) & (behind == _LETTER)
     stop = 0
-    for start in letters.nonzero()[0].tolist():
+    for start in begins.nonzero()[0].tolist():
         if start >= stop:
             while start > stop and classes[start - 1]:
                 start -= 1
@@ -85,9 +85,9 @@ def find_terms(text: str, codes: np.ndarray) -> Matches | None:
         codes: the code points of the text.
     """
     spans: list[tuple[int, int]] = []
-    for start, stop in _runs(codes, text):
+    for start, stop in _runs(text, codes):
         spans += (term.span() for term in _TERM.finditer(text, start, stop))
-    for greeting in GREETINGS:
+    for greeting in _GREETINGS:
         start = text.find(greeting)
         while start >= 0:
             if _GREETS.match(text, start):

@@ -96,7 +96,7 @@ def test_runs_are_found_where_a_search_of_the_whole_text_finds_them(rng):
         text = "".join(rng.choice(signs, length))
         found = [run.group() for run in re.finditer(r"[a-zA-Z0-9０ｋ][a-zA-Z0-9０ｋ\-.+#&@:/_~]*", text)]
         expected = [run for run in found if re.search(r"[aZｋ][9０\-.+#&@:]|[9０][aZｋ]", run)]
-        assert [text[i:j] for i, j in _runs(code_points(text), text)] == expected
+        assert [text[i:j] for i, j in _runs(text, code_points(text))] == expected
 
 
 def test_long_runs_cost_no_more_than_their_length():
