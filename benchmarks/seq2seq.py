@@ -35,7 +35,8 @@ from record import surroundings
 ROOT = Path(__file__).parent.parent
 TEST, VALID = 500, 200
 PATIENCE = 60  # seconds that an interrupted run may take to save itself
-COLUMNS = ("perplexity", "rouge_1", "rouge_2", "rouge_l", "bleu", "answer")
+COLUMNS = ("perplexity", "rouge_1", "rouge_2", "rouge_l", "bleu", "answer", "computable")
+FORMULAS = ("--whole-words", "--only-characters", "0123456789+-*/()", "--formulas")
 BEAMS = ("--search", "beam", "--beam-size", "4")
 PADDED = (
     "import sys; from nlptasks.applications.examples import padded_to; from nlptasks.command import main\n"
@@ -60,7 +61,7 @@ TASKS = {
     "titles": Task((192, 40), {"none": 8, "mini": 6, "other": 6}, BEAMS, ("test", "unread")),
     "questions": Task((256, 40), {"none": 8, "mini": 6, "other": 6}, BEAMS),
     "pairs": Task((256, 56), {"none": 8, "mini": 6, "other": 6}, BEAMS),
-    "problems": Task((64, 24), {"none": 12, "mini": 6, "other": 6}, ("--whole-words", "--formulas"), baselines=None),
+    "problems": Task((64, 24), {"none": 12, "mini": 6, "other": 6}, FORMULAS, baselines=None),
 }
 RATES = {"none": 1e-3, "mini": 3e-4, "other": 5e-5}
 COMMON = ("--warmup-share", "0.1", "--decay", "--clip-norm", "1")

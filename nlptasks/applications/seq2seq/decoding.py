@@ -44,6 +44,8 @@ class Decoding(Options):
     """how much a token more or less changes the log probability of an end there"""
     only_source: bool = False
     """write only tokens that the source has"""
+    only_characters: str | None = None
+    """write only tokens of these characters: 0123456789+-*/() for formulas"""
     extract: bool = False
     """write a piece of the source, in the source's own characters"""
     copy_bonus: float = 0.0
@@ -73,6 +75,8 @@ class Decoding(Options):
                 search=self.search,
                 count=self.count,
             )
+        if self.only_characters is not None and not self.only_characters.strip():
+            raise UserError("{field:only_characters} names no character; leave it out to allow all of them.")
         if self.max_length is not None and self.min_length > self.max_length:
             raise UserError(
                 "{field:min_length} must be at most {field:max_length}. Received: {least} and {most}.",

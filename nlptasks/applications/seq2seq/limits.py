@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,12 +26,14 @@ def constraints_of(
         texts: the tokens of the sources, without those that stand around a text.
 
     Raises:
-        UserError: `whole_words` with a tokenizer that is not WordPiece.
+        UserError: `whole_words` with a tokenizer that is not WordPiece, or no token has the characters allowed.
     """
     lists = [ids.tolist() for ids in texts]
     found = [forbid(sorted(tokenizer.special_ids - {tokenizer.pad_id, tokenizer.sep_id}))]
     if decoding.only_source:
         found.append(allow_only([sorted(set(ids)) for ids in lists]))
+    if decoding.only_characters is not None:
+        found.append(allow_only(tokens_of(tokenizer, decoding.only_characters)))
     if decoding.whole_words:
         found.append(whole_words(lists, *words_of(tokenizer)))
     if decoding.no_repeat is not None:
@@ -41,6 +44,24 @@ def constraints_of(
         found.append(near_length(decoding.length, decoding.length_strength))
     if decoding.extract:
         found.append(extractive([[ids] for ids in lists]))
+    return found
+
+
+@lru_cache(maxsize=8)
+def tokens_of(tokenizer: TextTokenizer, characters: str) -> tuple[int, ...]:
+    """The tokens whose text has no other characters.
+
+    Raises:
+        UserError: there are none.
+    """
+    allowed = set(characters)
+    texts = {i: tokenizer.decode([i]) for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids}
+    found = tuple(i for i, text in texts.items() if set(text) <= allowed)
+    if not any(texts[i] for i in found):
+        raise UserError(
+            "{field:only_characters}: no token of the model is made of these alone. Received: {value!r}.",
+            value=characters,
+        )
     return found
 
 

@@ -136,6 +136,9 @@ def test_limits_keep_a_text_to_its_source(one):
         assert set(tokens) <= set(one.tokenizer.tokenize(source))
         assert len(tokens) == len(set(tokens))
         assert ("ab12" in found.text) == any(token.strip("#").isascii() and token.isalnum() for token in tokens)
+    for found in one.predict(SOURCES, min_length=3, max_length=5, only_characters="ab12"):
+        assert len(found.text) > 1
+        assert set(found.text) <= set("ab12 ")
     first, pieces = (set(one.tokenizer.ids_to_tokens(ids)) for ids in words_of(one.tokenizer))
     assert {"a", "1"} <= first
     assert {"##b", "##2"} <= pieces
@@ -157,6 +160,8 @@ def test_what_does_not_fit_is_one_line(one):
         (lambda: one.generate("山", min_length=7), "min_length must be at most max_length. Received: 7 and 6."),
         (lambda: one.generate("山", search="best"), "search must be one of greedy, beam, sampling. Received: 'best'."),
         (lambda: one.generate("山", search="beam", count=5), "count must be at most 4 with search beam. Received: 5"),
+        (lambda: one.generate("山", only_characters=" "), "only_characters names no character; leave it out to"),
+        (lambda: one.generate("山", only_characters="ж"), "only_characters: no token of the model is made of these"),
         (lambda: one.generate("山", top_p=0.0), "top_p must lie above 0 and be at most 1. Received: 0.0."),
         (lambda: Decoding(no_repeat=0), "no_repeat must be at least 1. Received: 0."),
         (lambda: PairLengths(target_length=1), "target_length must be at least 2. Received: 1."),
