@@ -148,7 +148,8 @@ WRITING = (
         "max_length",
         "min_length",
     ),
-    *("length", "length_strength", "only_source", "only_characters", "extract", "copy_bonus", "whole_words", "no_repeat"),
+    *("length", "length_strength", "only_source", "only_characters"),
+    *("extract", "copy_bonus", "whole_words", "no_repeat"),
     "repetition_penalty",
 )
 FORMS = {

@@ -7,8 +7,8 @@ arrays of code points, so that a megabyte takes milliseconds; a lone surrogate i
 
 import functools
 import unicodedata
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,8 +75,7 @@ def cut_at(text: str, starts: np.ndarray) -> list[str]:
     return [text[i:j] for i, j in pairwise([*starts.tolist(), len(text)])]
 
 
-@dataclass(frozen=True)
-class Units:
+class Units(NamedTuple):
     """A text cut into units.
 
     Attributes:

@@ -65,17 +65,18 @@ class Runtime:
 
     def __init__(self, config: SegmentationConfig, vocab: UnitVocab, arrays: Mapping[str, np.ndarray]) -> None:
         self.config, self.vocab, self.arrays = config, vocab, arrays
+        self._unit_count = vocab.unit_count
         step = self._tabulate(arrays)
         later = range(1, len(config.channels))
         self._kernels = [_winograd(arrays[f"conv.{i}"]) for i in later]
-        self._stacked = [_stacked(arrays[f"conv.{i}"]) for i in later]
         self._biases = [
             np.rint(arrays["bias.0"] / step).astype(TABLE_TYPE),
             *(arrays[f"bias.{i}"] / step for i in later),
         ]
         head = arrays["head"] * step
         self._head, self._head_bias = head[0] if len(head) == 1 else _winograd(head), arrays["head_bias"]
-        self._stacked_head = _stacked(head)
+        self._stacked = [_stacked(arrays[f"conv.{i}"], self._biases[i], config.residual) for i in later]
+        self._stacked_head = _stacked(head, self._head_bias)
         self._halo = (MARGIN + config.reach + 1) // 2 * 2
         self._zeros = np.zeros((BLOCK // 2 + self._halo + 1) * max(config.channels), "float32")
 
@@ -88,7 +89,7 @@ class Runtime:
         Returns:
             What a 1 in the table stands for.
         """
-        units, pairs = self.vocab.unit_count, self.vocab.pairs
+        units, pairs = self._unit_count, self.vocab.pairs
         nothing = units + len(pairs)
         of_unit = arrays["unit"] @ _side_by_side(arrays["from_units"])
         of_unit[PAD] = 0.0
@@ -121,10 +122,10 @@ class Runtime:
         ends = unit_ids == PAD
         at = np.arange(MARGIN, MARGIN + len(unit_ids))
         at[1:] += (MARGIN - 1) * np.cumsum(ends[:-1])
-        rows = np.zeros((at[-1:].sum() + 2 + MARGIN) // 2 * 2, "int32")
+        rows = np.zeros((at[-1:].sum() + 2 + MARGIN) // 2 * 2, "int64")
         rows[at] = unit_ids
         if len(rows) <= FEW:
-            return self._few(rows, standard_id)[at]
+            return self._few(rows, standard_id, np.flatnonzero(rows == PAD))[at]
         if len(rows) <= BLOCK:
             return self._block(rows, standard_id)[at]
         scores_RK = np.empty((len(rows), 4), "float32")
@@ -161,42 +162,43 @@ class Runtime:
             np.maximum(rows, zeros[:-1], out=rows)  # four times as fast as with the number 0
             rows[at] = 0.0
 
-    def _few(self, unit_ids: np.ndarray, standard_id: int) -> np.ndarray:
-        """As `_block`, of any number of rows without margins around them, in few operations."""
-        padding = 1 + (unit_ids == PAD).nonzero()[0]
+    def _few(self, unit_ids: np.ndarray, standard_id: int, padding: np.ndarray | None = None) -> np.ndarray:
+        """As `_block`, of any number of rows without margins around them, in few operations.
+
+        The rows stand between two of zeros, and behind their channels stands a 1, so that a product adds the bias.
+        """
         count, channels, taps = len(unit_ids), self.config.channels[0], self.config.taps
-        units = np.zeros(count + 2 * MARGIN, "int32")
+        units = np.zeros(count + 2 * MARGIN, "int64")
         units[MARGIN:-MARGIN] = unit_ids
-        taps_RT = self._taps(units)
+        taps_RT = self._taps(units[MARGIN - 2 : -1], units[MARGIN - 1 :])
         row, value = taps_RT.strides
-        strides, offset = (row, row + channels * value, value), (MARGIN - 1) * row  # tap k of row t + k - 1
-        taps_NTC = np.ndarray((count, taps, channels), TABLE_TYPE, taps_RT, offset, strides)
+        strides = row, row + channels * value, value  # tap k of row t + k - 1
+        taps_NTC = np.ndarray((count, taps, channels), TABLE_TYPE, taps_RT, strides=strides)
         h_NC = np.add.reduce(taps_NTC, axis=1, dtype=TABLE_TYPE)
         h_NC += self._biases[0][standard_id]
-        x_RC = _rectified_between_zeros(h_NC)
-        for matrix, bias in zip(self._stacked, self._biases[1:], strict=True):
-            if len(padding):
-                x_RC[padding] = 0.0
-            h_NC = _neighbors(x_RC, matrix)
-            h_NC += bias[standard_id]
+        x_RC = _between_zeros(h_NC)
+        for matrices in self._stacked:
+            if padding is not None:
+                x_RC[padding + 1, :-1] = 0.0
+            h_NC = _neighbors(x_RC, matrices[standard_id])
             if self.config.residual:
-                x_RC[1:-1] += np.maximum(h_NC, self._zeros[: h_NC.size].reshape(h_NC.shape), out=h_NC)
+                x_RC[1:-1] += np.maximum(h_NC, 0.0, out=h_NC)
             else:
-                x_RC = _rectified_between_zeros(h_NC)
-        if len(padding):
-            x_RC[padding] = 0.0
-        return _neighbors(x_RC, self._stacked_head) + self._head_bias[standard_id]
+                x_RC = _between_zeros(h_NC)
+        if padding is not None:
+            x_RC[padding + 1, :-1] = 0.0
+        return _neighbors(x_RC, self._stacked_head[standard_id])
 
-    def _taps(self, units: np.ndarray) -> np.ndarray:
+    def _taps(self, left: np.ndarray, units: np.ndarray) -> np.ndarray:
         """The rows of the table, by the unit and the one before it."""
-        keys = units.astype("int64")
-        keys[1:] += keys[:-1] * self.vocab.unit_count
+        keys = left * self._unit_count
+        keys += units
         found = self._rows.take(keys, mode="clip")
-        return self._table.take(np.where(found, found, units), axis=0, mode="clip")
+        return self._table.take(np.maximum(found, units), axis=0, mode="clip")  # a pair's row lies behind the units'
 
     def _first(self, units: np.ndarray, bias: np.ndarray) -> Halves:
         """The first convolution, counted in steps of the table."""
-        taps = self._taps(units)
+        taps = self._taps(np.concatenate([[PAD], units[:-1]]), units)
         half, channels = len(units) // 2, len(bias)
         taps_H2TC = taps.reshape(half, 2, -1, channels)
         x = Halves.empty(half, channels)
@@ -234,10 +236,11 @@ def _convolve(x: Halves, matrices_4CD: np.ndarray, bias: np.ndarray) -> Halves:
     return y
 
 
-def _rectified_between_zeros(h_NC: np.ndarray) -> np.ndarray:
-    """Rows above zero, with a row of zeros before the first and one after the last."""
-    x_RC = np.zeros((len(h_NC) + 2, h_NC.shape[1]), "float32")
-    x_RC[1:-1] = np.maximum(h_NC, 0, out=h_NC)
+def _between_zeros(h_NC: np.ndarray) -> np.ndarray:
+    """Rectified rows between a row of zeros before the first and one after the last; a 1 behind the channels."""
+    x_RC = np.zeros((len(h_NC) + 2, h_NC.shape[1] + 1), "float32")
+    x_RC[:, -1] = 1.0
+    x_RC[1:-1, :-1] = np.maximum(h_NC, 0, out=h_NC)
     return x_RC
 
 
@@ -249,9 +252,17 @@ def _neighbors(x_RC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.dot(np.ndarray((count, 3 * channels), "float32", x_RC, strides=x_RC.strides), matrix)
 
 
-def _stacked(kernel: np.ndarray) -> np.ndarray:
-    """(taps, in, out) -> (taps * in, out): one matrix for a row and its neighbors side by side."""
-    return kernel.reshape(-1, kernel.shape[-1])
+def _stacked(kernel_TCD: np.ndarray, biases_SD: np.ndarray, with_zeros: bool = False) -> np.ndarray:
+    """For each standard one matrix for a row and its neighbors side by side, each with a 1 behind its channels.
+
+    Args:
+        with_zeros: one more column of zeros: the result can be added to whole rows, which is faster than to parts.
+    """
+    taps, channels, outputs = kernel_TCD.shape
+    found = np.zeros((len(biases_SD), taps, channels + 1, outputs + with_zeros), "float32")
+    found[:, :, :channels, :outputs] = kernel_TCD
+    found[:, taps // 2, channels, :outputs] = biases_SD
+    return found.reshape(len(biases_SD), -1, outputs + with_zeros)
 
 
 def _winograd(kernel_3CD: np.ndarray) -> np.ndarray:

@@ -226,11 +226,7 @@ class Segmenter:
         if not len(units.starts):
             return units, np.zeros(0, "uint8")
         scores = self.runtime.scores(self.runtime.vocab.unit_ids(units), standard_id)
-        apart = _APART.take(codes.take(units.starts))
-        if len(apart) < units.length and apart.any():
-            apart[:-1] &= units.starts[1:] - units.starts[:-1] == 1
-            apart[-1] &= units.length - units.starts[-1] == 1
-        apart |= _WHITE.take(units.kinds)
+        apart = _apart(units, codes)
         if matches is not None:
             matches = in_units(matches, units)
             scores = add_weights(scores.astype("float64"), matches, apart)
@@ -265,6 +261,19 @@ class Segmenter:
             low, done = max(low, done), high
             inner = {(a - low, b - low) for a, b in forbidden if low <= a and b <= high}
             tags[low:high] = best_words(scores[low:high], inner)
+
+
+def _apart(units: Units, codes: np.ndarray) -> np.ndarray:
+    """Which units are words by themselves: white space, and `ALWAYS_APART` without marks."""
+    if len(units.starts) == units.length:
+        apart = _APART.take(codes)
+    else:
+        apart = _APART.take(codes.take(units.starts))
+        apart[:-1] &= units.starts[1:] - units.starts[:-1] == 1
+        apart[-1] &= units.length - units.starts[-1] == 1
+    if np.count_nonzero(units.kinds):  # OTHER is 0
+        apart |= _WHITE.take(units.kinds)
+    return apart
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -2,8 +2,9 @@
 
 A piece is a run of units that starts and ends at word boundaries. The score of its tags is the sum of theirs. Behind a
 unit a word is over (s, e) or goes on (b, m), and nothing else counts for what may follow: two states, from each of
-which two tags lead. N units of all pieces, L lanes: pieces that advance in lock-step, so that a step is a few
-operations on arrays.
+which two tags lead. Of the best scores of both only the difference matters, `ahead`: that of going on minus that of
+being over. N units of all pieces, L lanes: pieces that advance in lock-step, so that a step is a few operations on
+arrays.
 """
 
 import numpy as np
@@ -16,6 +17,8 @@ FROM_OVER, FROM_GOES_ON = slice(S, B + 1), slice(E, B, -1)
 """the tags by the state before them; both lead to OVER, GOES_ON"""
 _TAG_BETWEEN = np.array([[S, B], [E, M]], "uint8").ravel()
 """by 2 * the state before + the state behind"""
+_S_B, _S_M, _E_B, _E_M = ((over, over, going, going) for over, going in ((S, B), (S, M), (E, B), (E, M)))
+"""the tag of a unit where a word is over behind it or goes on, by the tag of the next one: s and b follow OVER"""
 IMPOSSIBLE, FORBIDDEN = -1e18, -1e4
 """scores of an illegal tag and of a forbidden word, which is still returned if there is no alternative"""
 LONGEST_LANE, FEW_UNITS = 128, 160
@@ -35,7 +38,7 @@ def decode(scores_NK: np.ndarray, apart: np.ndarray) -> np.ndarray:
         (N,) tags.
     """
     if len(apart) <= FEW_UNITS:
-        return np.array(_one_by_one(scores_NK, apart), "uint8")
+        return np.frombuffer(bytearray(_one_by_one(scores_NK, apart)), "uint8")
     edges = np.concatenate([[-1], apart.nonzero()[0], [len(apart)]])
     lengths = edges[1:] - edges[:-1] - 1
     some = lengths > 0
@@ -62,12 +65,12 @@ def _in_lock_step(scores_NK: np.ndarray, starts: np.ndarray, lengths: np.ndarray
     scores_KN = np.asarray(scores_NK.take(take, axis=0).T, "float64", order="C")
     of_over_2N, of_going_on_2N = scores_KN[FROM_OVER], scores_KN[FROM_GOES_ON]
     came_2N = np.empty((2, len(take)), bool)  # by the state behind a unit: the one before it
-    best_2L = np.empty((2, len(lengths)))
-    best_2L[OVER], best_2L[GOES_ON] = 0.0, IMPOSSIBLE
+    ahead_L = np.full(len(lengths), IMPOSSIBLE)
     for k, here in zip(active, steps, strict=True):
-        one_2L, two_2L = best_2L[OVER, :k] + of_over_2N[:, here], best_2L[GOES_ON, :k] + of_going_on_2N[:, here]
+        one_2L, two_2L = of_over_2N[:, here], ahead_L[:k] + of_going_on_2N[:, here]
         np.greater(two_2L, one_2L, out=came_2N[:, here])
-        np.maximum(one_2L, two_2L, out=best_2L[:, :k])
+        best_2L = np.maximum(one_2L, two_2L, out=two_2L)
+        np.subtract(best_2L[GOES_ON], best_2L[OVER], out=ahead_L[:k])
     behind, before = np.empty(len(take), bool), np.empty(len(take), bool)
     state = np.zeros(len(lengths), bool)
     for k, here in zip(active[::-1], steps[::-1], strict=True):
@@ -77,36 +80,25 @@ def _in_lock_step(scores_NK: np.ndarray, starts: np.ndarray, lengths: np.ndarray
 
 
 def _one_by_one(scores_NK: np.ndarray, apart: np.ndarray) -> list[int]:
-    """The same sums in the same order, piece after piece."""
-    tags: list[int] = []
-    trail: list[tuple[bool, bool]] = []
-    over, goes_on = 0.0, IMPOSSIBLE
+    """The same sums in the same order, unit after unit."""
+    best: list[tuple[int, ...]] = []  # of each unit, by the tag of the next one
+    ahead = IMPOSSIBLE
     for (s, b, m, e), alone in zip(scores_NK.tolist(), apart.tolist(), strict=True):
         if alone:
-            tags += _traced_back(trail)
-            tags.append(S)
-            trail = []
-            over, goes_on = 0.0, IMPOSSIBLE
+            best.append(_S_B)
+            ahead = IMPOSSIBLE
+            continue
+        m, e = ahead + m, ahead + e
+        if e > s:
+            best.append(_E_M if m > b else _E_B)
+            ahead = (m if m > b else b) - e
         else:
-            s, b, m, e = over + s, over + b, goes_on + m, goes_on + e
-            ends, continues = e > s, m > b
-            over, goes_on = e if ends else s, m if continues else b
-            trail.append((ends, continues))
-    return tags + _traced_back(trail)
-
-
-def _traced_back(trail: list[tuple[bool, bool]]) -> list[int]:
-    """The tags of a piece, by what was better at each of its units: e than s, and m than b."""
-    path, state = [], False
-    for ends, continues in reversed(trail):
-        if state:
-            path.append(M if continues else B)
-            state = continues
-        else:
-            path.append(E if ends else S)
-            state = ends
-    path.reverse()
-    return path
+            best.append(_S_M if m > b else _S_B)
+            ahead = (m if m > b else b) - s
+    tag = S
+    tags = [tag := here[tag] for here in reversed(best)]
+    tags.reverse()
+    return tags
 
 
 def best_words(scores_NK: np.ndarray, forbidden: set[tuple[int, int]]) -> np.ndarray:
