@@ -717,6 +717,13 @@ BREAKS = (
         ("tests/backend/test_programs.py",),
     ),
     Break(
+        "a program takes the gradients of another thread along",
+        "nlptasks/backend/tensorflow.py",
+        "        with _tracing:\n",
+        "        if True:\n",
+        ("tests/backend/test_programs.py",),
+    ),
+    Break(
         "a step along the sphere that is as long in every direction",
         "nlptasks/train/toolbox/spheres.py",
         "rate * (1.0 + along / ops.maximum(length, SMALLEST)) *",

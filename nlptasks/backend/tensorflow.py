@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import functools
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -129,6 +130,8 @@ def compile_train_step(
 
 _registered: dict[str, Any] = getattr(gradient_registry, "_registry", {})
 """gradients of operations by name; those of `tf.custom_gradient` have a name for each place in a graph"""
+_tracing = threading.RLock()
+"""held while names are registered, so that no program takes those of another thread's along"""
 
 
 def _program(function: Callable, jit: bool) -> tf.types.experimental.PolymorphicFunction:
@@ -141,11 +144,12 @@ def _program(function: Callable, jit: bool) -> tf.types.experimental.Polymorphic
 
     @functools.wraps(function)
     def traced(*arguments: Batch) -> Batch:
-        known = set(_registered)
-        try:
-            return function(*arguments)
-        finally:
-            names.update(set(_registered) - known)
+        with _tracing:
+            known = set(_registered)
+            try:
+                return function(*arguments)
+            finally:
+                names.update(set(_registered) - known)
 
     program = tf.function(traced, jit_compile=jit, autograph=False)
     weakref.finalize(program, _forget, names)

@@ -3,6 +3,7 @@
 import gc
 import math
 import random
+import threading
 
 import keras
 import numpy as np
@@ -107,3 +108,26 @@ def test_a_training_that_is_over_leaves_no_graph_behind():
     train()
     keras.utils.clear_session()
     assert graphs() <= before  # less where what a test before left went with it
+
+
+@pytest.mark.once
+def test_a_program_takes_no_gradients_of_another_thread_along():
+    import tensorflow as tf
+
+    from nlptasks.backend import tensorflow as programs
+
+    other = programs._program(tf.custom_gradient(lambda x: (2 * x, lambda change: 2 * change)), jit=False)
+    thread = threading.Thread(target=other, args=(np.ones(2, "float32"),))
+
+    def traced(x):
+        thread.start()
+        thread.join(0.5)
+        return x
+
+    program = programs._program(traced, jit=False)
+    program(np.ones(2, "float32"))
+    thread.join()
+    known = set(programs._registered)
+    del program
+    gc.collect()
+    assert set(programs._registered) == known
