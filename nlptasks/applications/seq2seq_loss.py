@@ -78,9 +78,12 @@ def target_log_probabilities(
     Args:
         encode: what stands for the model's `encode` (see applications/compression/theseus.py).
     """
-    encode = model.encode if encode is None else encode
-    hidden_BTD = encode(batch["token_ids"], batch["segment_ids"], training=training)
-    logits_BMV = model.token_logits(at_positions(hidden_BTD, batch["target_positions"]))
+    inputs, positions_BM = (batch["token_ids"], batch["segment_ids"]), batch["target_positions"]
+    if encode is None:
+        hidden_BMD = model.encode(*inputs, training=training, positions_BM=positions_BM)
+    else:
+        hidden_BMD = at_positions(encode(*inputs, training=training), positions_BM)
+    logits_BMV = model.token_logits(hidden_BMD)
     return -ops.sparse_categorical_crossentropy(batch["target_ids"], logits_BMV, from_logits=True)
 
 

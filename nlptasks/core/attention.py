@@ -201,7 +201,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def look(
         self,
         hidden_BTD: Tensor,
-        mask_B1S: Tensor,
+        mask_BTS: Tensor,
         other: KeyValues,
         training: bool | None = None,
         scores_BNTS: Tensor | None = None,
@@ -210,13 +210,13 @@ class MultiHeadAttention(keras.layers.Layer):
         continuations of a row, which look at one source.
 
         Args:
-            mask_B1S: bool, which positions of the other sequence may be looked at.
+            mask_BTS: bool, which positions of the other sequence may be looked at; T may be 1.
             other: what `remember` gave.
             scores_BNTS: scores to add before the softmax, or None.
         """
         query_BTNH = self._scaled(self._heads(hidden_BTD)(self.query, self.key_size))
         own_BNTS = ops.matmul(ops.transpose(query_BTNH, (0, 2, 1, 3)), other.keys)
-        probability_BNTS = self.probabilities(own_BNTS, scores_BNTS, mask_B1S[:, None])
+        probability_BNTS = self.probabilities(own_BNTS, scores_BNTS, mask_BTS[:, None])
         probability_BNTS = self.probability_dropout(probability_BNTS, training=training)
         return self._mix(ops.matmul(probability_BNTS, other.values))
 

@@ -1,7 +1,7 @@
 """A block of the Transformer, and what one hands on to the next.
 
-Legend: B batch, T query position, S key position or source position, D hidden, N heads, R prefixes, K continuations of
-each.
+Legend: B batch, T query position, M chosen positions, S key position or source position, D hidden, N heads, R prefixes,
+K continuations of each.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from nlptasks.backend import Tensor
 from nlptasks.core.attention import KeyValues, MultiHeadAttention
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.gated import GatedAttention
-from nlptasks.core.layers import Affine, Dropout, FeedForward, LayerNorm, layer_norm
+from nlptasks.core.layers import Affine, Dropout, FeedForward, LayerNorm, at_positions, layer_norm
 
 
 class Source(NamedTuple):
@@ -103,6 +103,23 @@ class TransformerBlock(keras.layers.Layer):
         mixed_BTD, *state = mixed if with_state else (mixed,)
         hidden_BTD = self._after_attention(hidden_BTD, mixed_BTD, affines, training, source)
         return (hidden_BTD, *state) if with_state else hidden_BTD
+
+    def can_choose(self) -> bool:
+        """Whether `at` computes what this block does: no position and no other layer's scores are part of attention."""
+        config = self.config
+        inside = config.position in ("relative", "rotary", "bucketed") or config.residual_attention_scores
+        return not (inside or config.gated_attention or config.cross_attention)
+
+    def at(
+        self, hidden_BTD: Tensor, mask_BTS: Tensor, positions_BM: Tensor, training: bool | None = None
+    ) -> tuple[Tensor, KeyValues]:
+        """What the block makes of chosen positions, `(B, M, D)`, which look at all; and the keys and values of all."""
+        inner_BTD = self._before_attention(hidden_BTD)
+        cache = self.attention.remember(inner_BTD)
+        mask_BMS = mask_BTS if mask_BTS.shape[1] == 1 else at_positions(mask_BTS, positions_BM)
+        mixed_BMD = self.attention.look(at_positions(inner_BTD, positions_BM), mask_BMS, cache, training)
+        hidden_BMD = at_positions(hidden_BTD, positions_BM)
+        return self._after_attention(hidden_BMD, mixed_BMD, (None, None), training, None), cache
 
     def step(
         self,

@@ -67,8 +67,8 @@ class Dropout(keras.layers.Dropout):
 
 def at_positions(hidden_BTD: Tensor, positions_BM: Tensor) -> Tensor:
     """The hidden states `(B, M, D)` at chosen positions of each row."""
-    length, size = ops.shape(hidden_BTD)[1], hidden_BTD.shape[2]
-    first_B = ops.arange(ops.shape(hidden_BTD)[0]) * length
+    rows, length, size = ops.shape(hidden_BTD)
+    first_B = ops.arange(rows) * length
     return ops.take(ops.reshape(hidden_BTD, (-1, size)), positions_BM + first_B[:, None], axis=0)
 
 

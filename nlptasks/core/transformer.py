@@ -15,7 +15,7 @@ from nlptasks.core.attention import KeyValues
 from nlptasks.core.blocks import Source, TransformerBlock, added_scores, run_block
 from nlptasks.core.config import TransformerConfig
 from nlptasks.core.heads import DiscriminatorHead, vocabulary_head
-from nlptasks.core.layers import Affine, Dropout, Embeddings, layer_norm
+from nlptasks.core.layers import Affine, Dropout, Embeddings, at_positions, layer_norm
 from nlptasks.core.masks import attention_mask, padding_mask
 from nlptasks.core.positions import DistanceScores, counted_positions, relative_vectors, sinusoids
 from nlptasks.core.storing import stored_as
@@ -180,12 +180,14 @@ class Transformer(keras.Model):
         document_ids_BT: Tensor | None = None,
         token_vectors_BTE: Tensor | None = None,
         sources: Sequence[Source] | None = None,
+        positions_BM: Tensor | None = None,
     ) -> Any:
         """Hidden states `(B, T, D)` under the model's own attention mask; with the keys and values of each block
         (a list of `KeyValues`) if `with_cache`, or its attention probabilities `(B, N, T, S)` if `with_maps`.
         `affines` are those of a condition. With `document_ids_BT`, int, a position sees its own document only.
         `token_vectors_BTE` stand in the place of the tokens' rows of the embedding table. `sources`, one for each
-        block, are what the decoder of an `EncoderDecoder` looks at.
+        block, are what the decoder of an `EncoderDecoder` looks at. With `positions_BM`, int, the hidden states are
+        those of these positions alone, `(B, M, D)`, and the last block computes no others where the config allows it.
         """
         segment_ids_BT, position_ids_BT, mask_BTS, position = self.layer_inputs(
             token_ids_BT, segment_ids_BT, document_ids_BT
@@ -202,7 +204,9 @@ class Transformer(keras.Model):
         states: list[Any] = []
         added: Tensor | None = None
         residual = self.config.residual_attention_scores
-        for block, pair, source in zip(self.layer_sequence, layer_affines, self._in_order(sources), strict=True):
+        *layers, last = zip(self.layer_sequence, layer_affines, self._in_order(sources), strict=True)
+        chooses = positions_BM is not None and not with_maps and affines is None and last[0].can_choose()
+        for block, pair, source in layers if chooses else [*layers, last]:
             with_state = bool(with_cache or with_maps or residual)
             run: Callable[..., Any] = functools.partial(run_block, block, training, with_state, self.fused_attention)
             if self.recompute and training:
@@ -214,6 +218,11 @@ class Transformer(keras.Model):
             hidden_BTD, cache, own = run(hidden_BTD, mask_BTS, position, former, pair, source)
             states.append(block.attention.probabilities(own, former, mask_BTS[:, None]) if with_maps else cache)
             added = added_scores(residual, added, own)
+        if chooses:
+            hidden_BTD, cache = last[0].at(hidden_BTD, mask_BTS, positions_BM, training)
+            states.append(cache)
+        elif positions_BM is not None:
+            hidden_BTD = at_positions(hidden_BTD, positions_BM)
         if self.final_norm is not None and self.final_dropout is not None:
             hidden_BTD = self.final_dropout(self.final_norm(hidden_BTD), training=training)
         return (hidden_BTD, states) if with_cache or with_maps else hidden_BTD

@@ -11,7 +11,6 @@ from nlptasks.backend import Tensor
 from nlptasks.core import EncoderDecoder, Transformer
 from nlptasks.core.attention import KeyValues
 from nlptasks.core.config import TransformerConfig
-from nlptasks.core.layers import at_positions
 from nlptasks.core.masks import padding_mask
 from nlptasks.generate.search import take_continuations
 
@@ -80,13 +79,19 @@ class CachedSteps:
             segment_ids_RT = ops.zeros_like(token_ids_RT)
         real_RT = padding_mask(token_ids_RT, config.pad_id)
         lengths_R = ops.sum(ops.cast(real_RT, "int32"), axis=1)
-        hidden_RTD, prefix = self.model.encode(token_ids_RT, segment_ids_RT, affines, with_cache=True, sources=sources)
+        last_R1D, prefix = self.model.encode(
+            token_ids_RT,
+            segment_ids_RT,
+            affines,
+            with_cache=True,
+            sources=sources,
+            positions_BM=(lengths_R - 1)[:, None],
+        )
         shape = (ops.shape(token_ids_RT)[0], width, config.num_heads, capacity)
         generated = [
             KeyValues(*(ops.zeros((*shape, size), x.dtype) for size, x in zip(_sizes(config), cache, strict=True)))
             for cache in prefix
         ]
-        last_R1D = at_positions(hidden_RTD, (lengths_R - 1)[:, None])
         state = {"real": real_RT, "lengths": lengths_R, "prefix": prefix, "generated": generated}
         state |= {} if affines is None else {"affines": affines}
         state |= {} if guidance is None else {"guidance": guidance}

@@ -11,7 +11,6 @@ from keras import ops
 
 from nlptasks.applications.filling.filler import MaskFiller
 from nlptasks.backend import compile_function
-from nlptasks.core.layers import at_positions
 from nlptasks.errors import UserError
 from nlptasks.rewriting.moves import State
 from nlptasks.text.batches import pad, round_up
@@ -42,8 +41,8 @@ class MaskedModel:
         self._ids: dict[str, list[int]] = {}
 
         def logs_BMV(token_ids_BT: Any, positions_BM: Any) -> Any:
-            hidden_BTD = model.encode(token_ids_BT, ops.zeros_like(token_ids_BT))
-            return ops.log_softmax(model.token_logits(at_positions(hidden_BTD, positions_BM)))
+            hidden_BMD = model.encode(token_ids_BT, positions_BM=positions_BM)
+            return ops.log_softmax(model.token_logits(hidden_BMD))
 
         def logs_of(token_ids_BT: Any, positions_BM: Any, targets_BM: Any) -> Any:
             logs = logs_BMV(token_ids_BT, positions_BM)

@@ -8,6 +8,7 @@ from keras import ops
 from nlptasks.backend import compile_function, compile_train_step
 from nlptasks.core import Transformer, TransformerConfig
 from nlptasks.core.attention import MultiHeadAttention
+from nlptasks.core.blocks import TransformerBlock
 from nlptasks.core.layers import FeedForward, LayerNorm
 from tests.parity import TOLERANCE, distance, randomised
 
@@ -118,6 +119,58 @@ def test_a_copy_stored_in_another_type_computes_as_the_model_does():
     assert (copy.recompute, copy.fused_attention) == (True, True)
     again = Transformer.from_config(built().get_config())
     assert (again.recompute, again.fused_attention) == (False, False)
+
+
+CHOOSING = {
+    "bidirectional": {},
+    "unilm": {"attention": "unilm"},
+    "causal, norms before": {"attention": "causal", "norm_place": "pre"},
+    "norms inside": {"norm_place": "inner"},
+    "talking heads": {"talking_heads": True},
+    "one block for all layers": {"shared_layers": True},
+    "counted positions": {"position": "counted", "pad_id": 1},
+}
+WHOLE = {
+    "relative": {"position": "relative", "key_size": 8, "value_size": 8},
+    "rotary": {"position": "rotary", "key_size": 8},
+    "bucketed": {"position": "bucketed"},
+    "residual attention": {"residual_attention_scores": "previous"},
+    "gated": {
+        "gated_attention": True,
+        "num_heads": 1,
+        "use_bias": False,
+        "value_size": 23,
+        "position": "rotary",
+        "key_size": 8,
+    },
+}
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("kind", [*CHOOSING, *WHOLE])
+def test_states_of_chosen_positions_are_those_of_all(kind, policy, inputs, monkeypatch):
+    model = Transformer(config(**(CHOOSING | WHOLE)[kind]), dtype=policy)
+    model.build()
+    randomised(model)
+    positions = np.array([[4, 1], [0, 3]])
+    whole, caches = model.encode(*inputs, with_cache=True)
+    rows = []
+    after = TransformerBlock._after_attention
+    monkeypatch.setattr(
+        TransformerBlock, "_after_attention", lambda self, x, *rest: rows.append(x.shape[1]) or after(self, x, *rest)
+    )
+    chosen, again = model.encode(*inputs, with_cache=True, positions_BM=positions)
+    assert rows == [T, 2 if kind in CHOOSING else T]
+    expected = np.take_along_axis(numbers(whole), positions[..., None], axis=1)
+    bound = TOLERANCE if policy == "float32" else 0.03
+    assert distance(numbers(chosen), expected) < bound
+    for mine, others in zip(again, caches, strict=True):
+        for one, other in zip(mine, others, strict=True):
+            assert distance(numbers(one), numbers(other)) < bound
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(ops.cast(tensor, "float32"))
 
 
 def test_a_sequence_beyond_the_position_table_is_refused(inputs):

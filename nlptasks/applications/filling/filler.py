@@ -15,7 +15,6 @@ from nlptasks.applications.encoder_head import check_vocabulary
 from nlptasks.applications.examples import prediction_batches
 from nlptasks.backend import compile_function
 from nlptasks.bundled import MINI, pretrained_path
-from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.loading import build_transformer_model, load_weights
@@ -79,7 +78,7 @@ class MaskFiller:
         self.model, self.tokenizer, self.mask_id = model, tokenizer, tokenizer.mask_id
 
         def logits_of(token_ids_BT: Any, segment_ids_BT: Any, positions_BM: Any) -> Any:
-            return model.token_logits(at_positions(model.encode(token_ids_BT, segment_ids_BT), positions_BM))
+            return model.token_logits(model.encode(token_ids_BT, segment_ids_BT, positions_BM=positions_BM))
 
         self._logits = compile_function(logits_of, model)
 

@@ -17,7 +17,6 @@ from nlptasks.applications.reading.voting import DecodedAnswer
 from nlptasks.applications.reading.windows import ReadingLengths, Row
 from nlptasks.applications.seq2seq_loss import TargetBatch
 from nlptasks.backend import compile_function
-from nlptasks.core.layers import at_positions
 from nlptasks.core.transformer import Transformer
 from nlptasks.errors import UserError
 from nlptasks.generate.loop import round_rows, round_width
@@ -99,8 +98,7 @@ class MaskedAnswerDecoder:
         self, token_ids_RT: Any, segment_ids_RT: Any, positions_RL: Any, candidates_RC: Any
     ) -> tuple[Any, Any, Any]:
         """At each mask: the most probable token `(R, L)`, its probability, and that of each candidate `(R, L, C)`."""
-        hidden_RTD = self.model.encode(token_ids_RT, segment_ids_RT)
-        logits_RLV = self.model.token_logits(at_positions(hidden_RTD, positions_RL))
+        logits_RLV = self.model.token_logits(self.model.encode(token_ids_RT, segment_ids_RT, positions_BM=positions_RL))
         probability_RLV = ops.softmax(logits_RLV)
         is_padding_V = ops.arange(probability_RLV.shape[2], dtype="int32") == self.model.config.pad_id
         of_tokens_RLV = ops.where(is_padding_V, -1.0, probability_RLV)  # padding is no answer
