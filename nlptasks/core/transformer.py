@@ -193,14 +193,8 @@ class Transformer(keras.Model):
             token_ids_BT, segment_ids_BT, document_ids_BT
         )
         embedding_affine, layer_affines = self._affines_in_order(affines)
-        hidden_BTD = self.embeddings(
-            token_ids_BT,
-            segment_ids_BT,
-            position_ids_BT,
-            embedding_affine,
-            training=training,
-            token_vectors_BTE=token_vectors_BTE,
-        )
+        options = {"training": training, "token_vectors_BTE": token_vectors_BTE}
+        hidden_BTD = self.embeddings(token_ids_BT, segment_ids_BT, position_ids_BT, embedding_affine, **options)
         states: list[Any] = []
         added: Tensor | None = None
         residual = self.config.residual_attention_scores

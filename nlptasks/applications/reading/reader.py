@@ -105,6 +105,8 @@ class Reader(AnswerFinder):
         """
         if isinstance(self.model, EncoderWithHead):
             return span_loss(self.model, cast(SpanBatch, batch), training, encode)
+        if training and encode is None:
+            encode = self.model.encode  # all positions: a stopped run of version 0.1 goes on with the draws it had
         return target_loss(self.model, cast(TargetBatch, batch), training, encode)
 
     def on_transformer(self, transformer: Transformer) -> "Reader":
