@@ -152,14 +152,15 @@ def test_states_of_chosen_positions_are_those_of_all(kind, policy, inputs, monke
     model = Transformer(config(**(CHOOSING | WHOLE)[kind]), dtype=policy)
     model.build()
     randomised(model)
-    positions = np.array([[4, 1], [0, 3]])
-    whole, caches = model.encode(*inputs, with_cache=True)
+    positions, (token_ids, segment_ids) = np.array([[4, 1], [0, 3]]), inputs
+    token_ids = np.where(np.arange(T) < [[T], [3]], token_ids, model.config.pad_id)
+    whole, caches = model.encode(token_ids, segment_ids, with_cache=True)
     rows = []
     after = TransformerBlock._after_attention
     monkeypatch.setattr(
         TransformerBlock, "_after_attention", lambda self, x, *rest: rows.append(x.shape[1]) or after(self, x, *rest)
     )
-    chosen, again = model.encode(*inputs, with_cache=True, positions_BM=positions)
+    chosen, again = model.encode(token_ids, segment_ids, with_cache=True, positions_BM=positions)
     assert rows == [T, 2 if kind in CHOOSING else T]
     expected = np.take_along_axis(numbers(whole), positions[..., None], axis=1)
     bound = TOLERANCE if policy == "float32" else 0.03
