@@ -171,10 +171,10 @@ def one_run(work: Path, task: str, start: str, seed: int, options: argparse.Name
     folder = work / task / run_name(start, seed, options.rows)
     train = first_rows(work / task / "train.jsonl", options.rows)
     if not (folder / "scores.json").is_file():
-        epochs = options.epochs or plan.epochs[kind]
+        epochs, rate = options.epochs or plan.epochs[kind], options.learning_rate or RATES[kind]
         words = ["--train", train, "--valid", work / task / "valid.jsonl", "--checkpoint", start]
         words += ["--source-length", plan.lengths[0], "--target-length", plan.lengths[1], "--output", folder]
-        words += ["--epochs", epochs, "--learning-rate", RATES[kind], "--batch-size", plan.batch_size, "--seed", seed]
+        words += ["--epochs", epochs, "--learning-rate", rate, "--batch-size", plan.batch_size, "--seed", seed]
         words += ["--precision", options.precision, *COMMON]
         words += ["--skip-weights", *options.skip] if kind == "other" and options.skip else []
         words += ["--resume"] if (folder / "options.json").is_file() else []
@@ -234,6 +234,7 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", default=["none", "mini"], help="none, mini, or folders of checkpoints")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, help="instead of each task's own number, for a trial")
+    parser.add_argument("--learning-rate", type=float, help="instead of each start's own")
     parser.add_argument("--rows", type=int, help="train on and score so many rows of each task only, for a trial")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--pad-to", type=int, help="widths of batches are multiples of this")
