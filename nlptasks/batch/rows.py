@@ -136,21 +136,9 @@ LIGHT = ("word_segmentation", "sentence_similarity")
 """tasks whose models run without Keras, or load it if theirs is a network"""
 SAMPLING = ("prompt", "max_length", "min_length", "temperature", "top_k", "top_p", "seed", "guidance")
 WRITING = (
-    *(
-        "prompt",
-        "search",
-        "beam_size",
-        "length_penalty",
-        "temperature",
-        "top_k",
-        "top_p",
-        "seed",
-        "max_length",
-        "min_length",
-    ),
-    *("length", "length_strength", "only_source", "only_characters"),
-    *("extract", "copy_bonus", "whole_words", "no_repeat"),
-    "repetition_penalty",
+    *("search", "beam_size", "length_penalty", "temperature", "top_k", "top_p", "seed", "prompt", "max_length"),
+    *("min_length", "length", "length_strength", "only_source", "only_characters", "extract", "copy_bonus"),
+    *("whole_words", "no_repeat", "repetition_penalty"),
 )
 FORMS = {
     "word_segmentation": Form(_any_text, lambda words: {"words": words}, ("standard",)),

@@ -200,20 +200,31 @@ def _events(parts: Callable[[], Iterable[Any]]) -> Iterator[tuple[str, Mapping[s
 
 def writing(writer: Any, options: ServeOptions) -> Service:
     """Serves a sequence-to-sequence model: `generate`, at once or as a stream of events."""
-    types, most = Types(options), min(options.max_tokens, writer.lengths.target_length)
+    types, usual = Types(options), writer.lengths.target_length
+    most = min(options.max_tokens, usual)
     request = body(
         "WriteRequest",
         source=(types.text, ...),
         search=(one_of(SEARCHES), SEARCHES[0]),
         count=(Annotated[int, Field(ge=1, le=8)], 1),
         beam_size=(Annotated[int, Field(ge=1, le=8)], 4),
-        max_length=(Annotated[int, Field(ge=1, le=most)], most),
+        length_penalty=(Annotated[float, Field(ge=0, le=10)], 1.0),
         temperature=(Annotated[float, Field(gt=0, le=10)], 1.0),
         top_k=(Annotated[int, Field(ge=1)] | None, None),
         top_p=(Annotated[float, Field(gt=0, le=1)] | None, None),
         seed=(Annotated[int, Field(ge=0, lt=2**31)], 0),
+        prompt=(types.any_text, ""),
+        max_length=(Annotated[int, Field(ge=1, le=most)] | None, None if most == usual else most),
+        min_length=(Annotated[int, Field(ge=1, le=most)], 1),
+        length=(Annotated[int, Field(ge=1, le=most)] | None, None),
+        length_strength=(Annotated[float, Field(ge=0, le=100)], 1.0),
         only_source=(bool, False),
+        only_characters=(types.text | None, None),
         extract=(bool, False),
+        copy_bonus=(Annotated[float, Field(ge=-100, le=100)], 0.0),
+        whole_words=(bool, False),
+        no_repeat=(Annotated[int, Field(ge=1, le=most)] | None, None),
+        repetition_penalty=(Annotated[float, Field(gt=0, le=10)], 1.0),
         stream=(bool, False),
     )
     written = answer("WrittenText", **_WRITTEN)

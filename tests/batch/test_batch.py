@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nlptasks import command as script
+from nlptasks.applications.seq2seq.decoding import Decoding
 from nlptasks.batch import job as jobs
 from nlptasks.batch import places, work
 from nlptasks.batch.commands import Batch
@@ -239,6 +240,10 @@ def test_results_are_rows_with_rounded_numbers():
         require_settings("word_segmentation", {"standards": "msr"})
     with pytest.raises(UserError, match=r"this application takes top\. Received: beam"):
         require_settings(None, {"beam": 2})
+
+
+def test_a_writer_of_texts_takes_every_option_of_writing():
+    assert {*FORMS["sequence_to_sequence"].settings, "count"} == {field.name for field in fields(Decoding)}
 
 
 def test_inputs_are_found_and_named(tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import json
 import random
 import threading
@@ -15,6 +16,7 @@ pytest.importorskip("fastapi", reason="the server needs the extra `serve`")
 import nlptasks
 from nlptasks.applications.conditional.conditions import Conditions
 from nlptasks.applications.reading.windows import ReadingLengths, SpanLengths
+from nlptasks.applications.seq2seq.decoding import Decoding
 from nlptasks.applications.seq2seq.writing import PairLengths
 from nlptasks.applications.written import GeneratedText, PartialText
 from nlptasks.serve import shapes
@@ -242,13 +244,21 @@ def test_a_text_is_written_for_a_text_at_once_or_as_a_stream():
         post("/v1/writer/generate", **body, max_length=10),
         post("/v1/writer/generate", source=" "),
     )
-    assert [one["text"] for one in plain.json()["texts"]] == ["山上下雪beam9"] * 2
+    assert [one["text"] for one in plain.json()["texts"]] == ["山上下雪beamNone"] * 2  # the model's own limit
     assert [(kind, data.get("text", data.get("new"))) for kind, data in events(streamed.text)] == [
-        ("part", "山上下雪beam9"),
-        ("done", "山上下雪beam9"),
+        ("part", "山上下雪beamNone"),
+        ("done", "山上下雪beamNone"),
     ]
     assert "max_length: Input should be less than or equal to 9" in message_of(long)
     assert "the text is empty" in message_of(blank)
+
+
+def test_a_request_has_every_option_of_writing_with_its_default_and_a_server_its_limit():
+    offered = service_of(SourceWriter(), options()).verbs["generate"].request
+    assert set(offered.model_fields) == {field.name for field in dataclasses.fields(Decoding)} | {"source", "stream"}
+    assert offered(source="山").model_dump(exclude={"source", "stream"}) == dataclasses.asdict(Decoding())
+    capped = service_of(SourceWriter(), options(max_tokens=5)).verbs["generate"].request
+    assert capped(source="山").max_length == 5
 
 
 def events(text):

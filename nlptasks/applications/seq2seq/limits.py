@@ -65,7 +65,8 @@ def tokens_of(tokenizer: TextTokenizer, characters: str) -> tuple[int, ...]:
     return found
 
 
-def words_of(tokenizer: TextTokenizer) -> tuple[list[int], list[int]]:
+@lru_cache(maxsize=8)
+def words_of(tokenizer: TextTokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The tokens that numbers and words in Latin letters begin with, and those that go on with a word.
 
     Raises:
@@ -73,5 +74,5 @@ def words_of(tokenizer: TextTokenizer) -> tuple[list[int], list[int]]:
     """
     if not isinstance(tokenizer, Tokenizer):
         raise UserError("{field:whole_words} needs a vocab.txt of WordPiece, which this model does not have.")
-    first = [i for token, i in tokenizer.vocab.items() if _WORD.fullmatch(token)]
-    return first, [i for token, i in tokenizer.vocab.items() if token.startswith(PIECE)]
+    first = tuple(i for token, i in tokenizer.vocab.items() if _WORD.fullmatch(token))
+    return first, tuple(i for token, i in tokenizer.vocab.items() if token.startswith(PIECE))
