@@ -36,6 +36,7 @@ from nlptasks.catalogue import (
     pages,
     texts,
 )
+from nlptasks.catalogue.matching import NUMBERS
 from nlptasks.catalogue.widths import width, wrapped
 from nlptasks.errors import UserError, fields_named, flag_of, told
 from nlptasks.metrics.baselines import fit_baselines
@@ -119,7 +120,11 @@ def errors_in(source: str) -> Iterator[str]:
     def meant(node: ast.expr) -> list[ast.expr]:
         if isinstance(node, ast.IfExp):
             return meant(node.body) + meant(node.orelse)
-        return named.get(node.id, []) if isinstance(node, ast.Name) else [node]
+        if isinstance(node, ast.Name):
+            return [
+                each for value in named.get(node.id, []) if not isinstance(value, ast.Name) for each in meant(value)
+            ]
+        return [node]
 
     for node in ast.walk(tree):
         name = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) and node.args else ""
@@ -282,6 +287,23 @@ def test_chinese_has_the_values_of_the_english_text():
     pairs = [*((each, chinese) for each, chinese in texts(ERRORS).items() if each in raised), *texts(OUTPUT).items()]
     wrong = [each for each, chinese in pairs if names_in(chinese) != names_in(each)]
     assert wrong == []
+
+
+def test_a_value_that_is_matched_as_a_whole_number_is_one():
+    fields = [(each, field, conversion) for each in of_sources(errors_in) for _, field, _, conversion in parsed(each)]
+    assert [each for each, field, conversion in fields if field in NUMBERS and conversion] == []
+
+
+def test_a_value_stands_in_one_form_so_that_its_match_is_it():
+    wrong = []
+    for each in of_sources(errors_in):
+        names = {(field, conversion) for _, field, _, conversion in parsed(each) if field}
+        wrong += [each] if len(names) > len({field for field, _ in names}) else []
+    assert wrong == []
+
+
+def parsed(template: str) -> Iterable[tuple[str, str | None, str | None, str | None]]:
+    return string.Formatter().parse(template)
 
 
 def test_chinese_is_chinese_that_a_terminal_in_gbk_can_write():

@@ -16,6 +16,8 @@ OTHER, LETTER, DIGIT, SPACE, LINE_END, MARK = range(6)
 """kinds of code points; LETTER, DIGIT and SPACE form runs, MARK continues what it follows"""
 
 ZERO_WIDTH_JOINER = 0x200D
+UNSEEN = 0x200B, 0x2060, 0xFEFF
+"""spaces without a width; `str.isspace` and `str.split` do not count them"""
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """where `str.splitlines` cuts"""
 
@@ -41,7 +43,7 @@ def kind_table() -> np.ndarray:
     table[0x1F1E6:0x1F200] = LETTER  # the letters of flags
     table[[ord(char) for char in LINE_ENDS]] = LINE_END
     table[[ord("\t"), 0x1F]] = SPACE  # with the space separators and line ends: all that `str.isspace` names
-    table[[0x200B, 0x2060, 0xFEFF]] = SPACE  # and those that cannot be seen
+    table[list(UNSEEN)] = SPACE
     return table
 
 

@@ -224,6 +224,9 @@ def test_evaluate_counts_as_the_scorer(run, tmp_path):
     assert expected["oov_words"] == 0
     again = call("evaluate", "--gold", SAMPLE, "--predictions", output, "--json")
     assert json.loads(again.out.splitlines()[-1])["scores"]["f1"] == expected["f1"]
+    fifth = ("--gold", SAMPLE, "--hold-out-every", "5", "--json")  # of predictions for the whole file, too
+    one, other = (call("evaluate", *more, *fifth) for more in (("--model", run), ("--predictions", output)))
+    assert json.loads(one.out.splitlines()[-1])["scores"] == json.loads(other.out.splitlines()[-1])["scores"]
     third = call("evaluate", "--model", run, "--gold", SAMPLE, "--hold-out-every", "3", "--skip", "会议", "--json")
     kept = [words for words in gold[2::3] if "会议" not in words]
     assert json.loads(third.out.splitlines()[-1])["scores"]["gold_words"] == sum(map(len, kept)) > 0
@@ -241,8 +244,20 @@ def test_segment_prints_words(run, tmp_path):
         "好",
     ]
     assert call("segment", *more, text).out == "今天天气 好\r\n\n今天天气\n"
+    unended = tmp_path / "unended.txt"
+    unended.write_text("今天天气\u200b好", encoding="utf-8")  # a space that `str.split` does not see
+    assert call("segment", *more, unended, text).out == "今天天气 \u200b 好\n今天天气 好\r\n\n今天天气\n"
     lines = call("segment", *more, text, "--json").out.splitlines()
     assert [json.loads(line)["words"] for line in lines] == [["今天天气", " ", "好"], [], ["今天天气"]]
+
+
+def test_processes_have_the_dictionary_that_was_read(run, tmp_path):
+    dictionary, text = tmp_path / "words.txt", tmp_path / "text.txt"
+    dictionary.write_text("今天天气,inf\n", encoding="gb18030")
+    text.write_text("今天天气好\n" * 30_000, encoding="gb18030")
+    given = ("segment", "--model", run, "--user-dict", dictionary, "--encoding", "gb18030", text)
+    result = call(*given, "--processes", "2")
+    assert (result.status, result.out) == (0, "今天天气 好\n" * 30_000)
 
 
 ONE = ("train", "--train", SAMPLE, "--standard", "x", "--output", "r")
@@ -261,6 +276,10 @@ ONE = ("train", "--train", SAMPLE, "--standard", "x", "--output", "r")
         ((*ONE, "--teacher", "no"), "no: no such directory"),
         (("evaluate", "--gold", "no", "--model", "no"), "no: no such file"),
         (("evaluate", "--gold", SAMPLE, "--model", "no"), "no: no such directory"),
+        (
+            ("evaluate", "--gold", SAMPLE, "--hold-out-every", "1000"),
+            f"{SAMPLE}: no line is left to score of 30; make --hold-out-every smaller, or give no --skip.",
+        ),
         (("segment", "a.txt", "--text", "好"), "give either files or --text."),
     ],
 )

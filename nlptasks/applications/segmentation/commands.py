@@ -9,12 +9,11 @@ recipe and its scores, docs/scoring.md how they are counted.
 """
 
 import functools
-import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -122,16 +121,28 @@ class Evaluate(Options, TextFiles):
         inputs = (self.gold, self.predictions, self.train_words, self.user_dict)
         require_input(*inputs)
         require_output(self.output, *inputs)
-        gold = read_segmented(self.gold)[self.hold_out_every - 1 :: self.hold_out_every]
-        gold = [words for words in gold if self.skip not in words]
+        lines_of_gold = read_segmented(self.gold)
+        numbers = range(self.hold_out_every - 1, len(lines_of_gold), self.hold_out_every)
+        scored = [number for number in numbers if self.skip not in lines_of_gold[number]]
+        if not scored:
+            raise UserError(
+                "{path}: no line is left to score of {count}; make {field:hold_out_every} smaller, or give no "
+                "{field:skip}.",
+                path=self.gold,
+                count=len(lines_of_gold),
+            )
+        gold = [lines_of_gold[number] for number in scored]
         train_words = None
         if self.train_words is not None:
             train_words = {word for words in read_segmented(self.train_words) for word in words}
         started = time.monotonic()
         if self.predictions is not None:
             predicted = read_segmented(self.predictions)
+            if len(predicted) == len(lines_of_gold):  # of the whole file
+                predicted = [predicted[number] for number in scored]
         else:
-            segmenter = _segmenter(self.model, self.standard, self.user_dict)
+            dictionary = None if self.user_dict is None else UserDictionary.from_file(self.user_dict)
+            segmenter = _segmenter(self.model, self.standard, dictionary)
             predicted = segmenter.predict(["".join(words) for words in gold])
         seconds = time.monotonic() - started
         scores = score_segmentation(gold, predicted, train_words)
@@ -185,9 +196,10 @@ class Segment(Options, TextFiles):
         """Writes words as they come."""
         forms = {(False, False): lines.SPACED, (True, False): lines.TAGGED, (False, True): lines.JSON}
         form = forms.get((self.tags, self.json), lines.TAGGED_JSON)
-        make_writer = functools.partial(_make_writer, self.model, self.standard, self.user_dict, form)
+        dictionary = None if self.user_dict is None else UserDictionary.from_file(self.user_dict)
+        make_writer = functools.partial(_make_writer, self.model, self.standard, dictionary, form)
         writer = make_writer()  # what is wrong with the arguments shows before anything is read
-        blocks: Iterator[bytes] = itertools.chain.from_iterable(map(read_text_blocks, self.files or ("-",)))
+        blocks = _blocks(self.files or ("-",))
         if self.text is not None:
             blocks = iter([f"{self.text}\n".encode()])
         for block in lines.write_all(writer, make_writer, blocks, self.processes):
@@ -198,17 +210,27 @@ class Segment(Options, TextFiles):
             sys.stdout.flush()
 
 
-def _make_writer(model: str, standard: str | None, user_dict: Path | None, form: str) -> lines.LineWriter:
-    return lines.LineWriter(_segmenter(model, standard, user_dict), form)
+def _blocks(files: Sequence[str]) -> Iterator[bytes]:
+    """The text of files, of which each but the last ends with a line end."""
+    for number, file in enumerate(files, 1):
+        last = b"\n"
+        for block in read_text_blocks(file):
+            yield (last := block)
+        if number < len(files) and not last.endswith(b"\n"):
+            yield b"\n"
 
 
-def _segmenter(model: str, standard: str | None, user_dict: Path | None) -> Segmenter:
+def _make_writer(model: str, standard: str | None, dictionary: UserDictionary | None, form: str) -> lines.LineWriter:
+    return lines.LineWriter(_segmenter(model, standard, dictionary), form)
+
+
+def _segmenter(model: str, standard: str | None, dictionary: UserDictionary | None) -> Segmenter:
     segmenter = load(model, Segmenter)
     if standard is not None:
         segmenter.runtime.config.standard_id(standard)
         segmenter.standard = standard
-    if user_dict is not None:
-        segmenter.dictionary = UserDictionary.from_file(user_dict)
+    if dictionary is not None:
+        segmenter.dictionary = dictionary
     return segmenter
 
 

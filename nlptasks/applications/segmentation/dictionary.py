@@ -20,9 +20,20 @@ JIEBA_SIGNS_WEIGHT = 100.0
 """the same of one with signs, spaces, letters or digits, which the network is surer to cut"""
 _JIEBA = re.compile(r"(?P<word>.+?)(?:\s+(?P<frequency>[0-9]+))?(?:\s+(?:[a-z]+|[A-Z]g))?")
 """what jieba reads: a word, which may contain anything, and at the end of the line a frequency, a tag or both"""
-_NOT_MEANT = re.compile(r".*[^\x00-\x7f]\s+[0-9]*\.[0-9]+|.*\s[0-9]+(?:\s+[a-z]+){2,}")
-"""behind a word a fraction, as if it were a frequency, or a frequency with two tags"""
+_TAG = r"(?:\s+[a-z]+)?"
+_NOT_MEANT = (
+    re.compile(rf".*[^\x00-\x7f]\s+(?:[0-9]*\.[0-9]+|[+-][0-9.]+|[+-]?[0-9.]+[eE][+-]?[0-9]+){_TAG}"),
+    re.compile(rf".*\s[\uff10-\uff19]+{_TAG}"),
+    re.compile(r".*\s[0-9]+(?:(?:\s+[a-z]+){2,}|\s+[a-z]+[0-9]+)"),
+    re.compile(rf".*\s[,，]\s+[0-9]+{_TAG}"),
+    re.compile(r"[\x21-\x7e]+\s+[a-z]{4,}(?<!\snrfg)"),
+)
+"""what has the form of a frequency or a tag and is none: behind a word a number with a sign, a point or an exponent;
+full-width digits; two tags, or a number behind one; a comma before the frequency; and two English words, of which
+jieba takes the second for a tag"""
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_GROUPED_BEHIND = re.compile(r".*[\s,][0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_LEADING_ZEROS = re.compile(r"0[0-9]+(?:\.[0-9]*)?")
 _WIDE_COMMA = re.compile(r".*，\s*(?:[+-]?[0-9]+(?:\.[0-9]+)?|inf)\s*")
 _FORMATS = "`word,multiplier`, or jieba's `word`, `word frequency`, `word tag` or `word frequency tag`"
 
@@ -129,28 +140,32 @@ class UserDictionary:
 
 
 def _parse(line: str) -> tuple[str, float | None]:
-    line = line.strip()
+    line = line.replace("\ufeff", "").strip()  # of files that were joined
+    if "\x00" in line:
+        raise UserError("a zero byte stands in it; is the file UTF-16? Save it as UTF-8.")
     if _GROUPED.fullmatch(line):
         raise UserError(
-            "{line!r} is one number, or the word {word} with a multiplier. For the number write `{line} 1`, to forbid "
-            "the word `{word},0`.",
-            line=line,
+            "{shown} is one number, or the word {word} with a multiplier. For the number write `{entry} 1`, to "
+            "forbid the word `{word},0`.",
+            shown=repr(line),
+            entry=line,
             word=line.rpartition(",")[0],
         )
     if _WIDE_COMMA.fullmatch(line):
         raise UserError(
-            "{line!r} has a full-width comma before the multiplier; write `,`, or `{line} 1` to take it all as a word.",
-            line=line,
+            "{shown} has a full-width comma before the multiplier; write `,`, or `{entry} 1` to take it all as a word.",
+            shown=repr(line),
+            entry=line,
         )
     word, comma, number = (part.strip() for part in line.rpartition(","))
-    multiplier = _number(number) if comma else None
+    multiplier = _number(number) if comma and not _GROUPED_BEHIND.fullmatch(line) else None
     if multiplier is not None:
         if not word:
             raise ValueError(f"expected {_FORMATS}. Received: no word before the comma.")
         return word, NEVER if multiplier <= 0 else math.log(multiplier)
-    found = None if _NOT_MEANT.fullmatch(line) else _JIEBA.fullmatch(line)
+    found = None if any(form.fullmatch(line) for form in _NOT_MEANT) else _JIEBA.fullmatch(line)
     if found and (found["frequency"] or not comma):
-        return found["word"], NEVER if found["frequency"] and int(found["frequency"]) == 0 else None
+        return found["word"], NEVER if found["frequency"] and not found["frequency"].strip("0") else None
     received = f"{number!r} behind the comma" if comma else repr(line)
     raise UserError(
         "expected {formats}. Received: {received}. To take `{word}` as a word, write `{word} 1`.",
@@ -162,6 +177,6 @@ def _parse(line: str) -> tuple[str, float | None]:
 
 def _number(text: str) -> float | None:
     try:
-        return None if "_" in text else float(text)
+        return None if "_" in text or _LEADING_ZEROS.fullmatch(text) else float(text)
     except ValueError:
         return None

@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice, pairwise
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
@@ -14,7 +15,8 @@ import numpy as np
 
 from nlptasks.applications.segmentation.segmenter import Segmenter
 from nlptasks.applications.segmentation.viterbi import TAGS
-from nlptasks.text.units import LINE_END, SPACE, code_points, kind_table
+from nlptasks.errors import UserError
+from nlptasks.text.units import LINE_END, SPACE, UNSEEN, code_points, kind_table
 
 SPACED, TAGGED, JSON, TAGGED_JSON = "spaced", "tagged", "json", "tagged json"
 Work = Callable[[bytes], bytes]
@@ -43,8 +45,9 @@ class LineWriter:
 
     def _spaced(self, lines: bytes, text: str) -> bytes:
         starts = self.segmenter.word_starts(text)
-        kinds = kind_table().take(code_points(text))
-        white = (kinds == SPACE) | (kinds == LINE_END)
+        codes = code_points(text)
+        kinds = kind_table().take(codes)
+        white = ((kinds == SPACE) | (kinds == LINE_END)) & ~np.isin(codes, UNSEEN)
         starts = starts[1:]
         starts = starts[~(white[starts] | white[starts - 1])]
         data = np.frombuffer(lines, "uint8")
@@ -88,16 +91,16 @@ def write_all(
         make_writer: makes the same; it is called once in every other process, to which it can be sent.
         processes: number of processes; only a few blocks are in memory at a time.
     """
-    blocks = iter(blocks)
-    first = list(islice(_until_failure(blocks), 2)) if processes > 1 else []
+    come = _until_failure(blocks)
+    first = list(islice(come, 2)) if processes > 1 else []
     if processes == 1 or len(first) < 2:
-        yield from map(writer, chain(_as_they_come(first), blocks))
+        yield from map(writer, _as_they_come(chain(first, come)))
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (make_writer,)) as pool:
         waiting: list[Future] = []
         failure = None
         try:
-            for block in chain(first, _until_failure(blocks)):
+            for block in chain(first, come):
                 if isinstance(block, Exception):
                     failure = block
                     break
@@ -107,6 +110,10 @@ def write_all(
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a process ended before its work was done; with {field:processes} 1 it shows why."
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         if failure is not None:

@@ -54,7 +54,7 @@ class Segmenter:
     def __init__(self, runtime: Runtime, standard: str | None = None, dictionary: UserDictionary | None = None) -> None:
         self.runtime = runtime
         self.standard = standard or runtime.config.standards[0]
-        self.dictionary = dictionary or UserDictionary()
+        self.dictionary = UserDictionary() if dictionary is None else dictionary
         runtime.config.standard_id(self.standard)
 
     @classmethod
@@ -237,18 +237,17 @@ class Segmenter:
         tags = decode(scores, apart)
         never = (matches.weights == NEVER) & (matches.ends - matches.starts > 1)  # one unit has its weight already
         if never.any():
-            forbidden = set(zip(matches.starts[never].tolist(), matches.ends[never].tolist(), strict=True))
-            self._without(forbidden, scores, apart, tags)
+            self._without(matches.select(never), scores, apart, tags)
         return units, tags
 
-    def _without(
-        self, forbidden: set[tuple[int, int]], scores: np.ndarray, apart: np.ndarray, tags: np.ndarray
-    ) -> None:
+    def _without(self, forbidden: Matches, scores: np.ndarray, apart: np.ndarray, tags: np.ndarray) -> None:
         """Searches again around every forbidden word that was found, between the nearest ends of pieces or words."""
+        forbidden = forbidden.select(np.argsort(forbidden.starts, kind="stable"))
+        spans = set(zip(forbidden.starts.tolist(), forbidden.ends.tolist(), strict=True))
         starts = np.flatnonzero((tags == S) | (tags == B))
         words = zip(starts.tolist(), np.append(starts[1:], len(tags)).tolist(), strict=True)
         done = 0
-        for i, j in [word for word in words if word in forbidden and not apart[word[0]]]:
+        for i, j in [word for word in words if word in spans and not apart[word[0]]]:
             if i < done:
                 continue
             low, high = i, j
@@ -259,7 +258,9 @@ class Segmenter:
             while high < len(tags) and not apart[high] and (high - j < SEARCHED or tags[high] in (M, E)):
                 high += 1
             low, done = max(low, done), high
-            inner = {(a - low, b - low) for a, b in forbidden if low <= a and b <= high}
+            first, last = np.searchsorted(forbidden.starts, (low, high))
+            near = zip(forbidden.starts[first:last].tolist(), forbidden.ends[first:last].tolist(), strict=True)
+            inner = {(a - low, b - low) for a, b in near if b <= high}
             tags[low:high] = best_words(scores[low:high], inner)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nlptasks.applications.segmentation.dictionary import NEVER
-from nlptasks.applications.segmentation.matches import Matches, in_units
+from nlptasks.applications.segmentation.matches import Matches
 from nlptasks.applications.segmentation.viterbi import E, S
 from nlptasks.text.units import Units
 
@@ -28,14 +28,19 @@ _RUN = re.compile(rf"[{_ANY}][{_ANY}{re.escape(_SIGNS_BEHIND_LETTERS + _OTHER_SI
 """what is looked at: begins with a letter or a digit, and holds only signs that may stand in a term"""
 _LETTER, _DIGIT, _BEHIND_LETTER, _OTHER_SIGN = range(1, 5)
 """classes of the characters of a run"""
-_DOMAINS = "com|cn|net|org|edu|gov|io|info|cc|me|tv|co|top|xyz|app|dev|ai"
-_HOST = rf"(?:[A-Za-z0-9_-]{{1,63}}\.){{1,8}}(?:{_DOMAINS})(?![A-Za-z0-9])"
+_DOMAINS = (
+    "com|cn|net|org|edu|gov|mil|int|io|info|biz|cc|me|tv|co|top|xyz|app|dev|ai|tech|site|online|shop|store|club|vip|wiki"
+    "|live|cloud|hk|tw|mo|jp|kr|sg|my|th|vn|in|ru|uk|de|fr|it|es|nl|be|ch|at|se|no|dk|fi|pl|eu|us|ca|br|mx|au|nz"
+)
+"""endings that make a name with points in it a host where nothing else shows it"""
+_LABELS = r"(?:[A-Za-z0-9_-]{1,63}\.){1,8}"
+_HOST = rf"{_LABELS}(?i:{_DOMAINS})(?![A-Za-z0-9])"
 _PATH = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]"
 _NO_END = r"(?<![.,;:!?'\[(])"
 _TERM = re.compile(
-    rf"(?:https?|ftp)://{_PATH}+{_NO_END}"
-    rf"|[A-Za-z0-9._+-]{{1,64}}@{_HOST}"
-    rf"|(?<![A-Za-z0-9@.])(?:{_HOST}|www(?:\.[A-Za-z0-9-]{{1,63}}){{1,8}})(?:[:/?#]{_PATH}*)?{_NO_END}"
+    rf"(?i:https?|ftp)://{_PATH}+{_NO_END}"
+    rf"|[A-Za-z0-9._+-]{{1,64}}@{_LABELS}[A-Za-z]{{2,24}}(?![A-Za-z0-9])"
+    rf"|(?<![A-Za-z0-9@.])(?:{_HOST}|(?i:www)(?:\.[A-Za-z0-9-]{{1,63}}){{1,8}})(?:[:/?#]{_PATH}*)?{_NO_END}"
     r"|(?<![A-Za-z])[A-Z]{1,3}&[A-Z]{1,3}(?![A-Za-z])"
     rf"|(?:[{_LETTERS}][{_ANY}]*|[{_DIGITS}]+[{_LETTERS}][{_ANY}]*)(?:[-－][{_ANY}]+|[.．][{_DIGITS}]+)*"
     r"(?:(?<=[CFcf])#|(?<=[Cc])\+\+)?"
@@ -108,9 +113,12 @@ def keep_whole(scores: np.ndarray, terms: Matches, units: Units, words: Matches 
         words: dictionary words in units. A favored one that begins or ends inside a term and goes beyond it, or a
             forbidden one that is the term, sets the term aside.
     """
-    terms = in_units(terms, units)
-    starts, ends = terms.starts, terms.ends
-    if words is not None:
+    bounds = np.append(units.starts, units.length)
+    starts = np.searchsorted(bounds, terms.starts)
+    ends = np.searchsorted(bounds, terms.ends)  # with the marks on its last character
+    whole = bounds[starts] == terms.starts
+    starts, ends = starts[whole], ends[whole]
+    if words is not None and len(starts):
         favored, forbidden = words.select(words.weights > 0), words.select(words.weights == NEVER)
         first = np.searchsorted(starts, favored.starts, side="right") - 1  # the last term that starts before the word
         last = np.searchsorted(ends, favored.ends, side="right")  # the first one that ends behind it

@@ -113,15 +113,32 @@ def best_words(scores_NK: np.ndarray, forbidden: set[tuple[int, int]]) -> np.nda
         (N,) tags.
     """
     scores, n = scores_NK.astype("float64"), len(scores_NK)
-    inside = np.concatenate([[0.0], np.cumsum(scores[:, M])])  # a long word i:j has the m of inside[j - 1] - [i + 1]
+    inside = np.concatenate([[0.0], np.cumsum(scores[:, M])]).tolist()
+    singles, begins, ends = (scores[:, tag].tolist() for tag in (S, B, E))
+    starts_of: dict[int, list[int]] = {}
+    for i, j in forbidden:
+        starts_of.setdefault(j, []).append(i)
     best, came = [0.0], [0]  # by position: of the words before it, and where the last of them starts
+    begun = np.empty(n)  # by start i of a word i:j of several units: all of its score that j has no part in
+    top, top_start = -np.inf, -1  # the best of these
     for j in range(1, n + 1):
-        found, start = IMPOSSIBLE * 1e6, 0
-        for i in range(j):
-            score = scores[i, S] if j - i == 1 else scores[i, B] + scores[j - 1, E] + inside[j - 1] - inside[i + 1]
-            score += best[i] + (FORBIDDEN if (i, j) in forbidden else 0.0)
-            if score >= found:
-                found, start = score, i
+        if j > 1:
+            i = j - 2
+            begun[i] = best[i] + begins[i] - inside[i + 1]
+            if begun[i] >= top:
+                top, top_start = begun[i], i
+        alone, behind = best[j - 1] + singles[j - 1], inside[j - 1] + ends[j - 1]
+        blocked = starts_of.get(j, ())
+        if j - 1 in blocked:
+            alone += FORBIDDEN
+        found, start = top + behind, top_start
+        if top_start in blocked:  # the next best, or a forbidden one all the same
+            others = begun[: j - 1].copy()
+            others[[i for i in blocked if i < j - 1]] += FORBIDDEN
+            start = j - 2 - int(np.argmax(others[::-1]))
+            found = others[start] + behind
+        if alone >= found:
+            found, start = alone, j - 1
         best.append(found)
         came.append(start)
     tags, j = np.empty(n, "uint8"), n

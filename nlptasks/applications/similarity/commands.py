@@ -23,7 +23,7 @@ from nlptasks.applications.similarity.calibration_commands import Calibrate, sen
 from nlptasks.applications.similarity.encoder import SentenceEncoder
 from nlptasks.applications.similarity.exporting import PACKAGES_OF, TEXTS, export_vectors
 from nlptasks.applications.similarity.index import SentenceIndex
-from nlptasks.applications.similarity.index_files import HEADER
+from nlptasks.applications.similarity.index_files import HEADER, former_names
 from nlptasks.applications.similarity.scoring import score_encoder
 from nlptasks.applications.similarity.surprise import Null
 from nlptasks.applications.similarity.training import SimilarityOptions, train_encoder
@@ -167,7 +167,7 @@ class Index(Options, TextFiles):
             return self._export()
         require_output(self.output / HEADER, self.corpus, self.remove)
         there = self.add or self.remove is not None
-        if not there and (self.output / HEADER).is_file():
+        if not there and former_names(self.output):
             raise UserError(
                 "{output}: holds an index already; {field:add} adds to it, or give another {field:output}.",
                 output=self.output,
@@ -241,6 +241,11 @@ class Search(Options, TextFiles):
         encoder = load(self.model, SentenceEncoder)
         queries = [line for _, line in read_lines(self.queries)] if self.queries is not None else [str(self.query)]
         index = encoder.open_index(self.index)
+        if not len(index):
+            raise UserError(
+                "{path}: the index holds no sentence; add some with nlptasks similarity index {field:add}.",
+                path=self.index,
+            )
         null = Null.of(index.vectors(index.positions)) if self.p_value else None  # refused before the search
         found = encoder.most_similar_batch(queries, self.top, self.hybrid)
         encoder.model.tell_unread(queries, "queries")
@@ -254,7 +259,7 @@ class Search(Options, TextFiles):
             return
         for query, row in zip(queries, rows, strict=True):
             for match in row:
-                before = "" if self.queries is None else f"{query}\t"
+                before = "" if self.queries is None else f"{' '.join(query.split())}\t"
                 chances = f"{match['p_value']:.1e}\t{match['p_value_of_any']:.1e}\t" if self.p_value else ""
                 print(f"{before}{match['score']:.4f}\t{chances}{match['text']}")
 

@@ -6,6 +6,7 @@ the graph where they are many. Without usearch they are always compared one by o
 Legend: N sentences, Q queries, D size of a vector, K sentences found.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nlptasks.applications.similarity.index_files import IndexParts, read_index, write_index
-from nlptasks.applications.similarity.vectors import ROWS, new_vectors, suffix_in, suffix_of
+from nlptasks.applications.similarity.vectors import ROWS, add_all, new_vectors, suffix_in, suffix_of
 from nlptasks.errors import UserError
 from nlptasks.text.lexical import LexicalIndex
 
@@ -42,7 +43,8 @@ class Match(NamedTuple):
 
 
 class SentenceIndex:
-    """Sentences with their vectors, to be searched, added to and taken from. It can be pickled and copied.
+    """Sentences with their vectors, to be searched, added to and taken from. It can be pickled and copied. Threads may
+    search at the same time, but not while one adds or removes.
 
     Args:
         vector_size: D.
@@ -71,10 +73,12 @@ class SentenceIndex:
 
     def __getstate__(self) -> dict[str, Any]:
         # usearch's index is written into bytes, as into a file
-        state = self.__dict__ | {"_first": None, "_dense": None, "_read_only": None}
         if suffix_of(self._vectors) != ROWS:
             self._make_writable()
-            state["_vectors"] = bytes(self._vectors.save())
+        state = self.__dict__ | {"_first": None, "_dense": None, "_read_only": None}
+        state |= {"texts": list(self.texts), "_pending": list(self._pending)}  # a copy has its own
+        of_graph = suffix_of(self._vectors) != ROWS
+        state["_vectors"] = bytes(self._vectors.save()) if of_graph else copy.copy(self._vectors)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -98,7 +102,7 @@ class SentenceIndex:
             return
         self._make_writable()
         keys = np.arange(self._next, self._next + len(texts), dtype="int64")
-        self._vectors.add(keys.astype("uint64"), vectors.astype("float32"), threads=self.threads)
+        add_all(self._vectors, keys.astype("uint64"), vectors.astype("float32"), self.threads)
         self._next += len(texts)
         self.texts += texts
         self.positions = np.concatenate([self.positions, keys])
@@ -246,12 +250,19 @@ class SentenceIndex:
     def _make_writable(self) -> None:
         """Reads into memory what is memory-mapped, and cannot change."""
         if self._read_only is not None:
-            keys, suffix = getattr(self._vectors, "keys", None), suffix_in(self._read_only)
-            self._vectors = new_vectors(self.vector_size, suffix)
-            self._vectors.load(str(self._read_only))
+            suffix = suffix_in(self._read_only)
+            vectors = new_vectors(self.vector_size, suffix)
+            try:
+                vectors.load(str(self._read_only))
+            except (OSError, RuntimeError, ValueError):
+                raise UserError(
+                    "{path}: the vectors of the open index are gone; another program has saved it since. Open it "
+                    "again.",
+                    path=self._read_only,
+                ) from None
             if suffix == ROWS:
-                self._vectors.keys = keys
-            self._read_only = None
+                vectors.keys = self._vectors.keys
+            self._vectors, self._read_only = vectors, None
 
     def save(self, directory: str | Path) -> None:
         """Writes the index; one that stands there stays whole until the header, the last file, names the new files.
@@ -296,6 +307,8 @@ def check_sentences(texts: Sequence[str]) -> None:
             raise TypeError(f"texts[{number}] must be str. Received: {type(text).__name__}.")
         if "\n" in text:
             raise ValueError(f"a sentence of an index holds no line end; replace it by a space (texts[{number}]).")
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise ValueError(f"a sentence of an index holds whole characters; half of one stands in texts[{number}].")
 
 
 def _cosines(rows_KD: np.ndarray, vector_D: np.ndarray) -> np.ndarray:

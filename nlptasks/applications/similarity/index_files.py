@@ -43,9 +43,13 @@ def write_index(directory: Path, parts: IndexParts) -> Path:
 
     Raises:
         UserError: the header that stands there is of something else.
+        ValueError: the parts do not belong together; nothing is written.
     """
+    lengths = {len(part) for part in (parts.vectors, parts.texts, parts.lexical, parts.positions)}
+    if len(lengths) > 1:
+        raise ValueError(f"{directory}: nothing is written; the index in memory is damaged ({sorted(lengths)}).")
     directory.mkdir(parents=True, exist_ok=True)
-    former = _former_names(directory)
+    former = former_names(directory)
     suffixes = {"vectors": suffix_of(parts.vectors), "texts": "txt", "lexical": "npz"}
     names = _free_names(directory, former, suffixes)
     written = []
@@ -109,8 +113,12 @@ def read_index(directory: Path, fingerprint: str | None) -> tuple[IndexParts, Pa
     return IndexParts(vectors, texts, lexical, positions, following, size, made_by), names["vectors"]
 
 
-def _former_names(directory: Path) -> list[str]:
-    """The files of the index that stands there, as its header names them."""
+def former_names(directory: Path) -> list[str]:
+    """The files of the index that stands there, as its header names them.
+
+    Raises:
+        UserError: the header is of something else.
+    """
     path = directory / HEADER
     if not path.is_file():
         return []

@@ -3,6 +3,10 @@
 Both keep half precision and have the same methods. Legend: N vectors, Q queries, D size of a vector.
 """
 
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +20,8 @@ vectors 0.97 of the nearest ten are found (benchmarks/similarity.md)"""
 GRAPH, ROWS = "usearch", "npy"
 """suffixes of their files"""
 SCORES_AT_ONCE = 1 << 24
+ADDED_AT_ONCE = 512
+"""vectors after which it is looked whether somebody has pressed Ctrl-C"""
 
 
 class Matches(NamedTuple):
@@ -47,6 +53,10 @@ class Rows:
     def get(self, keys: np.ndarray) -> np.ndarray:
         """Vectors by their numbers."""
         return self._rows[np.searchsorted(self.keys, keys.astype("int64"))]
+
+    def contains(self, keys: np.ndarray) -> np.ndarray:
+        """Which numbers are there."""
+        return np.isin(keys.astype("int64"), self.keys)
 
     def remove(self, keys: np.ndarray) -> None:
         """Takes vectors out by their numbers."""
@@ -120,3 +130,32 @@ def suffix_of(vectors: Any) -> str:
 def suffix_in(path: Path) -> str:
     """The suffix of a file's name, GRAPH or ROWS."""
     return ROWS if path.suffix == f".{ROWS}" else GRAPH
+
+
+def add_all(vectors: Any, keys: np.ndarray, rows: np.ndarray, threads: int = 0) -> None:
+    """Adds rows (N, D) with their numbers (N,), all of them, or none where that fails or is interrupted."""
+    with _held_interrupts() as caught:  # usearch's own loop would end in the middle, with another error
+        try:
+            for start in range(0, len(keys), ADDED_AT_ONCE):
+                part = slice(start, start + ADDED_AT_ONCE)
+                vectors.add(keys[part], rows[part], threads=threads)
+                if caught:
+                    raise KeyboardInterrupt
+        except BaseException:
+            if len(there := keys[np.asarray(vectors.contains(keys), bool)]):
+                vectors.remove(there)
+            raise
+
+
+@contextlib.contextmanager
+def _held_interrupts() -> Iterator[list[int]]:
+    """Within the block Ctrl-C only puts its number into the list."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield caught
+        return
+    former = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, former)

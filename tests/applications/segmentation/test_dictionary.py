@@ -3,6 +3,7 @@
 import copy
 import gzip
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -16,11 +17,12 @@ from nlptasks.applications.segmentation.dictionary import (
     NEVER,
     UserDictionary,
 )
-from nlptasks.applications.segmentation.segmenter import SEARCHED
+from nlptasks.applications.segmentation.segmenter import SEARCHED, Segmenter
 from nlptasks.opening import load
 from tests.applications.segmentation.segmentation_cases import PECULIAR, random_segmenter, random_texts, spans
 
 pytestmark = pytest.mark.once
+NOT_MEANT = ("词 -5", "词 +5 n", "词 1e5", "词 １００ n", "词 100 nr1", "new york", "# comment")
 
 
 def write(path, text):
@@ -32,6 +34,7 @@ def test_both_formats_are_read(tmp_path):
     lines = "机器学习,10\n云计算,0.5\n的话,0\nNew York,inf\n一,二,2\n"
     lines += "深度学习\n自然语言 5\n石墨烯 3 nz\n凱特琳 nr\n好了 0\n\n"
     lines += "云 计算 ,\t4\nVisual Basic 5 nz\niPhone 15 0\n1,000 3 m\n"
+    lines += f"\ufeff电影 {'9' * 5000}\nnew york 1\n词 -5 1\nC++ n\n"
     lines += "春江（北区） 100 n\n海燕 智能手表\nK歌 App\n海燕 手环 vn\n手表 15 Pro\n语 7 Ng\nPython 3.11\n"
     dictionary = UserDictionary.from_file(write(tmp_path / "words.txt", gzip.compress(lines.encode())))
     assert dictionary.words == {
@@ -49,6 +52,10 @@ def test_both_formats_are_read(tmp_path):
         "Visual Basic": JIEBA_SIGNS_WEIGHT,
         "iPhone 15": NEVER,
         "1,000": JIEBA_SIGNS_WEIGHT,
+        "电影": JIEBA_WEIGHT,
+        "new york": JIEBA_SIGNS_WEIGHT,
+        "词 -5": JIEBA_SIGNS_WEIGHT,
+        "C++": JIEBA_SIGNS_WEIGHT,
         "春江（北区）": JIEBA_SIGNS_WEIGHT,
         "海燕 智能手表": JIEBA_SIGNS_WEIGHT,
         "K歌 App": JIEBA_SIGNS_WEIGHT,
@@ -75,6 +82,13 @@ def test_both_formats_are_read(tmp_path):
         ("机器，20", r"words\.txt:2: '机器，20' has a full-width comma"),
         ("机器,1_0", r"words\.txt:2: expected .*'1_0' behind the comma"),
         ("机器,3 n x", r"words\.txt:2: expected .*. Received: '3 n x' behind the comma"),
+        ("词 1,000", r"words\.txt:2: expected .*'000' behind the comma\. .* write `词 1,000 1`"),
+        ("词,1,234", r"words\.txt:2: expected .*'234' behind the comma"),
+        ("10,00", r"words\.txt:2: expected .*'00' behind the comma"),
+        ("1,000.5", r"words\.txt:2: expected .*'000\.5' behind the comma"),
+        *((line, rf"words\.txt:2: expected .*Received: '{re.escape(line)}'") for line in NOT_MEANT),
+        ("词 , 20 n", r"words\.txt:2: expected .*'20 n' behind the comma"),
+        ("词\x00", r"words\.txt:2: a zero byte stands in it; is the file UTF-16\?"),
         (",5", r"words\.txt:2: expected .*. Received: no word before the comma\."),
     ],
 )
@@ -172,6 +186,16 @@ def test_a_word_always_comes_out_beside_a_forbidden_one():
     assert segmenter.segment("大学北京读书") == ["大学", "北", "京", "读书"]
 
 
+def test_a_forbidden_word_in_many_lines_is_avoided_in_each():
+    segmenter = random_segmenter()
+    lines = ["我们今天去北京大学读书"] * 20_000  # squared it would be minutes
+    [words] = segmenter.segment(lines[:1])
+    segmenter.dictionary = UserDictionary({next(word for word in words if len(word) > 1): NEVER})
+    [others] = segmenter.segment(lines[:1])
+    assert others != words
+    assert segmenter.segment(lines) == [others] * len(lines)
+
+
 def test_forbidding_a_frequent_character_costs_no_search(monkeypatch):
     segmenter, text = random_segmenter(), "今天我们在北京大学读书" * 50
     assert "在" in segmenter.segment(text)
@@ -215,6 +239,14 @@ def test_a_word_with_signs_spaces_or_letters_comes_out_where_it_stands():
             if segmenter.segment(text, standard).count(word) != text.count(word)
         ]
         assert missed == [], standard
+
+
+def test_an_empty_dictionary_is_the_one_that_was_given():
+    dictionary = UserDictionary()
+    segmenter = Segmenter(random_segmenter().runtime, dictionary=dictionary)
+    dictionary.add("今天天气", ALWAYS)
+    assert segmenter.dictionary is dictionary
+    assert "今天天气" in segmenter.segment("今天天气很好")
 
 
 def test_the_automaton_is_published_only_when_it_is_built():

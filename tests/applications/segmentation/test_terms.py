@@ -35,6 +35,9 @@ def segmenter():
         ("（www.example.com）和example.org/路", ["www.example.com", "example.org/"]),
         ("see example.org, ok", ["example.org"]),
         ("写到a.b-c@example.com.cn！", ["a.b-c@example.com.cn"]),
+        ("写到name@example.de、Zhang@Example.COM", ["name@example.de", "Zhang@Example.COM"]),
+        ("见HTTP://EXAMPLE.COM/A，WWW.EXAMPLE.UK", ["HTTP://EXAMPLE.COM/A", "WWW.EXAMPLE.UK"]),
+        ("见example.hk和EXAMPLE.JP", ["example.hk", "EXAMPLE.JP"]),
         ("你好，您好！", ["你好", "您好"]),
         ("你好吗", ["你好"]),
         ("你好像很累，你好看，我对你好吗，为了你好", []),
@@ -90,6 +93,21 @@ def test_a_dictionary_word_takes_precedence_over_a_term(segmenter):
     assert cut("买iPhone15吧，H2O", {"无关": 10.0}) == cut("买iPhone15吧，H2O", {})
 
 
+@pytest.mark.parametrize("mark", ["\u0301", "\ufe0f", "\ufe0f\u20e3"])
+def test_a_term_keeps_the_marks_on_its_last_character(segmenter, mark):
+    for term in ("T1e", "MP3", "A1"):
+        text = f"方案{term}{mark}，已经通过"
+        for words in ({}, {"方案": 5.0}, {"方案": math.inf, "无关": -math.inf}):
+            segmenter.dictionary = nlptasks.UserDictionary(words)
+            assert f"{term}{mark}" in segmenter.segment(text)
+
+
+def test_a_term_that_begins_inside_a_unit_is_none(segmenter):
+    text = "今天天气你好\u200d\u4f60\u597d"
+    segmenter.dictionary = nlptasks.UserDictionary({"天气": 5.0})
+    assert "".join(segmenter.segment(text)) == text
+
+
 def test_runs_are_found_where_a_search_of_the_whole_text_finds_them(rng):
     signs = list("aZ9０ｋ.-@:/&#+_~ 你好，。\n")
     for length in rng.integers(0, 60, 400):
@@ -109,6 +127,10 @@ def test_long_runs_cost_no_more_than_their_length():
 
 def test_random_texts_are_whole(segmenter):
     rng = np.random.default_rng(7)
-    signs = [*list("aZ9０ｋ.-@:/&#+ 你您好像吗，。\n一"), "www.", "http://", ".com", "é", "\u200d"]
+    signs = [*list("aZ9０ｋ.-@:/&#+ 你您好像吗，。\n一"), "www.", "http://", ".com", "é", "\u200d", "\ufe0f", "\u0301"]
     texts = ["".join(rng.choice(signs, rng.integers(1, 30))) for _ in range(500)]
-    assert ["".join(words) for words in segmenter.segment(texts)] == texts
+    for words in ({}, {"好": 3.0, "a": math.inf, "k.": -math.inf, "您好": -math.inf, "象征": 2.0}):
+        segmenter.dictionary = nlptasks.UserDictionary(words)
+        found = segmenter.segment(texts)
+        assert ["".join(one) for one in found] == texts
+        assert found == [segmenter.segment(text) for text in texts]

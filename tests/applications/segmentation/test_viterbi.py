@@ -52,6 +52,23 @@ def test_search_over_words_equals_brute_force_and_avoids_forbidden_words(rng):
             assert best_words(scores, forbidden).tolist() == best_path(scores, forbidden)
 
 
+def test_any_number_of_words_may_be_forbidden(rng):
+    for length in (1, 2, 4, 6):
+        spans = [(i, j) for i in range(length) for j in range(i + 1, length + 1)]
+        for _ in range(25):
+            scores = rng.normal(size=(length, 4))
+            forbidden = {span for span in spans if rng.random() < 0.6}
+            legal = best_path(scores, forbidden)
+            if not forbidden & set(words_of(legal)):  # else the fewest forbidden ones are left, at their price
+                assert best_words(scores, forbidden).tolist() == legal
+
+
+def test_a_long_piece_takes_a_step_a_unit(rng):
+    count = 60_000  # squared it would be an hour
+    tags = best_words(rng.normal(size=(count, 4)), {(i, i + 2) for i in range(count - 1)})
+    assert not any(j - i == 2 for i, j in words_of(tags))
+
+
 def test_pieces_together_are_decoded_as_each_alone(rng, monkeypatch):
     monkeypatch.setattr(viterbi, "LONGEST_LANE", 31)
     scores = rng.normal(size=(1500, 4)).astype("float32")

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import signal
 import sys
 from types import ModuleType
 
@@ -79,7 +80,7 @@ def test_what_is_not_there_is_not_taken_out_and_nothing_else_is(kind):
     assert encoder.remove([SENTENCES[1]]) == 2  # all that are equal
 
 
-@pytest.mark.parametrize("bad", ["一\n二", 3, None])
+@pytest.mark.parametrize("bad", ["一\n二", "坏\ud83d", 3, None])
 def test_a_bad_sentence_late_in_a_list_leaves_the_index_as_it_was(kind, bad, monkeypatch):
     monkeypatch.setattr("nlptasks.applications.similarity.encoder.CHUNK", 3)
     encoder = random_encoder()
@@ -111,6 +112,72 @@ def test_an_interruption_leaves_the_index_as_it_was(kind, monkeypatch, tmp_path)
     whole = random_encoder()
     whole.add(SENTENCES)
     assert found(encoder, True) == found(whole, True)
+
+
+def test_ctrl_c_while_vectors_go_in_leaves_the_index_as_it_was(kind, monkeypatch, tmp_path):
+    monkeypatch.setattr(vectors, "ADDED_AT_ONCE", 3)
+    encoder = random_encoder()
+    encoder.make_index(SENTENCES[:2]).save(tmp_path)
+    encoder.open_index(tmp_path)
+    encoder.add([SENTENCES[2]])  # no longer memory-mapped
+    own, calls = encoder.index._vectors, []
+
+    class Slow:
+        def __getattr__(self, name):
+            return getattr(own, name)
+
+        def __len__(self):
+            return len(own)
+
+        def add(self, *arguments, **settings):
+            calls.append(arguments)
+            if len(calls) == 2:
+                signal.raise_signal(signal.SIGINT)
+            own.add(*arguments, **settings)
+
+    encoder.index._vectors = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        encoder.add(SENTENCES[3:])
+    assert len(calls) == 2
+    encoder.index._vectors = own
+    assert (encoder.index.texts, encoder.index.next_position, len(own)) == (SENTENCES[:3], 3, 3)
+    encoder.add(SENTENCES[3:])
+    encoder.index.save(tmp_path)
+    whole, again = random_encoder(), random_encoder()
+    whole.add(SENTENCES)
+    again.open_index(tmp_path)
+    assert found(again, True) == found(whole, True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_open_index_that_another_program_has_saved_is_told_and_harms_nothing(kind, tmp_path):
+    one, other = random_encoder(), random_encoder()
+    one.make_index(SENTENCES[:4]).save(tmp_path)
+    one.open_index(tmp_path)
+    other.open_index(tmp_path)
+    other.add(SENTENCES[4:6])
+    other.index.save(tmp_path)
+    for change in (lambda: one.add(["又一句"]), lambda: one.remove([SENTENCES[0]])):
+        with pytest.raises(
+            UserError, match=r"vectors\.0\.\w+: the vectors of the open index are gone; another program"
+        ):
+            change()
+    assert (len(one.index), one.index.texts) == (4, SENTENCES[:4])
+    assert one.most_similar(SENTENCES[1], 1)[0].text == SENTENCES[1]
+    again = random_encoder()
+    again.open_index(tmp_path)
+    assert again.index.texts == SENTENCES[:6]
+
+
+def test_an_index_whose_parts_differ_is_not_written(tmp_path):
+    encoder = random_encoder()
+    encoder.make_index(SENTENCES).save(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    encoder.open_index(tmp_path)
+    encoder.index.texts.pop()
+    with pytest.raises(ValueError, match="nothing is written; the index in memory is damaged"):
+        encoder.index.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.usefixtures("exact_below")
@@ -161,6 +228,17 @@ def test_an_index_json_of_something_else_is_not_written_over(text, tmp_path):
         random_encoder().make_index(SENTENCES).save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
     assert (tmp_path / "index.json").read_text() == text
+
+
+def test_a_shallow_copy_of_an_index_is_one_of_its_own(kind):
+    encoder = random_encoder()
+    index = encoder.make_index(SENTENCES[:3])
+    again = copy.copy(index)
+    encoder.add(SENTENCES[3:5], again)
+    assert (len(index), len(index.positions), len(again)) == (3, 3, 5)
+    for one, texts in ((index, SENTENCES[:3]), (again, SENTENCES[:5])):
+        [matches] = one.search([SENTENCES[4]], encoder.encode([SENTENCES[4]]), 9, 0.2)
+        assert {match.text for match in matches} == set(texts)
 
 
 @pytest.mark.parametrize("make", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
