@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -187,9 +188,6 @@ def _damaged(path: PathLike, error: Exception) -> ValueError:
 def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
     """Read the lines of a text file with their numbers.
 
-    Args:
-        path: the file; see `open_text`.
-
     Yields:
         ``(line_number, line)``, numbers from 1, the line without its end. Blank lines are left out.
 
@@ -249,16 +247,15 @@ def read_json_object(path: PathLike) -> dict:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}).") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg}).") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not JSON that can be read (too many brackets inside each other).") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object. Received: {JSON_NAMES[type(value)]}.")
     return value
 
 
 def require_writable(path: PathLike) -> None:
-    """Refuse a path to which no file can be written, before the work for that file begins.
-
-    Args:
-        path: the file to be written; it is not made here.
+    """Refuse a path to which no file can be written, before the work for that file begins; it is not made here.
 
     Raises:
         ValueError: ``path`` is a folder, or a file stands where one of its folders should be.
@@ -278,7 +275,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     """Write a file completely or not at all.
 
     This yields a hidden path in the same folder. The file that is written there replaces ``path`` when the block ends,
-    and is removed if the block raises an error.
+    with its permissions, and is removed if the block raises an error. A device or a pipe is not replaced: what was
+    written is sent there.
 
     Args:
         path: the file to write; missing folders are made.
@@ -290,11 +288,18 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         ValueError: as `require_writable`.
     """
     require_writable(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / Path(path).name
+            yield temporary
+            with open(temporary, "rb") as written, open(path, "wb") as stream:
+                shutil.copyfileobj(written, stream)
+        return
     target = Path(os.path.realpath(path))  # a symbolic link keeps pointing to its file
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
-    with open(temporary, "xb") as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777  # some writers make theirs for the owner alone
+    with open(temporary, "xb") as file:  # some writers make theirs for the owner alone
+        mode = (target.stat() if target.exists() else os.fstat(file.fileno())).st_mode & 0o777
     temporary.unlink()
     try:
         yield temporary

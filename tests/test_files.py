@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -136,6 +137,26 @@ def test_symbolic_link_keeps_pointing_to_the_file_it_names(tmp_path):
     write_text(tmp_path / "link.txt", "new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text(encoding="utf-8") == "new"
+
+
+def test_a_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "secret.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_text(path, "new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_written_into_and_stays_one(tmp_path):
+    path, found = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: found.append(path.read_text(encoding="utf-8")))
+    reader.start()
+    write_text(path, "今天")
+    reader.join()
+    assert found == ["今天"]
+    assert path.is_fifo()
 
 
 def test_missing_folders_are_made(tmp_path):

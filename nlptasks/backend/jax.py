@@ -87,7 +87,8 @@ def compile_train_step(
     trainable, others = list(model.trainable_variables), list(model.non_trainable_variables)
     optimizer.build(trainable)
     slots = optimizer.variables
-    gradients_of = _gradients_of(trainable, others, loss_function, perturbed, perturbation)
+    scale = float(optimizer.loss_scale_factor or 1.0)
+    gradients_of = _gradients_of(trainable, others, loss_function, perturbed, perturbation, scale)
 
     def update_of(trainable_values: Values, other_values: Values, slot_values: Values, batch: Batch) -> tuple:
         loss, other_values, found = gradients_of(trainable_values, other_values, batch, 1.0)
@@ -125,9 +126,11 @@ def _gradients_of(
     loss_function: LossFunction,
     perturbed: keras.Variable | None,
     perturbation: float,
+    scale: float,
 ) -> Callable[[Values, Values, Batch, Tensor | float], tuple[Tensor, Values, Values]]:
     """A function of the values of trainable and other variables, a batch and its share. It returns the loss times the
-    share, the new values of the others, and the gradients.
+    share, the new values of the others, and the gradients; these are `scale` times as large, as the optimizer takes
+    them.
     """
     moved = next((i for i, variable in enumerate(trainable) if variable is perturbed), None)
 
@@ -135,7 +138,7 @@ def _gradients_of(
         mapping = list(zip(trainable + others, trainable_values + other_values, strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
             loss = share * loss_function(batch)
-        return loss, list(current_values(scope, others, other_values))
+        return scale * loss, (loss, list(current_values(scope, others, other_values)))
 
     differentiated = jax.value_and_grad(loss_and_state, has_aux=True)
 
@@ -146,7 +149,7 @@ def _gradients_of(
             values = [*trainable_values[:moved], value, *trainable_values[moved + 1 :]]
             return loss_and_state(values, other_values, batch, 1.0)
 
-        gradient, other_values = jax.grad(with_moved, has_aux=True)(trainable_values[moved])
+        gradient, (_, other_values) = jax.grad(with_moved, has_aux=True)(trainable_values[moved])
         value = moved_along(trainable_values[moved], gradient, perturbation)
         return [*trainable_values[:moved], value, *trainable_values[moved + 1 :]], other_values
 
@@ -155,7 +158,7 @@ def _gradients_of(
     ) -> tuple[Tensor, Values, Values]:
         if moved is not None:
             trainable_values, other_values = at_moved_weights(moved, trainable_values, other_values, batch)
-        (loss, other_values), found = differentiated(trainable_values, other_values, batch, share)
+        (_, (loss, other_values)), found = differentiated(trainable_values, other_values, batch, share)
         return loss, other_values, found
 
     return gradients_of

@@ -67,6 +67,8 @@ def read_bert4keras(path: str | Path) -> dict[str, np.ndarray]:
                 names = [_text(name) for name in root[layer].attrs["weight_names"]]
                 arrays |= _layer_arrays(layer, names, [root[layer][name][()] for name in names])
             return arrays
+    except KeyError as error:
+        raise ValueError(f"{path}: not Keras 2 HDF5 weights ({error.args[0]}); copy the file again.") from None
     except OSError as error:
         raise ValueError(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]}).") from None
 

@@ -33,5 +33,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": lambda x: ops.gelu(x, approximate=True),
     "gelu_tanh": lambda x: ops.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: ops.gelu(x, approximate=True),
+    "leaky_relu": lambda x: ops.leaky_relu(x, negative_slope=0.01),  # as in transformers; Keras' own has 0.2
 }
 """by their names in configs; all of Keras' go, too (`swish`, `silu`, `mish`, `softplus`, `relu`, ...), and `gelu`"""

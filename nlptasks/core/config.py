@@ -156,6 +156,10 @@ class TransformerConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={getattr(self, name)!r}.")
+        for name in ("layer_norm_epsilon", "initializer_range"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be a positive number. Received: {name}={value!r}.")
         for name, kinds in _KINDS.items():
             if getattr(self, name) not in kinds:
                 raise ValueError(f"{name} must be one of {kinds}. Received: {name}={getattr(self, name)!r}.")

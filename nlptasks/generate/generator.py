@@ -13,6 +13,9 @@ from nlptasks.generate.cached import CachedSteps
 from nlptasks.generate.loop import DecodingLoop, round_capacity, round_rows, round_width
 from nlptasks.generate.search import NO_TOKEN, Greedy, Hypothesis, Limits, Search
 
+MOST_LOOPS = 32
+"""of different searches and lengths whose programs are kept, the last used ones"""
+
 
 class Generator:
     """Continues token sequences with a causal or UNILM Transformer, or writes what an encoder-decoder makes of them.
@@ -147,6 +150,8 @@ class Generator:
             raise ValueError(f"Only greedy search and sampling with count=1 can be streamed. Received: {search}.")
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1. Received: chunk={chunk}.")
+        if not len(sources):
+            return iter(())
         restrictions = self._restrictions(call, repetition_penalty, constraints)
         return self._pieces(call, restrictions, chunk)
 
@@ -177,9 +182,11 @@ class Generator:
         count, capacity = round_rows(len(rows)), round_capacity(call.limits.max_length)
         search = call.search.replace(end_id=self.end_id)
         key = (search.signature(), capacity)
-        if key not in self._loops:
-            self._loops[key] = DecodingLoop(self._steps, search.signature(), capacity, self._model)
-        loop, all_rows = self._loops[key], rows + [-1] * (count - len(rows))
+        loop = self._loops.pop(key, None) or DecodingLoop(self._steps, search.signature(), capacity, self._model)
+        self._loops[key] = loop  # the last one now
+        while len(self._loops) > MOST_LOOPS:
+            self._loops.pop(next(iter(self._loops)), None)
+        all_rows = rows + [-1] * (count - len(rows))
         sources = [call.sources[row] if row >= 0 else [] for row in all_rows]
         batch = c.Batch(sources, all_rows, self.config.vocab_size, self.end_id)
         state = loop.start(
@@ -217,6 +224,8 @@ class _Call:
             ids = np.asarray(source)
             if ids.ndim != 1 or not len(ids):
                 raise ValueError(f"source {row} must be a list of at least one token id.")
+            if ids.dtype.kind not in "iu":
+                raise ValueError(f"source {row}: token ids must be integers. Received: {ids.dtype}.")
             wrong = (ids < 0) | (ids >= config.vocab_size) | (ids == config.pad_id)
             if wrong.any():
                 least = 1 if config.pad_id == 0 else 0
@@ -232,6 +241,12 @@ class _Call:
             if self.segment_ids is not None and len(self.segment_ids[row]) != len(ids):
                 raise ValueError(
                     f"source {row} has {len(ids)} tokens and {len(self.segment_ids[row])} segment ids; give one each."
+                )
+            segments = np.asarray([] if self.segment_ids is None else self.segment_ids[row])
+            if len(segments) and not ((segments >= 0) & (segments < max(config.segment_vocab_size, 1))).all():
+                raise ValueError(
+                    f"source {row}: segment ids must be 0 to {max(config.segment_vocab_size, 1) - 1}. "
+                    f"Received: {segments.tolist()}."
                 )
 
         self._check_conditions(config)

@@ -16,6 +16,10 @@ from nlptasks.generate.search import Limits, Search, as_input, or_end
 
 # Candidates among which the nucleus is looked for first: they nearly always hold it.
 FEW_CANDIDATES = 256
+MOST_CANDIDATES = 1 << 20
+"""more than any vocabulary has"""
+LOWEST_TEMPERATURE = 1e-30
+"""below it, quotients are no numbers of float32"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +53,10 @@ class Sampling(Search):
             raise ValueError(f"top_k must be at least 1. Received: top_k={self.top_k}.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1. Received: top_p={self.top_p}.")
-        if self.count < 1 or self.seed < 0:
+        if self.count < 1 or not 0 <= self.seed < 2**64:
             raise ValueError(
-                f"count must be at least 1 and seed at least 0. Received: count={self.count}, seed={self.seed}."
+                "count must be at least 1 and seed at least 0 and below 2**64. "
+                f"Received: count={self.count}, seed={self.seed}."
             )
 
     @property
@@ -59,7 +64,9 @@ class Sampling(Search):
         return self.count
 
     def signature(self) -> Search:
-        return self.replace(temperature=1.0, top_p=0.5 if self._nucleus else None, seed=0)
+        # one program for many values of top_k
+        top_k = None if self.top_k is None else min(1 << (self.top_k - 1).bit_length(), MOST_CANDIDATES)
+        return self.replace(temperature=1.0, top_k=top_k, top_p=0.5 if self._nucleus else None, seed=0)
 
     @property
     def _nucleus(self) -> bool:
@@ -69,7 +76,8 @@ class Sampling(Search):
         uniforms = [[_uniforms(self.seed, row, draw, capacity) for draw in range(self.count)] for row in rows]
         return {
             "uniforms": np.array(uniforms),
-            "temperature": np.float32(self.temperature),
+            "temperature": np.float32(max(self.temperature, LOWEST_TEMPERATURE)),
+            "top_k": np.int32(min(self.top_k or 0, MOST_CANDIDATES)),
             "top_p": np.float32(self.top_p if self._nucleus else 2.0),  # 2: never reached
             "min_length": np.int32(limits.min_length),
         }
@@ -79,7 +87,8 @@ class Sampling(Search):
     ) -> tuple[Tensor, Tensor | None, Any]:
         uniform_QK = ops.take(inputs["uniforms"], time, axis=2)
         sharpened = self.normalize(log_QKV / inputs["temperature"])
-        tokens_QK = or_end(self._draw(ops.exp(sharpened), uniform_QK, inputs["top_p"]), log_QKV, self.end_id)
+        drawn_QK = self._draw(ops.exp(sharpened), uniform_QK, inputs["top_k"], inputs["top_p"])
+        tokens_QK = or_end(drawn_QK, log_QKV, self.end_id)
         gains_QK = ops.take_along_axis(
             ops.broadcast_to(log_QKV, (*ops.shape(tokens_QK), log_QKV.shape[2])), tokens_QK[..., None], axis=2
         )[..., 0]
@@ -87,12 +96,12 @@ class Sampling(Search):
         parents_QK = None if log_QKV.shape[1] == self.count else ops.zeros_like(tokens_QK)
         return as_input(tokens_QK), parents_QK, found.add(tokens_QK, gains_QK, ends_QK, time)
 
-    def _draw(self, probability_QKV: Tensor, uniform_QK: Tensor, top_p: Tensor | None) -> Tensor:
+    def _draw(self, probability_QKV: Tensor, uniform_QK: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
         vocab_size = probability_QKV.shape[2]
         if self.top_k is None and not self._nucleus:
             return _at(ops.cumsum(probability_QKV, axis=-1), probability_QKV, uniform_QK)
         if self.top_k is not None:
-            return _from_sorted(probability_QKV, min(self.top_k, vocab_size), uniform_QK, top_p)
+            return _from_sorted(probability_QKV, min(self.top_k, vocab_size), uniform_QK, top_k, top_p)
         largest = ops.top_k(probability_QKV, min(FEW_CANDIDATES, vocab_size))[0]
         threshold_QK1 = ops.cond(
             ops.all(ops.sum(largest, axis=-1) >= top_p),
@@ -125,8 +134,10 @@ def _uniforms(seed: int, row: int, draw: int, count: int) -> np.ndarray:
     return np.minimum(random.random(count).astype("float32"), np.float32(1 - 2**-24))
 
 
-def _from_sorted(probability_QKV: Tensor, count: int, uniform_QK: Tensor, top_p: Tensor | None) -> Tensor:
+def _from_sorted(probability_QKV: Tensor, count: int, uniform_QK: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """Draws from the first `top_k` of the `count` most probable tokens."""
     values_QKC, ids_QKC = ops.top_k(probability_QKV, count)
+    values_QKC = ops.where(ops.arange(count) < top_k, values_QKC, 0.0)
     values_QKC = values_QKC / ops.sum(values_QKC, axis=-1, keepdims=True)
     reached_QKC = ops.cumsum(values_QKC, axis=-1)
     # a token stays while the more probable ones have not reached top_p

@@ -45,7 +45,7 @@ def _ranks(scores: np.ndarray, labels: np.ndarray, start: int) -> np.ndarray:
     scores = np.array(scores, "float32")
     scores[rows, start + rows] = -np.inf
     best = np.where(same, scores, -np.inf).max(axis=1)
-    return ((scores >= best[:, None]) & ~same).sum(axis=1)
+    return (~(scores < best[:, None]) & ~same).sum(axis=1)  # a score that is no number stands before none
 
 
 def _blocks(count: int) -> Iterator[tuple[int, int]]:

@@ -70,7 +70,7 @@ def publish(
             settings = found.config.replace(attention=same_as.config.attention)
             found = rebuilt(found, settings, export_weights(found))
         distance = largest_difference(same_as, found, pairs)
-        if distance > TOLERANCE:
+        if not distance <= TOLERANCE:  # nor no number
             raise UserError(
                 "{output}: the outputs differ by {distance:.1e}, more than {most:.0e} x max(1, |x|); nothing is kept.",
                 output=output,
@@ -106,7 +106,7 @@ def largest_difference(
         size = model.config.vocab_size if model.with_mlm else None
         found.append([array[..., tokens] if array.shape[-1] == size else array for array in arrays])
     distances = [np.abs(x - y) / np.maximum(1.0, np.abs(x)) for x, y in zip(*found, strict=True)]
-    return max(float(one.max()) for one in distances)
+    return float(np.max([one.max() for one in distances]))  # no number where any is none
 
 
 def _write(opened: Opened, folder: Path, form: str, bits: int | None) -> tuple[Path, Path]:

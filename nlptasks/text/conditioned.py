@@ -1,5 +1,6 @@
 """Readers of texts with what they are conditioned on: labels in columns, or a vector each."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,7 +143,10 @@ def _label(value: object, column: str, columns: ConditionColumns, place: str) ->
 
 def _vector(value: Any, name: str, size: int | None, place: str) -> np.ndarray:
     right = isinstance(value, list) and value and all(type(x) in (int, float) for x in value)
-    vector = np.array(value if right else [np.nan], "float32")
+    try:
+        vector = np.array(value if right else [np.nan], "float32")
+    except OverflowError:
+        vector = np.full(1, np.inf, "float32")
     if not np.isfinite(vector).all():
         raise ValueError(f"{place}: {name!r} must be a list of finite numbers.")
     if size not in (None, len(vector)):
@@ -166,7 +170,7 @@ def read_vectors(path: PathLike, count: int | None = None) -> np.ndarray:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a NumPy file (.npy) of numbers ({error}).") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or not array.size:
         raise ValueError(f"{path}: expected a NumPy array (rows, size) of numbers, one row a text.")

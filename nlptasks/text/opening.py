@@ -38,7 +38,16 @@ def open_tokenizer(directory: PathLike) -> TextTokenizer:
     name = class_name(config)
     has_json = (directory / JSON_FILE).is_file()
     if (directory / VOCAB_FILE).is_file() and not (has_json and name in _GENERIC[1:]):
-        return Tokenizer.from_directory(directory)
+        tokenizer = Tokenizer.from_directory(directory)
+        if not (more := _added_behind(directory, config, tokenizer.vocab_size)):
+            return tokenizer
+        if not has_json:
+            raise UserError(
+                "{path}: lacks {token!r} and other tokens that were added behind it; save the tokenizer with "
+                "transformers once more, which writes tokenizer.json.",
+                path=directory / VOCAB_FILE,
+                token=more[0],
+            )
     if has_json:
         return wordpiece_of_json(directory / JSON_FILE) or JsonTokenizer.from_directory(directory)
     for kind, file in FILES.items():
@@ -59,6 +68,16 @@ def open_tokenizer(directory: PathLike) -> TextTokenizer:
         f"{directory}: holds none of {VOCAB_FILE}, {JSON_FILE}, {', '.join(FILES.values())}; a model comes with one. "
         "(From vocab.json and merges.txt, transformers makes tokenizer.json: save the tokenizer once more.)"
     )
+
+
+def _added_behind(directory: Path, config: dict, size: int) -> list[str]:
+    """Words and other tokens of texts, none of them special, that have ids behind those of vocab.txt."""
+    entries = config.get("added_tokens_decoder")
+    added = {str(entry.get("content")): int(i) for i, entry in (entries or {}).items() if not entry.get("special")}
+    path = directory / "added_tokens.json"
+    if entries is None and path.is_file():
+        added |= read_json_object(path)
+    return [token for token, i in added.items() if i >= size]
 
 
 def _sentinels(directory: Path, config: dict) -> int:

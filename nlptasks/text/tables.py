@@ -1,6 +1,7 @@
 """Rows of named columns, from tab-separated, CSV or JSON-lines files."""
 
 import csv
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -87,10 +88,14 @@ def _csv_fields(path: PathLike) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}: the file is empty; expected at least one line.")
 
 
+_LIMIT = threading.Lock()  # the bound is of the process
+
+
 def _next_row(reader: Any) -> list[str] | None:
     """A row, None behind the last one. Fields may have any length; the process's own bound is as before afterwards."""
-    former = csv.field_size_limit(_ANY_LENGTH)
-    try:
-        return next(reader, None)
-    finally:
-        csv.field_size_limit(former)
+    with _LIMIT:
+        former = csv.field_size_limit(_ANY_LENGTH)
+        try:
+            return next(reader, None)
+        finally:
+            csv.field_size_limit(former)

@@ -182,7 +182,7 @@ class Tokenizer(TextTokenizer):
         offsets: list[tuple[int, int]] = []
         taken = 0
         for word in cut(whole):
-            known = word in self.vocab
+            known = word in self.vocab and self.vocab[word] not in self.special_ids and not word.startswith("##")
             found = ([self.vocab[word]], [(0, len(word))]) if known else self._encode_plainly(word)
             token_ids += found[0]
             offsets += [(places[taken + start], places[taken + end - 1] + 1) for start, end in found[1]]
@@ -222,6 +222,8 @@ def wordpiece_of_json(path: Path) -> Tokenizer | None:
     """The tokenizer of a tokenizer.json with exactly the rules of BERT, as transformers saves it; None for others."""
     values = read_json_object(path)
     model, rules = values.get("model") or {}, values.get("normalizer") or {}
+    if not (isinstance(model, dict) and isinstance(rules, dict)):
+        return None  # and the library says what is wrong with it
     lowercase = rules.get("lowercase", True)
     bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
     if (

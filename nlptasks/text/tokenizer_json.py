@@ -73,10 +73,10 @@ class JsonTokenizer(TextTokenizer):
         special = {token for token, entry in added.items() if entry.get("special")}
         special |= {token for token, i in vocab.items() if i in specials.values()}
         super().__init__(vocab, specials, (vocab[token] for token in special), template)
-        self.kind: str = values["model"]["type"]
+        self.kind: str = type(library.model).__name__  # older files do not say it
         self.lowercase = bool((values.get("normalizer") or {}).get("lowercase"))
         self._decoder = library.decoder
-        self._library, self._renumbered = _without_specials(values, special, vocab)
+        self._library, self._renumbered = _without_specials(values, self.kind, special, vocab)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._source, self._config)
@@ -176,16 +176,18 @@ def _template(library: Any) -> Template | None:
 
 
 def _without_specials(
-    values: dict[str, Any], special: set[str], vocab: Mapping[str, int]
+    values: dict[str, Any], kind: str, special: set[str], vocab: Mapping[str, int]
 ) -> tuple[Any, dict[int, int]]:
     """The library's tokenizer that makes no special token of text, and the ids that it has other numbers for."""
     import tokenizers
 
     model = dict(values["model"])
     hidden = special - {model.get("unk_token")}
-    if model["type"] == "Unigram":  # whose special pieces have the best score of all
+    if kind == "Unigram":  # whose special pieces have the best score of all
         model["vocab"] = [[_unreachable(i) if t in hidden else t, s] for i, (t, s) in enumerate(model["vocab"])]
-    elif model["type"] == "WordPiece":
+    else:
+        merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges") or ()]
+        hidden -= {part for pair in merges for part in (*pair, "".join(pair))}  # of BPE: what others are made of
         model["vocab"] = {_unreachable(i) if t in hidden else t: i for t, i in model["vocab"].items()}
     kept = [token for token in values.get("added_tokens") or () if token["content"] not in special]
     changed = values | {

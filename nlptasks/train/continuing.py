@@ -53,7 +53,16 @@ def extended(options: TrainingOptions, former: Mapping[str, Any], rate_given: bo
             output=options.output,
         )
     same = all(former.get(name) == getattr(options, name) for name in SCHEDULE[1:])
+    done = _epochs_done(options.output)
+    ended = (options.output / SCORES).is_file() and getattr(options, "patience", None) is not None
     if same and not options.decay:
+        if ended and done < was:
+            raise UserError(
+                "{output}: {field:patience} ended the run after {done} epochs, and would end it again at once; give "
+                "the further epochs a {field:learning_rate} of their own.",
+                output=options.output,
+                done=done,
+            )
         return True
     if not rate_given and (former.get("decay") or not options.decay):
         raise UserError(
@@ -62,8 +71,6 @@ def extended(options: TrainingOptions, former: Mapping[str, Any], rate_given: bo
             output=options.output,
             was=was,
         )
-    done = _epochs_done(options.output)
-    ended = (options.output / SCORES).is_file() and getattr(options, "patience", None) is not None
     if done != was and not ended:
         raise UserError(
             "{output}: {done} of {was} epochs are done; resume with {field:epochs} {was} first, then give more under a "

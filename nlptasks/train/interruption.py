@@ -1,6 +1,7 @@
 """Stopping a run so that it can be resumed. Imports no backend."""
 
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -13,7 +14,7 @@ class TrainingInterrupted(Exception):
 class StopRequested:
     """Within its `with` block, Ctrl-C and SIGTERM only set `requested`, so that no step is left half done.
 
-    A second Ctrl-C interrupts at once.
+    A second Ctrl-C interrupts at once. Only the main thread is interrupted; in another one nothing changes.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,8 @@ class StopRequested:
         self._former: dict[int, Callable[[int, FrameType | None], Any] | int | signal.Handlers | None] = {}
 
     def __enter__(self) -> "StopRequested":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        of_main = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM) if of_main else ():
             self._former[number] = signal.signal(number, self._handle)
         return self
 

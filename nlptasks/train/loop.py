@@ -16,6 +16,8 @@ from nlptasks.errors import DivergedError, told
 from nlptasks.files import write_text
 from nlptasks.train import progress as shown
 from nlptasks.train.averages import averaged_weights
+from nlptasks.train.choosing import comparable
+from nlptasks.train.continuing import first_epoch
 from nlptasks.train.curve import draw_curve
 from nlptasks.train.interruption import StopRequested, TrainingInterrupted
 from nlptasks.train.perturbation import token_embedding
@@ -61,6 +63,7 @@ def run_epochs(run: Experiment) -> list[dict[str, Any]]:
                 save()
                 _draw(progress, run.folder)
                 raise TrainingInterrupted
+            _require_finite(model, progress)
             with averaged_weights(model, optimizer):
                 scores = run.validated()
                 _finish_epoch(progress, len(batches), scores, run.folder)
@@ -90,7 +93,8 @@ def _step(run: Experiment) -> Callable[[Any], Any]:
 
 def _is_past_patience(run: Experiment, progress: Progress) -> bool:
     """Whether the last epochs, as many as the patience allows, brought no better score; a lower loss is none."""
-    scores = [row[run.score_name] for row in progress.history]
+    first = first_epoch(getattr(run.options, "parts", ()))  # further epochs are counted anew
+    scores = [comparable(row[run.score_name]) for row in progress.history[first:]]
     if run.options.patience is None or run.keep == "last" or not scores:
         return False
     since_best = len(scores) - 1 - scores.index(max(scores))
@@ -147,6 +151,19 @@ def _run_epoch(
             save()
             saved = time.monotonic()
     progress.seconds += time.monotonic() - started
+
+
+def _require_finite(model: Any, progress: Progress) -> None:
+    """Refuses to go on with weights that are no numbers: the last update, which no loss has shown, may have made them
+    so.
+    """
+    sums = [ops.sum(ops.cast(variable.value, "float32")) for variable in model.trainable_variables]
+    if not np.isfinite(ops.convert_to_numpy(ops.stack(sums))).all():
+        raise DivergedError(
+            "the weights became no numbers at the end of epoch {epoch}; lower {field:learning_rate} or use "
+            "{field:precision} float32.",
+            epoch=progress.epoch + 1,
+        )
 
 
 def _finish_epoch(progress: Progress, batches: int, scores: dict[str, float], directory: Path) -> None:

@@ -107,12 +107,25 @@ def test_equal_sources_and_their_draws_come_out_differently():
     assert len({tuple(one.tokens) for one in found[0]}) > 1
 
 
+def test_few_programs_serve_any_number_of_candidates():
+    assert len({Sampling(top_k=k).signature() for k in range(1, 100_000, 7)}) <= 18
+    found = [run(Sampling(top_k=k, seed=3), 4 * [table(5)], MOST)[0] for k in (V, V + 1, 10**9)]
+    assert found[0] == found[1] == found[2]
+
+
+def test_the_coldest_draws_are_greedy():
+    tables = [table(seed) for seed in range(4)]
+    cold, greedy = (run(search, tables, MOST)[0] for search in (Sampling(temperature=1e-44), Sampling(top_k=1)))
+    assert [of[0].tokens for of in cold] == [of[0].tokens for of in greedy]
+
+
 @pytest.mark.once
 def test_wrong_settings_are_refused():
     for settings, message in [
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"top_p": 1.5}, "top_p must be above 0 and at most 1"),
+        ({"seed": 2**64}, r"seed at least 0 and below 2\*\*64"),
         ({"count": 0}, "count must be at least 1"),
     ]:
         with pytest.raises(ValueError, match=message):

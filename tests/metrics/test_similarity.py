@@ -24,6 +24,11 @@ def test_retrieval_equals_a_sort_of_every_row(rng, monkeypatch):
     assert 0 < found["top1"] < found["top3"] < found["top10"]
 
 
+def test_scores_that_are_no_numbers_find_nothing():
+    found = score_retrieval(lambda a, b: np.full((b - a, 6), np.nan), [0, 0, 1, 1, 2, 2])
+    assert found == {"queries": 6, "top1": 0.0, "top5": 1.0, "top10": 1.0}  # behind all four of other groups
+
+
 def test_the_sentence_itself_is_no_answer_and_a_tie_is_no_luck():
     labels = [0, 0, 1, 1]
     itself = np.eye(4) * 9

@@ -262,6 +262,43 @@ def test_what_cannot_be_followed_is_refused_in_one_line(files, error, message, t
     assert "\n" not in str(caught.value)
 
 
+def test_an_older_file_that_names_no_kind_is_read(tmp_path):
+    for kind in ("wordpiece", "bpe"):
+        folder, older = tmp_path / kind, tmp_path / f"older {kind}"
+        folder.mkdir()
+        older.mkdir()
+        save_json(folder, kind)
+        save_json(older, kind)
+        values = json.loads((older / "tokenizer.json").read_text(encoding="utf-8"))
+        del values["model"]["type"]
+        (older / "tokenizer.json").write_text(json.dumps(values), encoding="utf-8")
+        texts = strings(50)
+        expected = [one.token_ids.tolist() for one in open_tokenizer(folder).encode_batch(texts)]
+        assert [one.token_ids.tolist() for one in open_tokenizer(older).encode_batch(texts)] == expected
+
+
+def test_words_added_behind_a_vocabulary_are_not_lost(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
+    (tmp_path / "added_tokens.json").write_text('{"<e1>": 6}')
+    with pytest.raises(UserError, match=r"vocab\.txt: lacks '<e1>' and other tokens that were added behind it; save"):
+        open_tokenizer(tmp_path)
+    entries = {"6": {"content": "[E2]", "special": True}, "4": {"content": "[MASK]", "special": True}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": entries}))
+    assert open_tokenizer(tmp_path).vocab_size == 6  # a special one stands in no text
+
+
+def test_a_special_token_of_a_word_level_file_is_text(tmp_path):
+    vocab = {token: i for i, token in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b"))}
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, "[UNK]"))
+    library.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    library.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    library.save(str(tmp_path / "tokenizer.json"))
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(names))
+    tokenizer = open_tokenizer(tmp_path)
+    assert tokenizer.encode("a [SEP] b").token_ids.tolist()[1:-1] == [4, 1, 5]
+
+
 def test_a_tokenizer_without_padding_is_refused(tmp_path):
     save_json(tmp_path, "bpe", names=False)
     values = json.loads((tmp_path / "tokenizer.json").read_text())
@@ -307,6 +344,9 @@ def test_words_of_the_vocabulary_are_tokens_where_words_are_cut_first():
 def test_a_function_of_one_s_own_may_cut_words():
     tokenizer = Tokenizer(WORDS, pre_tokenize=lambda text: [text[:3], text[3:]])
     assert tokenizer.tokenize("天安门广场") == ["天安门", "广场"]
+    for text in ("[MASK]", "##c"):  # as text
+        cut = Tokenizer(WORDS, pre_tokenize=lambda text: [text], lowercase=False)
+        assert not {WORDS["[MASK]"], WORDS["##c"]} & set(cut.encode(text).token_ids.tolist())
     with pytest.raises(UserError, match="a function that cuts words cannot be saved"):
         tokenizer.save("nowhere")
     with pytest.raises(ValueError, match=r"must lose no character of a text\. Received: 2 of 4"):

@@ -20,3 +20,9 @@ def test_the_highest_score_decides_then_the_lowest_loss_then_the_first(rows, low
     history = [{"epoch": i, "loss": loss, "f1": score} for i, (score, loss) in enumerate(rows, 1)]
     assert best_epoch(history, "f1") is history[lowest - 1]
     assert best_epoch(history, "f1", FIRST) is history[first - 1]
+
+
+def test_a_score_that_is_no_number_is_the_lowest():
+    rows = [{"epoch": i, "loss": 1.0, "f1": score} for i, score in enumerate((float("nan"), 9.0, float("nan")))]
+    assert best_epoch(rows, "f1")["epoch"] == 1
+    assert best_epoch(rows[:1], "f1")["epoch"] == 0

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 
 import keras
 import numpy as np
@@ -176,6 +177,30 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path):
         run()
 
 
+def test_weights_that_are_no_numbers_are_neither_scored_nor_saved(tmp_path):
+    run = Run(tmp_path, clip_norm=None)
+    right = run.loss
+    kernel = run.model.blocks[0].ffn.inner.kernel
+
+    def loss(batch):  # a number; in the last batch of an epoch its gradient is none
+        return right(batch) + ops.sqrt(ops.sum(ops.square(kernel.value)) * (1.0 - batch["last"]))
+
+    run.loss = loss
+    make = run.make_batch
+    run.make_batch = lambda item: make(item) | {"last": np.float32(item[1] == BATCHES - 1)}
+    with pytest.raises(FloatingPointError, match="the weights became no numbers at the end of epoch 1; lower learning"):
+        run()
+    assert run.saved == []
+
+
+def test_a_run_in_another_thread_trains(tmp_path):
+    run, found = Run(tmp_path, epochs=1), []
+    thread = threading.Thread(target=lambda: found.append(run()))
+    thread.start()
+    thread.join()
+    assert len(found[0]) == 1
+
+
 @pytest.mark.once
 def test_the_schedule_rises_and_falls_linearly():
     schedule = WarmupLinearDecay(peak=2.0, warmup_steps=4, total_steps=10)
@@ -229,6 +254,20 @@ def test_a_finished_run_with_a_constant_rate_goes_on_as_one_run_of_more_epochs(t
         extend(tmp_path / "parts", 2)
     with pytest.raises(UserError, match="was started with seed=1, now seed=2"):
         extend(tmp_path / "parts", 4, seed=2)
+
+
+@pytest.mark.once
+def test_further_epochs_have_a_patience_of_their_own(tmp_path, monkeypatch):
+    without_steps(monkeypatch)
+    scores = iter([5.0, *[1.0] * 20])
+    monkeypatch.setattr(Run, "validate", lambda self: {"score": next(scores)})
+    falling = {"decay": True, "patience": 2}
+    assert len(extend(tmp_path / "falling", 6, **falling)[1]) == 3
+    assert len(extend(tmp_path / "falling", 9, learning_rate=0.02, **falling)[1]) == 6
+    assert len(extend(tmp_path / "constant", 6, patience=1)[1]) == 2
+    with pytest.raises(UserError, match="patience ended the run after 2 epochs, and would end it again at once"):
+        extend(tmp_path / "constant", 9, patience=1)
+    assert len(extend(tmp_path / "constant", 9, patience=1, learning_rate=0.02)[1]) == 4
 
 
 @pytest.mark.once

@@ -14,6 +14,7 @@ from nlptasks.backend import Tensor, read, value_and_gradient
 from nlptasks.backend.programs import assign_all, current_values
 from nlptasks.errors import UserError
 from nlptasks.train.options import ONE_OF
+from nlptasks.train.progress import say
 
 Loss = Callable[[Any], Tensor]
 TINY = 1e-12
@@ -221,7 +222,17 @@ def changed_loss(trained: Any, options: Any, table: Callable[[keras.Model, str],
         return r_drop(answer, strength)
     moved = MovedTable(trained.model, table(trained.model, name))
     if name == "gradient_penalty":
+        _keep_activations(trained.model)
         return penalized(moved, trained.loss, strength)
     if name == "vat":
         return virtual(moved, answer, strength)
     return (pgd if name == "pgd" else freelb)(moved, trained.loss, strength, options.adversarial_steps)
+
+
+def _keep_activations(model: keras.Model) -> None:
+    """TensorFlow's recomputation has no second derivative, which a penalty of gradients takes."""
+    recomputing = [layer for layer in model._flatten_layers() if getattr(layer, "recompute", False)]
+    if keras.backend.backend() == "tensorflow" and recomputing:
+        for layer in recomputing:
+            layer.recompute = False
+        say("on TensorFlow a gradient penalty keeps all activations, whether they are to be recomputed or not")

@@ -67,9 +67,16 @@ def extend(
         raise UserError("Lookahead and an average of the weights both say which weights are saved; leave one out.")
     if average is not None and optimizer.use_ema:
         raise UserError(ALREADY, what="the average", optimizer=type(optimizer).__name__)
-    if lazy and layer_adaptation:
+    if lazy and (layer_adaptation or _adapts_by_weights(optimizer)):
         raise UserError(
             "lazy updates move single rows, layer adaptation needs the whole weight; leave one of them out."
+        )
+    if lazy and optimizer.loss_scale_factor is not None:
+        raise UserError("lazy updates take gradients as they are; leave out the optimizer's loss_scale_factor.")
+    if optimizer.use_ema and optimizer.ema_overwrite_frequency is not None:
+        raise UserError(
+            "the average of an extended optimizer is what a run saves; leave out the optimizer's "
+            "ema_overwrite_frequency, or use lookahead, which writes the weights over."
         )
     return Extended(
         optimizer,
@@ -86,6 +93,11 @@ def extend(
         lazy=lazy,
         average=average,
     )
+
+
+def _adapts_by_weights(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether a step is as long as the weight that it moves."""
+    return isinstance(optimizer, Lamb | keras.optimizers.Lamb) or getattr(optimizer, "relative", False)
 
 
 def _check_values(

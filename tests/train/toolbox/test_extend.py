@@ -302,6 +302,22 @@ def test_slow_weights_are_those_that_are_saved():
     assert not (own[0] == kept[0]).all()
 
 
+@pytest.mark.parametrize("accumulated", [False, True])
+def test_a_scaled_loss_makes_the_step_of_a_plain_one(accumulated):
+    x, found = np.arange(8.0, dtype="float32").reshape(2, 4) / 8, []
+    for factor in (None, 8.0):
+        model = keras.Sequential([keras.layers.Dense(3)])
+        model.build((None, 4))
+        model.set_weights([np.ones((4, 3), "float32"), np.zeros(3, "float32")])
+        optimizer = keras.optimizers.SGD(0.1, loss_scale_factor=factor)
+        step = compile_train_step(model, optimizer, lambda batch: ops.mean(ops.square(model(batch) - 2.0)))  # noqa: B023
+        loss = step([x, x], np.array([0.5, 0.5])) if accumulated else step(x)
+        found.append((float(ops.convert_to_numpy(loss)), *model.get_weights()))
+    for plain, scaled in zip(*found, strict=True):
+        np.testing.assert_allclose(scaled, plain, rtol=1e-6)
+    assert (found[0][1] != 1).all()
+
+
 # What is refused
 
 
@@ -311,6 +327,15 @@ def test_slow_weights_are_those_that_are_saved():
         (adam, {"lookahead": 2, "average": 0.9}, "both say which weights are saved"),
         (lambda: Adam(0.1, use_ema=True), {"average": 0.9}, "the average of Adam and of extend do not go together"),
         (adam, {"lazy": ("x",), "layer_adaptation": True}, "layer adaptation needs the whole weight"),
+        (lambda: Lamb(0.1), {"lazy": ("x",)}, "layer adaptation needs the whole weight"),
+        (lambda: keras.optimizers.Lamb(0.1), {"lazy": ("x",)}, "layer adaptation needs the whole weight"),
+        (lambda: Tiger(0.1, relative=True), {"lazy": ("x",)}, "layer adaptation needs the whole weight"),
+        (lambda: Adam(0.1, loss_scale_factor=8.0), {"lazy": ("x",)}, "leave out the optimizer's loss_scale_factor"),
+        (
+            lambda: Adam(0.1, use_ema=True, ema_overwrite_frequency=2),
+            {},
+            "leave out the optimizer.s ema_overwrite",
+        ),
         (adam, {"accumulate": 0}, "accumulate must be at least 1"),
         (adam, {"lookahead_rate": 0.0}, r"lookahead_rate must lie in \(0, 1\]"),
         (adam, {"rates": {"a": -1.0}}, "a: a factor of the rate is a number from 0 on"),
