@@ -10,13 +10,13 @@ class GeneratedText:
 
     Attributes:
         text: the prompt and its continuation.
-        log_probability: sum over the generated tokens, in nats.
+        log_probability: sum over the generated tokens, in nats; None where the limits left nothing to go on with.
         num_tokens: number of generated tokens, without the closing `[SEP]`.
         complete: whether the text ended before the length limit.
     """
 
     text: str
-    log_probability: float
+    log_probability: float | None
     num_tokens: int
     complete: bool
 

@@ -71,7 +71,8 @@ def refusal_of(box: str, program: str) -> UserError | None:
     if verbs := re.search(r"^Available subcommands: (.*)", text, re.MULTILINE):
         template = "{program} has no {unknown}; its verbs are {verbs}."
         return UserError(template, program=program, unknown=", ".join(unknown), verbs=verbs[1])
-    if similar := _below(lines, "Perhaps you meant:") or _below(lines, "Arguments similar to"):
+    similar = _below(lines, "Perhaps you meant:") or _below(lines, "Arguments similar to")
+    if similar := [one for one in similar if one.split()[0] not in unknown]:  # not of another verb
         template = "{program} has no {unknown}; did you mean {similar}? {program} --help lists its options."
         return UserError(template, program=program, unknown=", ".join(unknown), similar=", ".join(similar))
     template = "{program} has no {unknown}; {program} --help lists its options."

@@ -129,15 +129,23 @@ class NoRepeat(NamedTuple):
         return self._replace(written_QKA=written_QKA, recent_QKN=recent_QKN, time=self.time + 1)
 
 
-def no_repeat(size: int, max_length: int) -> Constraint:
-    """Lets no run of `size` tokens come twice in what is written, which has at most `max_length` tokens."""
+def no_repeat(size: int, max_length: int, given: Sequence[int] = ()) -> Constraint:
+    """Lets no run of `size` tokens come twice in what is written, which has at most `max_length` tokens.
+
+    Args:
+        given: the tokens that every text begins with, and that are not written.
+    """
     if size < 1:
         raise ValueError(f"no_repeat must be at least 1. Received: no_repeat={size}.")
 
     def start(batch: Batch) -> NoRepeat:
-        capacity = -(-(max_length + size) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
-        nothing = np.full((len(batch.rows), 1, capacity), -1, "int32")
-        return NoRepeat(nothing, nothing[..., : size - 1] - 1, np.int32(0))
+        capacity = -(-(len(given) + max_length + size) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+        written = np.full((len(batch.rows), 1, capacity), -1, "int32")
+        written[..., : len(given)] = given
+        recent = np.full((len(batch.rows), 1, size - 1), -2, "int32")
+        last = list(given)[max(0, len(given) - size + 1) :]
+        recent[..., size - 1 - len(last) :] = last
+        return NoRepeat(written, recent, np.int32(len(given)))
 
     return start
 

@@ -36,6 +36,7 @@ class Sampling(Search):
             1904.09751).
         count: number of sequences to draw for each sample; they share its encoded prefix.
         seed: seed of the uniform numbers.
+        first_row: place of the first sample among all whose draws differ.
         min_ends: number of end tokens that end a sequence, as in bert4keras.
     """
 
@@ -44,6 +45,7 @@ class Sampling(Search):
     top_p: float | None = None
     count: int = 1
     seed: int = 0
+    first_row: int = 0
     min_ends: int = 1
 
     def __post_init__(self) -> None:
@@ -66,14 +68,15 @@ class Sampling(Search):
     def signature(self) -> Search:
         # one program for many values of top_k
         top_k = None if self.top_k is None else min(1 << (self.top_k - 1).bit_length(), MOST_CANDIDATES)
-        return self.replace(temperature=1.0, top_k=top_k, top_p=0.5 if self._nucleus else None, seed=0)
+        return self.replace(temperature=1.0, top_k=top_k, top_p=0.5 if self._nucleus else None, seed=0, first_row=0)
 
     @property
     def _nucleus(self) -> bool:
         return self.top_p is not None and self.top_p < 1
 
     def inputs(self, rows: Sequence[int], limits: Limits, capacity: int) -> dict[str, np.ndarray | np.generic]:
-        uniforms = [[_uniforms(self.seed, row, draw, capacity) for draw in range(self.count)] for row in rows]
+        places = [max(int(row), 0) + self.first_row for row in rows]
+        uniforms = [[_uniforms(self.seed, row, draw, capacity) for draw in range(self.count)] for row in places]
         return {
             "uniforms": np.array(uniforms),
             "temperature": np.float32(max(self.temperature, LOWEST_TEMPERATURE)),
@@ -130,7 +133,7 @@ def _bisected(probability_QKV: Tensor, top_p: Tensor | None) -> Tensor:
 
 def _uniforms(seed: int, row: int, draw: int, count: int) -> np.ndarray:
     """Numbers in [0, 1), the first of them the same however many there are."""
-    random = np.random.Generator(np.random.Philox(key=[seed, (max(int(row), 0) << 32) + draw]))
+    random = np.random.Generator(np.random.Philox(key=[seed, (row << 32) + draw]))
     return np.minimum(random.random(count).astype("float32"), np.float32(1 - 2**-24))
 
 

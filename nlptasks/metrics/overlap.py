@@ -5,7 +5,9 @@ two identical texts score 0: here it counts characters, or words. BLEU is that o
 tokenizer `zh`. bert4keras' scripts, and the scores published with them, take two other packages: `score_as_bert4keras`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from nlptasks.errors import UserError
@@ -127,11 +129,22 @@ def score_as_bert4keras(written: Sequence[str], references: Sequence[Sequence[st
         ours, theirs = (" ".join(one).lower() for one in (text, several[0]))
         if not ours.replace(".", "").strip() or not theirs.replace(".", "").strip():
             continue  # that package takes full stops for ends of sentences, and has none left
-        [found] = scorer.get_scores(hyps=ours, refs=theirs)
+        with _recursion(4 * (len(ours) + len(theirs))):  # that package goes a call deeper with every word
+            [found] = scorer.get_scores(hyps=ours, refs=theirs)
         for name in KINDS.values():
             totals[name] += found[name.replace("_", "-")]["f"]
         totals["bleu"] += sentence_bleu([theirs.split(" ")], ours.split(" "), smoothing_function=smooth)
     return {name: 100 * total / len(written) for name, total in totals.items()}
+
+
+@contextlib.contextmanager
+def _recursion(depth: int) -> Iterator[None]:
+    former = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(former, former + depth))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(former)
 
 
 def _require_as_many(written: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -186,7 +186,7 @@ def generation(writer: Any, options: ServeOptions) -> Service:
     return Service(writer.task, {"generate": verb}, settings)
 
 
-_WRITTEN: dict[str, Any] = {"text": str, "log_probability": float, "num_tokens": int, "complete": bool}
+_WRITTEN: dict[str, Any] = {"text": str, "log_probability": float | None, "num_tokens": int, "complete": bool}
 
 
 def _events(parts: Callable[[], Iterable[Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -214,7 +214,7 @@ def writing(writer: Any, options: ServeOptions) -> Service:
         top_p=(Annotated[float, Field(gt=0, le=1)] | None, None),
         seed=(Annotated[int, Field(ge=0, lt=2**31)], 0),
         prompt=(types.any_text, ""),
-        max_length=(Annotated[int, Field(ge=1, le=most)] | None, None if most == usual else most),
+        max_length=(Annotated[int, Field(ge=1, le=most)] | None, None),
         min_length=(Annotated[int, Field(ge=1, le=most)], 1),
         length=(Annotated[int, Field(ge=1, le=most)] | None, None),
         length_strength=(Annotated[float, Field(ge=0, le=100)], 1.0),
@@ -230,7 +230,11 @@ def writing(writer: Any, options: ServeOptions) -> Service:
     written = answer("WrittenText", **_WRITTEN)
 
     def how(wanted: Any) -> dict[str, Any]:
-        return wanted.model_dump(exclude={"source", "stream"})
+        given: dict[str, Any] = wanted.model_dump(exclude={"source", "stream"})
+        if wanted.max_length is None and most < usual:
+            prompt = writer.tokenizer.encode(wanted.prompt).token_ids if wanted.prompt else ()
+            given["max_length"] = max(1, min(most, usual - len(prompt)))
+        return given
 
     def ask(wanted: Any) -> Asked:
         settings = how(wanted)

@@ -43,7 +43,8 @@ class PairColumns:
     """
 
     source: str = "source"
-    target: str = "target"
+    target: str | None = "target"
+    """None: only sources are read"""
     names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class PairColumns:
                 name=self.source,
             )
         if self.names is not None:
-            require_names(self.names, (self.source, self.target))
+            require_names(self.names, (self.source,) if self.target is None else (self.source, self.target))
 
 
 def read_pairs(path: PathLike, columns: PairColumns | None = None) -> list[SourceText]:
@@ -69,9 +70,10 @@ def read_pairs(path: PathLike, columns: PairColumns | None = None) -> list[Sourc
     """
     columns = columns or PairColumns()
     found: dict[str, SourceText] = {}
-    for place, row in read_table(path, (columns.source, columns.target), columns.names, _NO_COLUMN):
+    target = columns.target or "target"
+    for place, row in read_table(path, (columns.source, target), columns.names, _NO_COLUMN):
         source = _text(row[columns.source], columns.source, place)
-        targets = _targets(row[columns.target], columns.target, place)
+        targets = _targets(row[target], target, place)
         first = found.setdefault(source, SourceText(source, (), place))
         found[source] = dataclasses.replace(first, targets=tuple(dict.fromkeys((*first.targets, *targets))))
     if not found:

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def require_at_least(options: object, least: int, *names: str) -> None:
     """Refuses fields that are below `least`; None (left out) passes."""
     for name in names:
         value = getattr(options, name)
-        if value is not None and value < least:
+        if value is not None and not value >= least:
             raise UserError(
                 "{field:{name}} must be at least {least}. Received: {value}.", name=name, least=least, value=value
             )
@@ -69,8 +70,22 @@ def require_positive(options: object, *names: str) -> None:
     """Refuses fields that are not above 0; None (left out) passes, and a field that there is not."""
     for name in names:
         value = getattr(options, name, None)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError("{field:{name}} must be positive. Received: {value}.", name=name, value=value)
+
+
+def require_finite(options: object, *names: str) -> None:
+    """Refuses fields that are no finite numbers."""
+    for name in names:
+        if not math.isfinite(value := getattr(options, name)):
+            raise UserError("{field:{name}} must be a number. Received: {value}.", name=name, value=value)
+
+
+def require_seed(options: object, bits: int = 32) -> None:
+    """Refuses a `seed` that the generators of random numbers do not take."""
+    seed = getattr(options, "seed", None)
+    if seed is not None and not 0 <= seed < 2**bits:
+        raise UserError("{field:seed} must be from 0 to {most}. Received: {seed}.", most=2**bits - 1, seed=seed)
 
 
 def require_share(options: object, *names: str) -> None:
@@ -218,6 +233,7 @@ class TrainingOptions(Options, OnKeras):
         super().check()
         require_at_least(self, 1, "accumulate", "patience")
         require_positive(self, "learning_rate", "clip_norm")
+        require_seed(self)
         require_share(self, "warmup_share")
         require_one_of(self, precision=PRECISIONS)
         if self.warmup_share and not self.decay:

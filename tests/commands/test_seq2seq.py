@@ -88,7 +88,14 @@ def test_generate_reads_texts_files_and_prints_writes_or_streams(run, tmp_path):
     assert printed.status == 0, printed.err
     (tmp_path / "a.txt").write_text(f"{first}\n", encoding="utf-8")
     (tmp_path / "a.jsonl").write_text(json.dumps({"abst": first}), encoding="utf-8")
-    for more in (("--data", tmp_path / "a.txt"), ("--data", tmp_path / "a.jsonl"), ("--texts", first, "--stream")):
+    (tmp_path / "a.tsv").write_text(f"{first}\tx\n", encoding="utf-8")
+    for more in (
+        ("--data", tmp_path / "a.txt"),
+        ("--data", tmp_path / "a.jsonl"),
+        ("--data", tmp_path / "a.jsonl", "--columns", "()"),
+        ("--data", tmp_path / "a.tsv", "--columns", "abst", "x"),  # no target is read
+        ("--texts", first, "--stream"),
+    ):
         assert call(script, *given, *more).out == printed.out
     row = json.loads(call(script, *given, "--texts", first, "--json").out)
     assert (row["source"], row["text"], row["complete"]) == (first, printed.out.splitlines()[0], True)
@@ -171,6 +178,7 @@ def test_mistakes_are_one_line_and_leave_nothing(run, files, tmp_path, monkeypat
             "vocab.txt: the token [CLS] is missing among 3 tokens; expected a BERT vocabulary",
         ),
         ((*train, "--target-length", "1"), "--target-length must be at least 2. Received: 1."),
+        ((*train, "--seed", "-1"), "--seed must be from 0 to 4294967295. Received: -1."),
         ((*train, "--best-by", "bleu"), "--best-by must be one of likelihood, rouge_l. Received: 'bleu'."),
         (
             (*from_checkpoint(run, *train), *long),

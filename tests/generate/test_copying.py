@@ -83,6 +83,17 @@ def test_no_run_comes_twice(search, size):
     assert repeats(free) > repeats(held) == 0
 
 
+def test_what_is_given_counts_as_written():
+    rule = no_repeat(2, 5, given=[3, 5, 3])(batch(1))
+    zeros = np.zeros((1, 1, V), "float32")
+    allowed = np.isfinite(ops.convert_to_numpy(rule.restrict(zeros, 0)))[0, 0]
+    assert allowed.tolist() == [token != 5 for token in range(V)]  # 3 5 stands there
+    then = np.isfinite(ops.convert_to_numpy(follow(rule, 3).restrict(zeros, 1)))[0, 0]
+    assert then.tolist() == [token not in (3, 5) for token in range(V)]  # 3 3 now, too
+    one = no_repeat(1, 5, given=[4])(batch(1))
+    assert not np.isfinite(ops.convert_to_numpy(one.restrict(zeros, 0)))[0, 0, 4]
+
+
 def test_a_text_ends_near_its_goal():
     goals = [1, 2, 3, 4, 2, 3]
     found, _ = run(Greedy(), tables(), MOST, constraints=[near_length(goals, 100.0)(batch(6))])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import sys
 
 import pytest
 
@@ -60,6 +61,14 @@ def test_the_scores_of_bert4keras_scripts():
     assert score_as_bert4keras(["."], [["雪"]])["bleu"] == 0
     # 今 天 气, each once: 3 of 3 and 3 of 4
     assert score_as_bert4keras(["今天天气"], [["今天气温"]])["rouge_l"] == pytest.approx(600 / 7, abs=1e-4)
+
+
+@needs(*overlap.BERT4KERAS_MODULES)
+def test_long_texts_are_scored_as_bert4keras_scripts_do():
+    before, text = sys.getrecursionlimit(), "山水" * 1500
+    found = score_as_bert4keras([text], [[text[:2000]]])
+    assert found["rouge_l"] > 99  # its n-grams are a set
+    assert sys.getrecursionlimit() == before
 
 
 def test_texts_without_references_are_refused():

@@ -257,8 +257,9 @@ def test_a_request_has_every_option_of_writing_with_its_default_and_a_server_its
     offered = service_of(SourceWriter(), options()).verbs["generate"].request
     assert set(offered.model_fields) == {field.name for field in dataclasses.fields(Decoding)} | {"source", "stream"}
     assert offered(source="山").model_dump(exclude={"source", "stream"}) == dataclasses.asdict(Decoding())
-    capped = service_of(SourceWriter(), options(max_tokens=5)).verbs["generate"].request
-    assert capped(source="山").max_length == 5
+    capped = service_of(SourceWriter(), options(max_tokens=5))
+    [plain] = ask({"writer": capped}, post("/v1/writer/generate", source="山"))
+    assert [one["text"] for one in plain.json()["texts"]] == ["山greedy5"]
 
 
 def events(text):

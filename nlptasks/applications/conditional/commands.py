@@ -228,7 +228,7 @@ class Generate(Options, OnModel):
 
 def columns_of(options: Mapping[str, Any]) -> ConditionColumns:
     """The options of a run in the form that the reader takes; names may be separate words or joined by commas."""
-    names = tuple(name for part in options.get("columns", ()) for name in part.split(",") if name)
+    names = tuple(name for part in options.get("columns", ()) for name in part.split(",") if name not in ("", "()"))
     return ConditionColumns(
         text=options.get("text_column", "text"),
         labels=tuple(options.get("label_columns", ())),

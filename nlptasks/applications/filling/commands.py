@@ -22,7 +22,7 @@ from nlptasks.bundled import MINI
 from nlptasks.console import progress_bar
 from nlptasks.errors import UserError, told
 from nlptasks.files import read_text_blocks
-from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least, require_positive
+from nlptasks.train.options import OnKeras, Options, TextFiles, require_at_least, require_positive, require_seed
 
 if TYPE_CHECKING:
     from nlptasks.applications.filling.filler import FilledMask
@@ -118,6 +118,7 @@ class Sample(Downloading, Options, OnKeras):
         check_download(self.download)
         require_at_least(self, 1, "count", "sweeps", "length", "top_k")
         require_positive(self, "temperature")
+        require_seed(self, 64)
         if (self.text is None) == (self.length is None):
             raise UserError("give {field:text} TEXT or {field:length} N, and not both.")
 

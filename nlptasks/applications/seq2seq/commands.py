@@ -161,12 +161,12 @@ class Evaluate(Using):
         written = [one.text for one in writer.predict(sources, _writing, **self.decoding())]
         seconds = time.monotonic() - started
         say(f"{len(sources)} texts in {seconds:.1f} s, the model's compilation included")
-        scores = {"model": likelihood | self._scores(written, references)}
-        for name, texts in baselines_of(sources, self.lead).items() if self.lead is not None else ():
-            scores[name] = self._scores(texts, references)
         if self.predictions is not None:
             rows = zip(sources, references, written, strict=True)
             write_rows(self.predictions, [{"source": s, "targets": list(t), "written": w} for s, t, w in rows])
+        scores = {"model": likelihood | self._scores(written, references)}
+        for name, texts in baselines_of(sources, self.lead).items() if self.lead is not None else ():
+            scores[name] = self._scores(texts, references)
         print(told("{name}: {value}", name=told("perplexity"), value=f"{likelihood['perplexity']:.2f}"))
         print("\n".join(_table(scores)))
         if self.json:
@@ -210,12 +210,14 @@ class Generate(Using):
         given = None if self.data is None or str(self.data) == STANDARD_INPUT else self.data
         require_input(given)
         require_output(self.output, given)
-        sources = list(self.texts) if self.data is None else read_sources(self.data, self.written_columns())
+        sources = (
+            list(self.texts) if self.data is None else read_sources(self.data, self.written_columns(target_column=""))
+        )
         writer: Any = load_writer(self.model)
         _tell_unread(writer, sources)
         if self.stream:
-            for source in sources:
-                _show(writer.stream(source, **self.decoding()))
+            for place, source in enumerate(sources):
+                _show(writer.stream(source, row=place, **self.decoding()))
             return
         bar = iter if self.output is None else _writing
         found = writer.generate_batch(sources, bar, **self.decoding())
@@ -233,10 +235,10 @@ class Generate(Using):
 
 def columns_of(options: Mapping[str, Any]) -> PairColumns:
     """The options of a run in the form that the reader takes; names may be separate words or joined by commas."""
-    names = tuple(name for part in options.get("columns") or () for name in part.split(",") if name)
+    names = tuple(name for part in options.get("columns") or () for name in part.split(",") if name not in ("", "()"))
     return PairColumns(
         source=options.get("source_column", "source"),
-        target=options.get("target_column", "target"),
+        target=options.get("target_column", "target") or None,
         names=names or None,
     )
 

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from nlptasks.errors import UserError
-from nlptasks.train.options import Options, require_at_least, require_one_of, require_positive
+from nlptasks.train.options import (
+    Options,
+    require_at_least,
+    require_finite,
+    require_one_of,
+    require_positive,
+    require_seed,
+)
 
 SEARCHES = ("greedy", "beam", "sampling")
 
@@ -63,7 +70,9 @@ class Decoding(Options):
         require_one_of(self, search=SEARCHES)
         require_at_least(self, 1, "count", "beam_size", "max_length", "min_length", "length", "top_k", "no_repeat")
         require_positive(self, "temperature", "repetition_penalty")
-        require_at_least(self, 0, "seed", "length_strength")
+        require_at_least(self, 0, "length_strength", "length_penalty")
+        require_finite(self, "length_strength", "length_penalty", "copy_bonus")
+        require_seed(self, 64)
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError("{field:top_p} must lie above 0 and be at most 1. Received: {value}.", value=self.top_p)
         most = {"greedy": 1, "beam": self.beam_size, "sampling": self.count}[self.search]

@@ -18,12 +18,17 @@ _WORD = re.compile("[0-9A-Za-z]+")
 
 
 def constraints_of(
-    decoding: Decoding, tokenizer: TextTokenizer, texts: Sequence[np.ndarray], max_length: int
+    decoding: Decoding,
+    tokenizer: TextTokenizer,
+    texts: Sequence[np.ndarray],
+    max_length: int,
+    prompt: Sequence[int] = (),
 ) -> list[Constraint]:
     """What the options allow behind each source.
 
     Args:
         texts: the tokens of the sources, without those that stand around a text.
+        prompt: the tokens that every text begins with.
 
     Raises:
         UserError: `whole_words` with a tokenizer that is not WordPiece, or no token has the characters allowed.
@@ -37,7 +42,7 @@ def constraints_of(
     if decoding.whole_words:
         found.append(whole_words(lists, *words_of(tokenizer)))
     if decoding.no_repeat is not None:
-        found.append(no_repeat(decoding.no_repeat, max_length))
+        found.append(no_repeat(decoding.no_repeat, max_length, prompt))
     if decoding.copy_bonus:
         found.append(copying(lists, decoding.copy_bonus))
     if decoding.length is not None:

@@ -115,10 +115,16 @@ class Seq2Seq(SourceWriter):
             "max_length": max_length,
             "min_length": decoding.min_length,
             "repetition_penalty": decoding.repetition_penalty,
-            "constraints": constraints_of(decoding, self.tokenizer, [self.inner(ids) for ids in sources], max_length),
+            "constraints": constraints_of(
+                decoding,
+                self.tokenizer,
+                [self.inner(ids) for ids in sources],
+                max_length,
+                self.prompt_ids(decoding),
+            ),
         }
 
-    def stream(self, source: str, *, chunk: int = 4, **options: Any) -> Iterator[PartialText]:
+    def stream(self, source: str, *, chunk: int = 4, row: int = 0, **options: Any) -> Iterator[PartialText]:
         """Writes one text and shows it while it grows; the last one is what `generate` gives.
 
             for part in writer.stream("文章……"):
@@ -126,6 +132,7 @@ class Seq2Seq(SourceWriter):
 
         Args:
             chunk: number of tokens between two parts.
+            row: the place of the source among several: what is drawn is what `generate_batch` draws there.
             **options: as `generate`; the search is greedy or sampling.
 
         Returns:
@@ -143,6 +150,8 @@ class Seq2Seq(SourceWriter):
         max_length = self._room(decoding)
         self._require_texts([source])
         call = self._call([self.encode([source])[0].token_ids], decoding, max_length)
+        if decoding.search == "sampling":
+            call["search"] = call["search"].replace(first_row=row)
         join = functools.partial(behind_prompt, self.tokenizer.decode, decoding.prompt, self.prompt_ids(decoding))
         return growing_text(self._generator.stream(chunk=chunk, **call), join, max_length)
 

@@ -3,6 +3,7 @@
 Imports no backend.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -161,6 +162,12 @@ class SourceWriter:
         """The most tokens to write."""
         given = len(self.prompt_ids(decoding))
         most = self.position_reach - self.lengths.source_length - given + 1
+        if most < 1:
+            raise UserError(
+                "{field:prompt} has {given} tokens, and the longest source leaves positions for {most}; shorten it.",
+                given=given,
+                most=most + given - 1,
+            )
         usual = max(1, self.lengths.target_length - given)
         wanted = usual if decoding.max_length is None else decoding.max_length
         if wanted > most:
@@ -179,11 +186,18 @@ class SourceWriter:
         return wanted
 
     def _written(self, found: Any, source: str, encoding: Encoding, decoding: Decoding) -> GeneratedText:
+        tokens, score = found.tokens, float(found.score)
+        if math.isnan(score):  # a draw among no tokens
+            tokens = []
         if decoding.extract:
-            text = decoding.prompt + self._piece(found.tokens, source, encoding)
+            text = decoding.prompt + self._piece(tokens, source, encoding)
         else:
-            text = behind_prompt(self.tokenizer.decode, decoding.prompt, self.prompt_ids(decoding), found.tokens)
-        return GeneratedText(text, float(found.score), len(found.tokens), found.finished)
+            text = behind_prompt(self.tokenizer.decode, decoding.prompt, self.prompt_ids(decoding), tokens)
+        if not math.isfinite(score):
+            return GeneratedText(text, None, len(tokens), False)
+        if decoding.search == "beam":  # whose scores are compared by length
+            score *= (len(tokens) + found.finished) ** decoding.length_penalty
+        return GeneratedText(text, score, len(tokens), found.finished)
 
     def _piece(self, tokens: Sequence[int], source: str, encoding: Encoding) -> str:
         """The characters of the source that these tokens stand for, where they first stand there."""

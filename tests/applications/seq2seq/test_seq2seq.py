@@ -145,6 +145,37 @@ def test_limits_keep_a_text_to_its_source(one):
     assert not (first | pieces) & {"山", "，", "[UNK]"}
 
 
+@pytest.mark.on_jax
+def test_the_log_probability_of_a_beam_is_that_of_its_tokens(one):
+    for penalty in (0.0, 1.0, 2.0):
+        for source in SOURCES:
+            [text] = one.predict([source], search="beam", beam_size=3, max_length=4, length_penalty=penalty)
+            [[found]] = one.continued(
+                [one.encode([source])[0].token_ids], Decoding(search="beam", beam_size=3, length_penalty=penalty), 4
+            )
+            tokens = np.array([*found.tokens, *[one.tokenizer.sep_id] * found.finished])
+            log = uncached(one, source, tokens)[1]
+            total = log[np.arange(len(tokens)), tokens].sum()
+            never = sorted(one.tokenizer.special_ids - {one.tokenizer.sep_id})
+            left = 1 - np.exp(log[:, never]).sum(axis=1)  # what the other tokens share
+            assert text.log_probability == pytest.approx(total, abs=1e-3 + abs(np.log(left).sum()))
+
+
+def test_where_limits_leave_nothing_the_text_is_not_complete_and_has_no_score(one):
+    for search in ("greedy", "sampling", "beam"):
+        [found] = one.predict(["山"], search=search, only_source=True, no_repeat=1, min_length=4, max_length=5)
+        assert (found.log_probability, found.complete) == (None, False)
+        assert set(found.text) <= {"山"}
+
+
+@pytest.mark.on_jax
+def test_streams_of_several_sources_draw_as_one_call_does(one):
+    options = {"search": "sampling", "seed": 4, "max_length": 5}
+    whole = [text.text for text in one.predict([SOURCES[0]] * 4, **options)]
+    assert len(set(whole)) > 1
+    assert [list(one.stream(SOURCES[0], row=i, **options))[-1].text for i in range(4)] == whole
+
+
 def test_a_saved_model_scores_the_same(one, tmp_path):
     one.save(tmp_path / "run")
     again = nlptasks.load(tmp_path / "run", Seq2Seq)
@@ -162,6 +193,11 @@ def test_what_does_not_fit_is_one_line(one):
         (lambda: one.generate("山", search="beam", count=5), "count must be at most 4 with search beam. Received: 5"),
         (lambda: one.generate("山", only_characters=" "), "only_characters names no character; leave it out to"),
         (lambda: one.generate("山", only_characters="ж"), "only_characters: no token of the model is made of these"),
+        (lambda: one.generate("山", prompt="热" * 11), "prompt has 11 tokens, and the longest source leaves positions"),
+        (lambda: one.generate("山", copy_bonus=float("inf")), "copy_bonus must be a number. Received: inf."),
+        (lambda: one.generate("山", length_penalty=float("nan")), "length_penalty must be at least 0. Received: nan."),
+        (lambda: one.generate("山", temperature=float("inf")), "temperature must be positive. Received: inf."),
+        (lambda: one.generate("山", seed=-1), "seed must be from 0 to 18446744073709551615. Received: -1."),
         (lambda: one.generate("山", top_p=0.0), "top_p must lie above 0 and be at most 1. Received: 0.0."),
         (lambda: Decoding(no_repeat=0), "no_repeat must be at least 1. Received: 0."),
         (lambda: PairLengths(target_length=1), "target_length must be at least 2. Received: 1."),
