@@ -601,8 +601,8 @@ BREAKS = (
     Break(
         "dictionary: a frequency of 0 favours a word",
         "nlptasks/applications/segmentation/dictionary.py",
-        'found["frequency"] and int(found["frequency"]) == 0 else',
-        'found["frequency"] and int(found["frequency"]) < 0 else',
+        'not found["frequency"].strip("0") else',
+        'not found["frequency"] else',
         ("tests/applications/segmentation/test_dictionary.py",),
     ),
     Break(

@@ -59,7 +59,7 @@ def spaced(segmenter, line):
     words = segmenter.segment(line)
     out = words[0] if words else ""
     for before, word in pairwise(words):
-        white = before[-1:].isspace() or word[:1].isspace() or {before[-1], word[0]} & set("\ufeff\u200b\u2060")
+        white = before[-1:].isspace() or word[:1].isspace()
         out += word if white else f" {word}"
     return out
 

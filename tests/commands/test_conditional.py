@@ -291,6 +291,11 @@ def test_a_run_starts_from_a_checkpoint_without_conditions(files, tmp_path, monk
     texts = [line.split("\t")[2] for line in lines()[:3]]
     scores = [nlptasks.load(path).score(texts, [{}] * 3)[0] for path in (plain, output)]
     np.testing.assert_allclose(*scores, atol=1e-5)
+    refused = call(script, "generate", "--model", plain, "--condition", "mood=good")
+    assert (refused.status, refused.err) == (
+        2,
+        "error: the model writes under no condition. Received: {'mood': 'good'}.\n",
+    )
 
 
 @pytest.mark.parametrize(

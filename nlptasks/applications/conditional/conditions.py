@@ -76,8 +76,6 @@ class Conditions:
             ValueError: an unknown column or label (the known ones are listed), a vector of another size.
         """
         if self.conditioning == "none":
-            if any(len(one) for one in given):
-                raise ValueError(f"the model writes under no condition. Received: {next(filter(len, given))!r:.60}.")
             return None
         if self.labels:
             return np.array([self._label_ids(one) for one in given], "int32")

@@ -139,6 +139,8 @@ class TextWriter:
         self, conditions: Sequence[Condition], prompt: str, max_length: int | None, guidance: float
     ) -> tuple[list[int], dict[str, Any]]:
         """The tokens of the prompt, and what each way to generate is told alike."""
+        if self.conditions.conditioning == "none" and (wrong := [one for one in conditions if len(one)]):
+            raise ValueError(f"the model writes under no condition. Received: {wrong[0]!r:.60}.")
         rows = self.conditions.rows(conditions)
         if guidance != 1.0 and self.conditions.size is None:
             raise ValueError(f"guidance needs a model with conditional norms. Received: guidance={guidance}.")
