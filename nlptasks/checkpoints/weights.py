@@ -204,7 +204,7 @@ def assign_weights(
         if slot.name not in arrays:
             continue
         value = _oriented(np.asarray(arrays[slot.name]), transposed and slot.transposed)
-        if keep_tokens is not None and slot.name in _OF_VOCABULARY and max(keep_tokens) < len(value):
+        if keep_tokens is not None and slot.name in _OF_VOCABULARY and max(keep_tokens, default=-1) < len(value):
             value = value[np.asarray(keep_tokens)]
         if value.shape != tuple(slot.variable.shape):
             misfits.append(f"{slot.name} (model {tuple(slot.variable.shape)}, file {value.shape})")
